@@ -1,0 +1,34 @@
+"""The table of commands.
+
+Room: cli. Each command is one file; importing it must load nothing heavy.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from freehold.cli.bench import bench
+from freehold.cli.doctor import doctor
+from freehold.cli.list import list_models
+from freehold.cli.pull import pull
+from freehold.cli.rm import rm
+from freehold.cli.run import run
+from freehold.cli.version import version
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="freehold",
+    help="Run open-weight language models on the machine you own.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run)
+app.command()(pull)
+app.command(name="list")(list_models)
+app.command()(rm)
+app.command()(bench)
+app.command()(doctor)
+app.command()(version)

@@ -1,0 +1,47 @@
+"""The arguments and flags of the commands, each written once.
+
+Room: cli. Declarations only.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Reference = Annotated[
+    str, typer.Argument(metavar="REF", help="A path to a .gguf file, or a short name: starter.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Threads of the core; all usable cores if unset."),
+]
+Context = Annotated[
+    int | None,
+    typer.Option("--context", min=1, help="Context length in tokens; the model's own if unset."),
+]
+
+PromptText = Annotated[
+    str | None,
+    typer.Argument(metavar="[PROMPT]", help="`-` reads it from stdin; none starts a conversation."),
+]
+System = Annotated[str | None, typer.Option("--system", help="A system message.")]
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", help="0 always takes the likeliest token.")
+]
+TopK = Annotated[int | None, typer.Option("--top-k", help="Keep the k likeliest tokens; 0: all.")]
+TopP = Annotated[
+    float | None, typer.Option("--top-p", help="Keep the likeliest tokens up to this mass.")
+]
+MinP = Annotated[
+    float | None, typer.Option("--min-p", help="Drop tokens below this share of the likeliest.")
+]
+RepeatPenalty = Annotated[
+    float | None, typer.Option("--repeat-penalty", help="Above 1 discourages repetition.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Same prompt and seed, same answer.")]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", min=1, help="Stop after this many tokens.")
+]
+Raw = Annotated[bool, typer.Option("--raw", help="Continue the text as is; no chat template.")]

@@ -1,0 +1,65 @@
+"""`freehold run`: one answer, or a conversation.
+
+Room: cli. Reads the prompt and the flags; must not know how an answer is made.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from freehold.cli import options
+
+__all__ = ["run"]
+
+
+def run(
+    ref: options.Reference,
+    prompt: options.PromptText = None,
+    *,
+    system: options.System = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    repeat_penalty: options.RepeatPenalty = None,
+    seed: options.Seed = None,
+    max_tokens: options.MaxTokens = None,
+    context: options.Context = None,
+    threads: options.Threads = None,
+    raw: options.Raw = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Ask a model. The answer goes to stdout, everything else to stderr.
+
+    Ctrl-C stops the answer and keeps what there is; a second one leaves.
+    """
+    from freehold.cli.prompt_source import prompt_from
+
+    # Before the model is loaded: a wrong flag or an empty prompt should not cost seconds.
+    text = prompt_from(prompt, as_json=as_json)
+
+    from freehold.cli.answer import Asking, answer_once, sampling_from
+    from freehold.config import resolve_settings
+
+    sampling = sampling_from(
+        {
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "repetition_penalty": repeat_penalty,
+            "seed": seed,
+        }
+    )
+    asking = Asking(system=system, raw=raw, sampling=sampling, max_tokens=max_tokens)
+    settings = resolve_settings({"threads": threads, "context_tokens": context})
+
+    from freehold import local
+
+    model = local.load(ref, context_tokens=settings.context_tokens, threads=settings.threads)
+    if text is None:
+        from freehold.cli.conversation import converse
+
+        converse(model, asking, settings=settings)
+        return
+    raise typer.Exit(answer_once(model, text, asking, as_json=as_json))

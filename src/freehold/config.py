@@ -1,0 +1,185 @@
+"""Settings, resolved once: flags > environment > TOML file > defaults.
+
+Room: config. Knows the names of settings and where they come from; must not know what any other
+room does with them.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from freehold.errors import BadSetting
+
+__all__ = ["Settings", "config_path", "data_home", "resolve_settings", "settings_table"]
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+def _path(raw: object) -> Path:
+    if not isinstance(raw, str | Path) or not str(raw):
+        raise ValueError("a path")
+    return Path(raw).expanduser().absolute()
+
+
+def _positive(raw: object) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, int | str):
+        raise ValueError("a whole number above 0")
+    try:
+        number = int(raw)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ValueError("a whole number above 0")
+    return number
+
+
+def _switch(raw: object) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    word = str(raw).strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError("1 or 0, true or false")
+    return word in _TRUE
+
+
+def _setting(env: str, parse: Callable[[object], object], doc: str) -> Any:
+    """A field of Settings: its environment variable, its parser and the line of the manual."""
+    return field(metadata={"env": env, "parse": parse, "doc": doc})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything a person can set for the whole program, after resolution.
+
+    `origin` says for each name where its value came from: flag, environment, file or default.
+    """
+
+    home: Path = _setting("FREEHOLD_HOME", _path, "Where models and history are kept.")
+    threads: int | None = _setting(
+        "FREEHOLD_THREADS", _positive, "Threads of the core; the machine's usable cores if unset."
+    )
+    context_tokens: int | None = _setting(
+        "FREEHOLD_CONTEXT", _positive, "Context length in tokens; the model's own if unset."
+    )
+    history: bool = _setting(
+        "FREEHOLD_HISTORY", _switch, "Keep what you type at `freehold run` in a private file."
+    )
+    origin: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def models_dir(self) -> Path:
+        """The store directory: one folder per model."""
+        return self.home / "models"
+
+
+def _resolvable() -> dict[str, Mapping[str, Any]]:
+    return {f.name: f.metadata for f in fields(Settings) if "env" in f.metadata}
+
+
+def settings_table() -> list[tuple[str, str, str]]:
+    """(name in the TOML file, environment variable, description) of every setting."""
+    return [(name, meta["env"], meta["doc"]) for name, meta in _resolvable().items()]
+
+
+def data_home(environment: Mapping[str, str]) -> Path:
+    """The platform's data directory for this program: $XDG_DATA_HOME/freehold."""
+    base = environment.get("XDG_DATA_HOME", "")
+    # The XDG rules say a relative path there must be ignored.
+    root = Path(base) if Path(base).is_absolute() else Path("~/.local/share").expanduser()
+    return root / "freehold"
+
+
+def config_path(environment: Mapping[str, str]) -> Path:
+    """Where the TOML file is looked for: $XDG_CONFIG_HOME/freehold/config.toml."""
+    base = environment.get("XDG_CONFIG_HOME", "")
+    root = Path(base) if Path(base).is_absolute() else Path("~/.config").expanduser()
+    return root / "freehold" / "config.toml"
+
+
+def _from_file(path: Path) -> dict[str, object]:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise BadSetting(
+            f"cannot read the settings file {path}",
+            value=str(path),
+            expected="a readable TOML file",
+            found=error.strerror or type(error).__name__,
+            hint="fix its permissions or remove it",
+        ) from error
+    try:
+        table = tomllib.loads(text.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSetting(
+            f"{path} is not a TOML file",
+            value=str(path),
+            expected="TOML 1.0 in UTF-8",
+            found=str(error),
+            hint="the table of settings is in docs/configuration.md",
+        ) from error
+    known = _resolvable()
+    for key, value in table.items():
+        if key not in known:
+            raise BadSetting(
+                f"unknown setting {key!r} in {path}",
+                value=key,
+                expected="one of " + ", ".join(sorted(known)),
+                found=repr(value),
+                hint="remove the line or correct its name",
+            )
+    return table
+
+
+def resolve_settings(
+    flags: Mapping[str, object] | None = None, *, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Settle every setting once. A flag of None counts as not given.
+
+    Raises: BadSetting for an unknown TOML key, or a value that does not parse, naming its source.
+    """
+    environment = os.environ if environment is None else environment
+    path = config_path(environment)
+    table = _from_file(path)
+    values: dict[str, Any] = {
+        "home": data_home(environment),
+        "threads": None,
+        "context_tokens": None,
+        "history": True,
+    }
+    origin = dict.fromkeys(values, "default")
+    for name, meta in _resolvable().items():
+        candidates = (
+            ("flag", (flags or {}).get(name)),
+            # An empty variable is the shell's way of saying unset.
+            (f"environment {meta['env']}", environment.get(meta["env"]) or None),
+            (f"file {path}", table.get(name)),
+        )
+        for source, raw in candidates:
+            if raw is None:
+                continue
+            values[name] = _parsed(name, raw, source=source, parse=meta["parse"])
+            origin[name] = source
+            break
+    return Settings(**values, origin=MappingProxyType(origin))
+
+
+def _parsed(name: str, raw: object, *, source: str, parse: Callable[[object], object]) -> object:
+    try:
+        return parse(raw)
+    except ValueError as error:
+        raise BadSetting(
+            f"setting {name!r} from {source} is not usable",
+            value=name,
+            expected=str(error),
+            found=repr(raw),
+            hint="the table of settings is in docs/configuration.md",
+        ) from error

@@ -1,0 +1,23 @@
+"""Which weights we own: the catalogue, the store directory, pulling, and what a name stands for.
+
+Room: library. Decides where a model's file is; must not know how a file is read or run.
+"""
+
+from __future__ import annotations
+
+from freehold.library.catalogue import CatalogueEntry, catalogue, entry_named
+from freehold.library.pull import Pulled, pull
+from freehold.library.resolve import resolve
+from freehold.library.shelf import OnShelf, remove, shelf
+
+__all__ = [
+    "CatalogueEntry",
+    "OnShelf",
+    "Pulled",
+    "catalogue",
+    "entry_named",
+    "pull",
+    "remove",
+    "resolve",
+    "shelf",
+]

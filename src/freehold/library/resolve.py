@@ -1,0 +1,80 @@
+"""What a reference stands for: a path, or a short name in the store.
+
+Room: library. Turns text into a path that exists; must not open the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from freehold.config import Settings, resolve_settings
+from freehold.errors import UnknownModel
+from freehold.library.catalogue import catalogue
+from freehold.library.shelf import checked_path, file_of
+
+__all__ = ["resolve"]
+
+_HUB_REFERENCE = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
+
+
+def resolve(ref: str | Path, *, settings: Settings | None = None) -> Path:
+    """The file a reference names: a path to a model, or a short name such as "starter".
+
+    Raises: UnknownModel for a directory, a missing file, a name the store lacks, and for
+    `org/name[:quant]`, which cannot be fetched yet; DigestMismatch for a damaged store file.
+    """
+    text = os.fspath(ref)
+    for entry in catalogue():
+        if text != entry.name or isinstance(ref, Path):
+            continue
+        models_dir = (settings or resolve_settings()).models_dir
+        path = checked_path(entry, models_dir)
+        if path is not None:
+            return path
+        raise UnknownModel(
+            f"{entry.name!r} has not been pulled yet",
+            value=text,
+            expected=f"its file at {file_of(entry, models_dir)}",
+            found="nothing there",
+            hint=f"`freehold pull {entry.name}`",
+        )
+    return _resolve_path(text)
+
+
+def _resolve_path(text: str) -> Path:
+    path = Path(text).expanduser()
+    try:
+        if path.is_file():
+            return path
+        exists = path.exists()
+    except OSError as error:
+        raise _unknown(text, found=error.strerror or type(error).__name__) from error
+    if exists:
+        found = "a directory" if path.is_dir() else "not a regular file"
+        raise _unknown(text, found=found, hint="name the .gguf file itself")
+    if _looks_like_path(text):
+        raise _unknown(text, found="no such file", hint="check the path")
+    if _HUB_REFERENCE.fullmatch(text):
+        raise _unknown(
+            text,
+            found="a hub reference, which this version cannot fetch",
+            hint="download the .gguf file and pass its path",
+        )
+    raise _unknown(text, found="neither a file nor a known name")
+
+
+def _looks_like_path(text: str) -> bool:
+    return text.startswith(("/", "./", "../", "~")) or text.endswith((".gguf", ".safetensors"))
+
+
+def _unknown(text: str, *, found: str, hint: str = "`freehold pull starter`") -> UnknownModel:
+    names = ", ".join(entry.name for entry in catalogue())
+    return UnknownModel(
+        "no model file behind this reference",
+        value=text,
+        expected=f"a path to a model file, or one of: {names}",
+        found=found,
+        hint=hint,
+    )
