@@ -49,9 +49,9 @@ def _switch(raw: object) -> bool:
     return word in _TRUE
 
 
-def _setting(env: str, parse: Callable[[object], object], doc: str) -> Any:
-    """A field of Settings: its environment variable, its parser and the line of the manual."""
-    return field(metadata={"env": env, "parse": parse, "doc": doc})
+def _setting(env: str, parse: Callable[[object], object], doc: str) -> Mapping[str, Any]:
+    """A setting's environment variable, its parser and its line of the manual."""
+    return {"env": env, "parse": parse, "doc": doc}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +61,17 @@ class Settings:
     `origin` says for each name where its value came from: flag, environment, file or default.
     """
 
-    home: Path = _setting("FREEHOLD_HOME", _path, "Where models and history are kept.")
-    threads: int | None = _setting(
-        "FREEHOLD_THREADS", _positive, "Threads of the core; the machine's usable cores if unset."
+    home: Path = field(
+        metadata=_setting("FREEHOLD_HOME", _path, "Where models and history are kept.")
     )
-    context_tokens: int | None = _setting(
-        "FREEHOLD_CONTEXT", _positive, "Context length in tokens; the model's own if unset."
+    threads: int | None = field(
+        metadata=_setting("FREEHOLD_THREADS", _positive, "Threads of the core; unset: all cores.")
     )
-    history: bool = _setting(
-        "FREEHOLD_HISTORY", _switch, "Keep what you type at `freehold run` in a private file."
+    context_tokens: int | None = field(
+        metadata=_setting("FREEHOLD_CONTEXT", _positive, "Context in tokens; unset: the model's.")
+    )
+    history: bool = field(
+        metadata=_setting("FREEHOLD_HISTORY", _switch, "Keep what you type in a private file.")
     )
     origin: Mapping[str, str] = field(default_factory=dict, compare=False)
 

@@ -5,6 +5,6 @@ Room: cli. The bottom of the house: it may use every room, and no room may use i
 
 from __future__ import annotations
 
-from freehold.cli.main import main
+from freehold.cli.entry import main
 
 __all__ = ["main"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from freehold.cli.main import INTERRUPTED
+from freehold.cli.entry import INTERRUPTED
 from freehold.cli.printing import print_json, say, write_piece
 from freehold.engine.sampler import Sampling
 

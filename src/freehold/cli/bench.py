@@ -39,14 +39,13 @@ def bench(
     depth: Annotated[
         _Counts, typer.Option("--depth", metavar="D", help="Tokens already in the context.")
     ] = "0",
-    repeats: Annotated[
-        int, typer.Option("--repeats", min=1, help="Runs; the median counts.")
-    ] = 3,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Runs; the median counts.")] = 3,
     threads: options.Threads = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure prefill and decode in tokens per second, summed over the batch.
+    """Measure prefill and decode speed.
 
+    Tokens per second, the median of the runs, summed over the batch.
     N, M, B and D also take several values: --prompt 128,512 measures each.
     """
     cases = list(
@@ -103,11 +102,12 @@ def _print_table(name: str, measurements: Iterator[Measurement]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from freehold.cli.printing import table_console
+
     table = Table(*_COLUMNS, title=name, title_justify="left", box=None, pad_edge=False)
     table.add_column("tok/s", justify="right", style="bold")
     with Console(stderr=True).status("measuring"):
         for measurement in measurements:
             row = [str(getattr(measurement, column)) for column in _COLUMNS]
             table.add_row(*row, f"{measurement.tokens_per_s:.1f}")
-    console.print(table)
+    table_console().print(table)

@@ -128,9 +128,7 @@ def _extras() -> list[Extra]:
         package, name = parts.groups()
         extra = extras.setdefault(
             name,
-            Extra(
-                name=name, installed={}, missing=[], install=f"pip install 'freehold[{name}]'"
-            ),
+            Extra(name=name, installed={}, missing=[], install=f"pip install 'freehold[{name}]'"),
         )
         try:
             extra.installed[package] = version(package)

@@ -16,18 +16,21 @@ __all__ = ["doctor"]
 
 
 def doctor(*, as_json: AsJson = False) -> None:
-    """Show the instruction set in use, memory, what is installed and what is missing."""
+    """Show what this machine can do.
+
+    The instruction set in use, memory and its measured bandwidth, what is installed and what is
+    missing.
+    """
     import dataclasses
 
     from freehold.cli.checkup import check_up
-    from freehold.cli.printing import print_json
+    from freehold.cli.printing import print_json, table_console
     from freehold.config import resolve_settings
 
     checkup = check_up(resolve_settings())
     if as_json:
         print_json(dataclasses.asdict(checkup))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -35,7 +38,7 @@ def doctor(*, as_json: AsJson = False) -> None:
     table.add_column()
     for name, text in _rows(checkup):
         table.add_row(name, text)
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+    table_console().print(table)
 
 
 def _rows(checkup: Checkup) -> list[tuple[str, str]]:

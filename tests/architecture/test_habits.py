@@ -1,0 +1,196 @@
+"""Habits of the code that a reader may rely on, each held by a test."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source_tree import (
+    ROOT,
+    SRC,
+    module_of,
+    name_of,
+    parsed,
+    python_files,
+    source_files,
+    tracked_files,
+)
+
+HEAVY = ("torch", "transformers", "numpy", "tokenizers", "freehold._core")
+
+# Paths that exist on one machine only. Spelled in pieces, or this file would find itself.
+MACHINE_PATH = re.compile(
+    "|".join(
+        (
+            "/" + "work/",
+            "/" + "root/",
+            "/" + "home/" + r"\w",
+            "/" + "tmp/" + r"(?!freehold\b)\w",
+            "/" + "Users/" + r"\w",
+        )
+    )
+)
+TEXT = {".py", ".md", ".toml", ".txt", ".cpp", ".h", ".hpp", ".json", ".yml", ".yaml", ".cfg", ""}
+
+BANNED_NAMES = {"utils", "helpers", "manager", "common", "misc", "util", "helper"}
+
+FAST_HELP_S = 0.3
+
+
+def loaded_after(statement: str) -> set[str]:
+    """The heavy modules a fresh interpreter holds after the statement."""
+    script = f"import sys\n{statement}\nprint(*[m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+HELP = """
+from freehold.cli import main
+sys.argv = ["freehold", "--help"]
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 0, end.code
+"""
+
+
+@pytest.mark.parametrize("statement", ["import freehold", HELP], ids=["import", "help"])
+def test_start_loads_nothing_heavy(statement: str) -> None:
+    assert loaded_after(statement) == set()
+
+
+def test_the_check_notices_a_heavy_module() -> None:
+    assert loaded_after("import numpy") == {"numpy"}
+
+
+def public_names(tree: ast.Module) -> set[str]:
+    """Public classes, functions and constants that the module itself defines."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+    return {name for name in names if not name.startswith("_")}
+
+
+def declared_all(tree: ast.Module) -> list[str] | None:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(
+            isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets
+        ):
+            value: list[str] = ast.literal_eval(node.value)
+            return value
+    return None
+
+
+@pytest.mark.parametrize("path", source_files(), ids=name_of)
+def test_all_names_what_the_module_defines(path: Path) -> None:
+    declared = declared_all(parsed(path))
+    defined = public_names(parsed(path))
+    if declared is None:
+        assert defined == set(), "a module that defines public names declares __all__"
+        return
+    assert len(declared) == len(set(declared))
+    assert defined <= set(declared)
+
+
+@pytest.mark.parametrize("path", source_files(), ids=name_of)
+def test_every_name_in_all_exists(path: Path) -> None:
+    if path.name == "__main__.py":
+        return
+    module = module_of(path)
+    if find_spec("freehold._core") is None and module != "freehold.errors":
+        pytest.skip("the core is not built")
+    loaded = import_module(module)
+    assert [name for name in declared_all(parsed(path)) or () if not hasattr(loaded, name)] == []
+
+
+@pytest.mark.parametrize("path", source_files(), ids=name_of)
+def test_no_function_takes_double_star_arguments(path: Path) -> None:
+    taking = [
+        f"{node.lineno}: {getattr(node, 'name', 'lambda')}"
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        and node.args.kwarg is not None
+    ]
+    assert taking == []
+
+
+def blind_handlers(tree: ast.Module) -> list[int]:
+    """Lines of handlers that catch everything; one that ends in a bare `raise` swallows nothing."""
+    lines = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ExceptHandler):
+            continue
+        kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+        blind = any(
+            kind is None
+            or (isinstance(kind, ast.Name) and kind.id in {"Exception", "BaseException"})
+            for kind in kinds
+        )
+        last = node.body[-1]
+        if blind and not (isinstance(last, ast.Raise) and last.exc is None):
+            lines.append(node.lineno)
+    return lines
+
+
+@pytest.mark.parametrize("path", source_files(), ids=name_of)
+def test_no_handler_swallows_everything(path: Path) -> None:
+    assert blind_handlers(parsed(path)) == []
+
+
+def test_the_rule_catches_a_blind_handler() -> None:
+    assert blind_handlers(ast.parse("try: f()\nexcept (OSError, Exception): pass")) == [2]
+    assert blind_handlers(ast.parse("try: f()\nexcept: pass")) == [2]
+
+
+@pytest.mark.parametrize("path", source_files(), ids=name_of)
+def test_file_opens_with_a_docstring(path: Path) -> None:
+    assert ast.get_docstring(parsed(path))
+
+
+@pytest.mark.parametrize("path", python_files(), ids=name_of)
+def test_file_name_says_what_is_inside(path: Path) -> None:
+    assert path.stem not in BANNED_NAMES
+    assert path.parent.name not in BANNED_NAMES
+
+
+def test_no_machine_paths_in_the_repository() -> None:
+    found = [
+        f"{name_of(path)}:{number} {line.strip()[:100]}"
+        for path in tracked_files()
+        if path.suffix in TEXT and path.name != "LICENSE"
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
+        if MACHINE_PATH.search(line)
+    ]
+    assert found == []
+
+
+def test_version_is_the_same_in_both_places() -> None:
+    import freehold
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["version"] == freehold.__version__
+
+
+def test_every_dependency_has_an_upper_bound_and_a_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    reasons = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    for requirement in [line for group in groups for line in group]:
+        name = re.split(r"[<>=!~\[ ]", requirement, maxsplit=1)[0]
+        assert "<" in requirement or "==" in requirement, requirement
+        assert f"`{name}`" in reasons, f"ARCHITECTURE.md gives no reason for {name}"
+
+
+def test_package_is_typed() -> None:
+    assert (SRC / "py.typed").is_file()

@@ -1,0 +1,130 @@
+"""A module imports only rooms above its own."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source_tree import module_of, name_of, parsed, source_files
+
+# From the top of the house down. A room may import any room before it in this list.
+ROOMS = (
+    "errors",
+    "config",
+    "_core",
+    "ops",
+    "formats",
+    "tokenizer",
+    "models",
+    "loading",
+    "engine",
+    "chat",
+    "store",
+    "library",
+    "inspection",
+    "quantize",
+    "privacy",
+    "tune",
+    "evals",
+    "rag",
+    "agents",
+    "cluster",
+    "local",
+    "server",
+    "cli",
+)
+RANK = {room: rank for rank, room in enumerate(ROOMS)}
+
+# The two files outside the rooms: the public face and `python -m freehold`.
+FACE = {"freehold": "server", "freehold.__main__": "cli"}
+
+TORCH_ONLY_IN = "tune"
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports_of(tree: ast.Module, module: str, *, is_package: bool) -> list[tuple[int, str]]:
+    """(line, absolute module name) of every import, wherever in the file it stands."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = module.split(".")
+                above = above[: len(above) - node.level + (1 if is_package else 0)]
+                base = ".".join([*above, *([base] if base else [])])
+            # `from freehold import ops` imports the room, not a name of the face.
+            if base == "freehold":
+                found += [(node.lineno, f"freehold.{alias.name}") for alias in node.names]
+            else:
+                found.append((node.lineno, base))
+    return found
+
+
+def violations(tree: ast.Module, module: str, *, is_package: bool) -> list[str]:
+    own = FACE.get(module) or room_of(module)
+    if own not in RANK:
+        return [f"{module}: {own!r} is not a room; add it to the table with its rank"]
+    wrong = []
+    for line, imported in imports_of(tree, module, is_package=is_package):
+        if imported.split(".")[0] != "freehold":
+            continue
+        room = room_of(imported)
+        if room == own or room.startswith("__") or not room:
+            continue
+        if room not in RANK:
+            wrong.append(f"{module}:{line} imports {imported}, which is in no known room")
+        elif RANK[room] > RANK[own]:
+            wrong.append(f"{module}:{line} ({own}) imports {imported}, a room below it")
+    return wrong
+
+
+@pytest.mark.parametrize("path", source_files(), ids=name_of)
+def test_imports_only_rooms_above(path: Path) -> None:
+    tree, module = parsed(path), module_of(path)
+    assert violations(tree, module, is_package=path.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize("path", source_files(), ids=name_of)
+def test_torch_is_imported_only_by_tune(path: Path) -> None:
+    module = module_of(path)
+    names = {
+        imported.split(".")[0]
+        for _, imported in imports_of(parsed(path), module, is_package=path.name == "__init__.py")
+    }
+    if room_of(module) != TORCH_ONLY_IN:
+        assert not names & {"torch", "transformers", "peft", "trl"}
+
+
+@pytest.mark.parametrize("path", source_files(), ids=name_of)
+def test_compiled_core_is_imported_only_by_ops(path: Path) -> None:
+    module = module_of(path)
+    names = [name for _, name in imports_of(parsed(path), module, is_package=False)]
+    if room_of(module) != "ops":
+        assert not [name for name in names if name.startswith("freehold._core")]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("freehold.ops.matvec", "from freehold.engine import step"),
+        ("freehold.formats.gguf", "import freehold.loading.names"),
+        ("freehold.engine.runner", "def f():\n    from freehold import library"),
+        ("freehold.library.pull", "from ..cli import main"),
+        ("freehold.attic.box", "import os"),
+        ("freehold.cli.run", "from freehold.attic import box"),
+    ],
+)
+def test_the_rule_catches_a_wrong_import(module: str, source: str) -> None:
+    assert violations(ast.parse(source), module, is_package=False)
+
+
+def test_relative_imports_inside_a_room_are_allowed() -> None:
+    source = ast.parse("from .names import table\nfrom freehold.errors import LoadError")
+    assert violations(source, "freehold.loading.gguf", is_package=False) == []
