@@ -1,0 +1,1 @@
+"""Claims about speed, exactness and memory, each measured beside its peer in the same run."""
