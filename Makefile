@@ -1,0 +1,90 @@
+# Every target does all that it needs. What CI runs is what a person runs.
+#
+#   make chat PROMPT="..."   set up, pull the starter model, answer
+#   make test                set up with the test tools, pull the starter model, run the tests
+#   make setup               leave .venv/bin/freehold behind
+#   make check               lint, types, format and tests: before every commit
+#   make bench fuzz test-all docs clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL ?= starter
+# The build's own default starts more compilers than the machine has cores.
+export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Through the environment, so that quotes and backticks in a prompt reach the model untouched.
+export PROMPT
+
+NATIVE := CMakeLists.txt $(shell find core -type f 2>/dev/null)
+
+.PHONY: setup chat test test-all check lint docs bench fuzz clean
+.DEFAULT_GOAL := setup
+
+setup: $(VENV)/.freehold
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Freehold needs Python 3.11 or later; found: $(PYTHON). Try: make PYTHON=python3.11"; exit 1; }
+	@echo "[1/3] environment: $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.packages: pyproject.toml | $(BIN)/python
+	@echo "[2/3] packages"
+	@$(BIN)/python .ci/requirements.py dependencies > $(VENV)/requirements.txt
+	@$(BIN)/python -m pip install --quiet --requirement $(VENV)/requirements.txt
+	@touch $@
+
+# Editable: a changed Python file needs no new set-up, a changed kernel compiles itself alone.
+$(VENV)/.freehold: $(VENV)/.packages $(NATIVE)
+	@echo "[3/3] compiled core, on $(CMAKE_BUILD_PARALLEL_LEVEL) cores"
+	@$(BIN)/python -m pip install --verbose --no-deps --editable . > $(VENV)/build.log 2>&1 & pid=$$!; \
+	while kill -0 $$pid 2>/dev/null; do \
+	  sleep 1; \
+	  [ ! -t 1 ] || printf '\r      %s' "$$(grep -oE '\[[0-9]+/[0-9]+\]' $(VENV)/build.log | tail -1)"; \
+	done; \
+	[ ! -t 1 ] || printf '\r'; \
+	wait $$pid || { tail -40 $(VENV)/build.log; echo "the build failed; the whole log: $(VENV)/build.log"; exit 1; }
+	@touch $@
+	@echo "ready: $(BIN)/freehold"
+
+$(VENV)/.test-packages: pyproject.toml $(VENV)/.packages
+	@echo "[test] the tools and oracles of the tests (torch among them: this is the long part)"
+	@$(BIN)/python .ci/requirements.py test > $(VENV)/test-requirements.txt
+	@$(BIN)/python -m pip install --quiet --requirement $(VENV)/test-requirements.txt
+	@touch $@
+
+chat: $(VENV)/.freehold
+	@if [ "$(MODEL)" = starter ]; then $(BIN)/freehold pull starter; fi
+	@if [ -n "$$PROMPT" ]; then $(BIN)/freehold run "$(MODEL)" "$$PROMPT"; else $(BIN)/freehold run "$(MODEL)"; fi
+
+test: $(VENV)/.freehold $(VENV)/.test-packages
+	@$(BIN)/freehold pull starter
+	@$(BIN)/python -m pytest -q --require-weights
+
+# With the slow tests and those that need the package index.
+test-all: $(VENV)/.freehold $(VENV)/.test-packages
+	@$(BIN)/freehold pull starter
+	@$(BIN)/python -m pytest -q --require-weights -m ""
+
+lint: $(VENV)/.freehold $(VENV)/.test-packages
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+check: lint test
+
+docs: $(VENV)/.freehold
+	@$(BIN)/python docs/generate.py
+
+bench: $(VENV)/.freehold
+	@$(BIN)/freehold pull starter
+	@$(BIN)/freehold bench "$(MODEL)"
+
+fuzz: $(VENV)/.freehold $(VENV)/.test-packages
+	@$(BIN)/python -m pytest -q -m "" -k fuzz
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
