@@ -1,0 +1,182 @@
+// Room: core. The only file that sees Python. Releases the GIL around every op; a broken
+// contract becomes ValueError, which freehold.ops turns into KernelError.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+
+#include "freehold/kernels.h"
+#include "freehold/ops.h"
+#include "freehold/threads.h"
+#include "quants/traits.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+namespace fh = freehold;
+
+namespace {
+
+using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Ints = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using NumpyMatrix = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
+using Release = nb::call_guard<nb::gil_scoped_release>;
+
+// A new (rows, cols) array that owns its memory.
+NumpyMatrix own_matrix(std::unique_ptr<float[]> data, int64_t rows, int64_t cols) {
+    float* raw = data.release();
+    nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<float*>(p); });
+    return NumpyMatrix(raw, {static_cast<size_t>(rows), static_cast<size_t>(cols)}, owner);
+}
+
+void pack_weight(fh::Weight& weight, int64_t start, int64_t count, Bytes raw,
+                 std::optional<Ints> source_rows) {
+    fh::require(!source_rows || static_cast<int64_t>(source_rows->size()) == count,
+                "pack: one source row is needed for each row");
+    const int32_t* rows = source_rows ? source_rows->data() : nullptr;
+    nb::gil_scoped_release release;
+    weight.pack(start, count, raw.data(), raw.size(), rows);
+}
+
+NumpyMatrix unpack_weight(const fh::Weight& weight) {
+    auto data = std::make_unique<float[]>(static_cast<size_t>(weight.rows * weight.cols));
+    for (int64_t r = 0; r < weight.rows; ++r) weight.unpack_row(r, data.get() + r * weight.cols);
+    return own_matrix(std::move(data), weight.rows, weight.cols);
+}
+
+void fill_tensor(fh::Tensor& tensor, Matrix values) {
+    fh::require(static_cast<int64_t>(values.shape(0)) <= tensor.rows &&
+                    static_cast<int64_t>(values.shape(1)) == tensor.cols,
+                "fill: shape differs from the tensor's");
+    std::memcpy(tensor.data(), values.data(), values.size() * sizeof(float));
+}
+
+fh::Step* make_step(std::vector<int32_t> tokens, std::vector<int32_t> positions,
+                    std::vector<int32_t> offsets, std::vector<std::vector<int32_t>> pages,
+                    std::vector<int32_t> logit_rows) {
+    auto step = std::make_unique<fh::Step>();
+    step->tokens = std::move(tokens);
+    step->positions = std::move(positions);
+    step->offsets = std::move(offsets);
+    step->pages = std::move(pages);
+    step->logit_rows = std::move(logit_rows);
+    fh::require(!step->offsets.empty() && step->offsets.size() == step->pages.size() + 1 &&
+                    step->offsets.front() == 0 &&
+                    step->offsets.back() == static_cast<int32_t>(step->tokens.size()),
+                "step: offsets must span the tokens");
+    for (size_t s = 0; s + 1 < step->offsets.size(); ++s) {
+        fh::require(step->offsets[s] < step->offsets[s + 1], "step: a sequence has no token");
+        step->sequence.resize(static_cast<size_t>(step->offsets[s + 1]), static_cast<int32_t>(s));
+    }
+    return step.release();
+}
+
+NumpyMatrix dequantize(int type, Bytes raw, int64_t count) {
+    fh::require(count >= 1 && count <= INT64_MAX / 8, "dequantize: count out of range");
+    auto data = std::make_unique<float[]>(static_cast<size_t>(count));
+    fh::dequantize(type, raw.data(), raw.size(), data.get(), count);
+    return own_matrix(std::move(data), 1, count);
+}
+
+void bind_data(nb::module_& m) {
+    nb::class_<fh::Tensor>(m, "Tensor")
+        .def(nb::init<int64_t, int64_t>(), "rows"_a, "cols"_a)
+        .def_ro("rows", &fh::Tensor::rows)
+        .def_ro("cols", &fh::Tensor::cols)
+        .def("fill", &fill_tensor, "values"_a)
+        .def("numpy", [](fh::Tensor& t) {
+            return NumpyMatrix(t.data(), {static_cast<size_t>(t.rows), static_cast<size_t>(t.cols)},
+                               nb::find(&t));
+        });
+    nb::class_<fh::Weight>(m, "Weight")
+        .def(nb::init<int, int64_t, int64_t>(), "type"_a, "rows"_a, "cols"_a)
+        .def_ro("rows", &fh::Weight::rows)
+        .def_ro("cols", &fh::Weight::cols)
+        .def_prop_ro("type", [](const fh::Weight& w) { return w.traits->type; })
+        .def_prop_ro("bytes", &fh::Weight::bytes)
+        .def("pack", &pack_weight, "start"_a, "count"_a, "raw"_a, "source_rows"_a = nb::none())
+        .def("unpack", &unpack_weight);
+    nb::class_<fh::KvPool>(m, "KvPool")
+        .def(nb::init<int, int, int, int64_t>(), "layers"_a, "kv_heads"_a, "head_width"_a,
+             "pages"_a)
+        .def_ro("pages", &fh::KvPool::pages)
+        .def_prop_ro("page_bytes", &fh::KvPool::page_bytes);
+    nb::class_<fh::Step>(m, "Step")
+        .def(nb::new_(&make_step), "tokens"_a, "positions"_a, "offsets"_a, "pages"_a,
+             "logit_rows"_a)
+        .def_prop_ro("count", &fh::Step::count)
+        .def_ro("logit_rows", &fh::Step::logit_rows);
+    nb::class_<fh::Rotation>(m, "Rotation").def(nb::init<>());
+}
+
+void bind_ops(nb::module_& m) {
+    m.def("embed", &fh::embed, "weight"_a, "step"_a, "x"_a, Release());
+    m.def(
+        "norm_project",
+        [](const fh::Tensor& x, const fh::Tensor* norm, float eps, int64_t count,
+           const std::vector<const fh::Weight*>& weights,
+           const std::vector<const fh::Tensor*>& biases, const std::vector<fh::Tensor*>& outs) {
+            if (norm == nullptr)
+                return fh::norm_project(x, nullptr, count, weights, biases, outs);
+            const fh::Norm n{*norm, eps};
+            fh::norm_project(x, &n, count, weights, biases, outs);
+        },
+        "x"_a, "norm"_a.none(), "eps"_a, "count"_a, "weights"_a, "biases"_a, "outs"_a, Release());
+    m.def("project_add", &fh::project_add, "a"_a, "weight"_a, "bias"_a.none(), "count"_a, "x"_a,
+          Release());
+    m.def(
+        "gate_up",
+        [](const fh::Tensor& x, const fh::Tensor& norm, float eps, const fh::Weight& gate,
+           const fh::Weight& up, int64_t count, fh::Tensor& out) {
+            fh::gate_up(x, {norm, eps}, gate, up, count, out);
+        },
+        "x"_a, "norm"_a, "eps"_a, "gate"_a, "up"_a, "count"_a, "out"_a, Release());
+    m.def(
+        "make_rotation",
+        [](const fh::Step& step, Floats frequencies, float scale, fh::Rotation& out) {
+            fh::make_rotation(step, {frequencies.data(), frequencies.size()}, scale, out);
+        },
+        "step"_a, "frequencies"_a, "scale"_a, "out"_a);
+    m.def("rotate_write", &fh::rotate_write, "q"_a, "k"_a, "v"_a, "rotation"_a.none(), "step"_a,
+          "kv"_a, "layer"_a, Release());
+    m.def("attend", &fh::attend, "q"_a, "kv"_a, "layer"_a, "step"_a, "scale"_a, "out"_a,
+          Release());
+    m.def(
+        "head",
+        [](const fh::Tensor& x, const fh::Tensor& norm, float eps, const fh::Weight& weight,
+           const fh::Step& step, fh::Tensor& logits) {
+            fh::head(x, {norm, eps}, weight, step, logits);
+        },
+        "x"_a, "norm"_a, "eps"_a, "weight"_a, "step"_a, "logits"_a, Release());
+    m.def("dequantize", &dequantize, "type"_a, "raw"_a, "count"_a);
+    m.def("measure_bandwidth", &fh::measure_bandwidth, Release());
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+    nb::set_leak_warnings(false);
+    nb::register_exception_translator(
+        [](const std::exception_ptr& pointer, void*) {
+            try {
+                std::rethrow_exception(pointer);
+            } catch (const fh::ContractError& error) {
+                PyErr_SetString(PyExc_ValueError, error.what());
+            }
+        });
+    m.attr("PAGE_TOKENS") = fh::kPageTokens;
+    m.attr("GROUP_ROWS") = fh::kGroupRows;
+    bind_data(m);
+    bind_ops(m);
+    m.def("supports_type", [](int type) { return fh::find_traits(type) != nullptr; });
+    m.def("isa_name", &fh::active_isa);
+    m.def("isa_available", &fh::isa_available);
+    m.def("force_isa", &fh::force_isa);
+    m.def("threads", &fh::thread_count);
+    m.def("set_threads", &fh::set_thread_count);
+    m.def("usable_cores", &fh::usable_cores);
+}

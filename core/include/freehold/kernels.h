@@ -1,0 +1,74 @@
+// Room: core. The table of functions that each instruction set provides. One reduction order
+// a function: a result depends on its own row and weight only, never on tile or thread.
+#pragma once
+#include <cstdint>
+
+namespace freehold {
+
+constexpr int kMaxTile = 16;
+// Bytes of one activation block and token: 32 codes, scale, scaled sum, three negated sums.
+constexpr int kActBytes = 52;
+
+// `m` of `tile` tokens: blocks of 32 codes a token, then the per-token numbers; see tile.h.
+using QuantizeFn = void (*)(const float* x, int64_t cols, uint8_t* act, int m, int tile);
+// out[m * 16 + r] = row r of the group . token m, for `tile` tokens.
+using TileFn = void (*)(const uint8_t* group, int64_t codes_offset, int64_t cols,
+                        const uint8_t* act, int tile, float* out);
+
+// One query row: a head of a token.
+struct QueryRow {
+    const float* q;     // (A,)
+    float* out;         // (A,)
+    int32_t keys;       // how many keys it may see
+};
+
+// A sequence's pages of one layer and KV head.
+struct PageView {
+    const uint16_t* const* keys;    // per page: (A, P) float16
+    const uint16_t* const* values;  // per page: (P, A_padded) float16
+    int head_width, head_padded;
+    float scale;
+};
+
+// The state of a row's softmax: largest score, sum of exponentials, weighted values.
+struct RowState {
+    float largest, sum;
+};
+
+struct KernelTable {
+    const char* name;
+    int max_tile;
+    int attend_rows;
+    QuantizeFn quantize_row;  // to int8 blocks
+    QuantizeFn panel_row;     // to float32 panels, for float weights
+    TileFn tile_for(int type) const;
+    TileFn tiles[16];
+    int types[16];
+    void (*rms_norm)(const float* x, const float* weight, float eps, int64_t cols, float* out);
+    void (*add)(float* x, const float* y, int64_t n);
+    void (*silu_multiply)(const float* gate, const float* up, int64_t n, float* out);
+    // Rotates pairs (i, i + half) of one head in place.
+    void (*rotate)(float* head, const float* cosine, const float* sine, int half);
+    void (*store_key)(uint16_t* page, int slot, const float* k, int width);
+    void (*store_value)(uint16_t* page, int slot, const float* v, int width, int padded);
+    // Softmax over one segment for up to attend_rows rows: state and values (rows, padded).
+    void (*attend_segment)(const PageView& view, int segment, const QueryRow* rows, int count,
+                           RowState* state, float* values);
+    // Folds a later segment's state into an earlier one's.
+    void (*merge)(RowState& into, float* values, const RowState& from, const float* more, int n);
+    void (*finish)(const RowState& state, const float* values, int width, float* out);
+    // Sums a buffer; used to measure memory bandwidth.
+    float (*read_all)(const float* p, int64_t n);
+};
+
+extern const KernelTable kGenericTable;
+extern const KernelTable kAvx2Table;
+extern const KernelTable kAvx512Table;
+
+const KernelTable& kernels();              // the active table
+const char* active_isa();
+bool isa_available(const char* name);      // compiled in and supported here
+void force_isa(const char* name);          // throws ContractError when not available
+constexpr const char* kIsaNames[] = {"generic", "avx2", "avx512"};
+
+}  // namespace freehold

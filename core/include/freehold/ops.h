@@ -1,0 +1,57 @@
+// Room: core. The ops, the whole native API. Every op checks its contract first and throws
+// ContractError; every result row depends on its own input row only, bit for bit.
+#pragma once
+#include <span>
+#include <vector>
+
+#include "freehold/types.h"
+
+namespace freehold {
+
+// A norm's weight (1, D) and epsilon.
+struct Norm {
+    const Tensor& weight;
+    float eps;
+};
+
+// x[t] = row tokens[t] of weight (V, D).  Mutates: x.
+void embed(const Weight& weight, const Step& step, Tensor& x);
+
+// outs[i] (T, N_i) = norm(x) (T, D) . weights[i]^T + biases[i]; one norm, several matrices.
+// A null norm leaves x as it is; a null bias adds nothing.  Mutates: outs.
+void norm_project(const Tensor& x, const Norm* norm, int64_t count,
+                  const std::vector<const Weight*>& weights,
+                  const std::vector<const Tensor*>& biases, const std::vector<Tensor*>& outs);
+
+// x (T, D) += a (T, N) . weight^T + bias.  Mutates: x.
+void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int64_t count,
+                 Tensor& x);
+
+// out (T, F) = silu(norm(x) . gate^T) * (norm(x) . up^T).  Mutates: out.
+void gate_up(const Tensor& x, const Norm& norm, const Weight& gate, const Weight& up,
+             int64_t count, Tensor& out);
+
+// cos and sin of position * frequency, times `scale`, for each token of the step.
+void make_rotation(const Step& step, std::span<const float> frequencies, float scale,
+                   Rotation& out);
+
+// Rotates q (T, H A) and k (T, G A) in place and writes k, v into the step's pages.
+// Mutates: q, k, kv.
+void rotate_write(Tensor& q, Tensor& k, const Tensor& v, const Rotation* rotation,
+                  const Step& step, KvPool& kv, int layer);
+
+// out (T, H A): causal attention of q over the step's pages.  Mutates: out.
+void attend(const Tensor& q, const KvPool& kv, int layer, const Step& step, float scale,
+            Tensor& out);
+
+// logits (S, V) = norm(x[rows]) . weight^T for the step's logit rows.  Mutates: logits.
+void head(const Tensor& x, const Norm& norm, const Weight& weight, const Step& step,
+          Tensor& logits);
+
+// Values of whole file blocks, the reference unpacking.
+void dequantize(int type, const uint8_t* raw, size_t raw_bytes, float* out, int64_t count);
+
+// Bytes a second when every thread reads its share of a large buffer once.
+double measure_bandwidth();
+
+}  // namespace freehold

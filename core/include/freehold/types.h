@@ -1,0 +1,112 @@
+// Room: core. The plain data every op works on. Knows no model, file or Python.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace freehold {
+
+// Thrown when a caller breaks an op's contract; bindings.cpp maps it to KernelError.
+struct ContractError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+inline void require(bool ok, const char* what) {
+    if (!ok) throw ContractError(what);
+}
+
+constexpr int kGroupRows = 16;     // weight rows interleaved into one group
+constexpr int kBlock = 32;         // elements that share one activation scale
+constexpr int kPageTokens = 64;    // tokens in one KV page
+constexpr int kSegmentPages = 4;   // pages that form one softmax block
+constexpr int kSegmentTokens = kPageTokens * kSegmentPages;
+
+// Anonymous memory in whole pages, zero on first touch; large pages are asked for.
+class Memory {
+  public:
+    Memory() = default;
+    explicit Memory(size_t bytes);
+    Memory(Memory&& other) noexcept;
+    Memory& operator=(Memory&& other) noexcept;
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
+    ~Memory();
+    uint8_t* data() const { return data_; }
+    size_t size() const { return size_; }
+
+  private:
+    uint8_t* data_ = nullptr;
+    size_t size_ = 0;
+};
+
+// A row-major float32 matrix, (rows, cols).
+class Tensor {
+  public:
+    Tensor(int64_t rows, int64_t cols);
+    float* row(int64_t r) const { return reinterpret_cast<float*>(memory_.data()) + r * cols; }
+    float* data() const { return row(0); }
+    int64_t rows, cols;
+
+  private:
+    Memory memory_;
+};
+
+struct BlockTraits;
+
+// A weight matrix (rows, cols) rearranged so kernels stream it: groups of 16 rows,
+// each group a plane of scales followed by a plane of codes. Padding rows are zero.
+class Weight {
+  public:
+    Weight(int type, int64_t rows, int64_t cols);
+    // Fills rows [start, start + count) from file blocks; row r comes from source row
+    // source_rows[r] when given. `start` must be a multiple of 16.
+    void pack(int64_t start, int64_t count, const uint8_t* raw, size_t raw_bytes,
+              const int32_t* source_rows);
+    void unpack_row(int64_t row, float* out) const;
+    const uint8_t* group(int64_t g) const { return memory_.data() + g * group_bytes; }
+    size_t bytes() const { return memory_.size(); }
+
+    const BlockTraits* traits;
+    int64_t rows, cols, groups;
+    size_t codes_offset, group_bytes;
+
+  private:
+    Memory memory_;
+};
+
+// Which page of the pool holds which tokens; see ops/attend.cpp for the layout.
+class KvPool {
+  public:
+    KvPool(int layers, int kv_heads, int head_width, int64_t pages);
+    uint16_t* keys(int layer, int64_t page, int head) const;    // (A, P) float16
+    uint16_t* values(int layer, int64_t page, int head) const;  // (P, A_padded) float16
+    size_t page_bytes() const { return head_bytes_ * kv_heads * layers; }
+    int layers, kv_heads, head_width, head_padded;
+    int64_t pages;
+
+  private:
+    size_t head_bytes_;
+    Memory memory_;
+};
+
+// The tokens of one step, packed sequence after sequence.
+struct Step {
+    std::vector<int32_t> tokens;       // (T,)
+    std::vector<int32_t> positions;    // (T,)
+    std::vector<int32_t> offsets;      // (S + 1,) first token of each sequence
+    std::vector<std::vector<int32_t>> pages;  // per sequence: page ids, in token order
+    std::vector<int32_t> logit_rows;   // tokens whose logits are wanted
+    std::vector<int32_t> sequence;     // (T,) derived: the sequence of each token
+    int64_t count() const { return static_cast<int64_t>(tokens.size()); }
+    void check(const KvPool& kv) const;
+};
+
+// cos and sin of every token of a step, (T, A_rotated / 2) each.
+struct Rotation {
+    int half = 0;
+    std::vector<float> cosine, sine;
+};
+
+}  // namespace freehold

@@ -1,0 +1,146 @@
+// Room: core/kernels. AVX2 with FMA and F16C: eight lanes. Included by one unit only, which
+// is built with these instruction sets switched on.
+#pragma once
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace freehold::avx2 {
+
+struct Simd {
+    using F = __m256;   // 8 floats
+    using I = __m256i;  // 8 int32
+    using B = __m256i;  // 32 bytes
+    static constexpr int lanes = 8;
+    static constexpr int max_tile = 4;
+    static constexpr int attend_rows = 3;
+    static constexpr int attend_vectors = 4;
+    static constexpr bool exact_bytes = false;  // dot() needs codes up to 63
+
+    static F zero() { return _mm256_setzero_ps(); }
+    static F set(float v) { return _mm256_set1_ps(v); }
+    static F load(const float* p) { return _mm256_loadu_ps(p); }
+    static F load_part(const float* p, int n) { return _mm256_maskload_ps(p, mask(n)); }
+    static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
+    static void store_part(float* p, F v, int n) { _mm256_maskstore_ps(p, mask(n), v); }
+    static F load_half(const uint16_t* p) {
+        return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    }
+    static F load_bfloat(const uint16_t* p) {
+        const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+    }
+    static void store_half(uint16_t* p, F v, int n) {
+        alignas(16) uint16_t part[8];
+        _mm_store_si128(reinterpret_cast<__m128i*>(part),
+                        _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+        for (int i = 0; i < n; ++i) p[i] = part[i];
+    }
+    static __m256i widen_u8(const uint8_t* p) {
+        return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    }
+    static F load_i8(const uint8_t* p) {
+        return _mm256_cvtepi32_ps(
+            _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+    }
+    static F load_u8(const uint8_t* p) { return _mm256_cvtepi32_ps(widen_u8(p)); }
+    static F load_u8_low(const uint8_t* p) {
+        return _mm256_cvtepi32_ps(_mm256_and_si256(widen_u8(p), _mm256_set1_epi32(15)));
+    }
+    static F load_u8_high(const uint8_t* p) {
+        return _mm256_cvtepi32_ps(_mm256_srli_epi32(widen_u8(p), 4));
+    }
+    static F load_e8m0_half(const uint8_t* p) {
+        const __m256i e = widen_u8(p);
+        const __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+        const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+        return _mm256_castsi256_ps(_mm256_blendv_epi8(
+            normal, small, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e)));
+    }
+    static F add(F a, F b) { return _mm256_add_ps(a, b); }
+    static F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+    static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+    static F div(F a, F b) { return _mm256_div_ps(a, b); }
+    static F max(F a, F b) { return _mm256_max_ps(a, b); }
+    static F min(F a, F b) { return _mm256_min_ps(a, b); }
+    static F abs(F a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+    static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+    static F fnma(F a, F b, F c) { return _mm256_fnmadd_ps(a, b, c); }
+    static F keep_first(F v, int n, F other) {
+        return _mm256_blendv_ps(other, v, _mm256_castsi256_ps(mask(n)));
+    }
+    static float sum(F v) {
+        __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+        s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+        return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+    }
+    static float largest(F v) {
+        __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+        s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+        return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+    }
+    static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
+    static I to_int(F v) { return _mm256_cvtps_epi32(v); }
+    static F power_of_two(I n) {
+        return _mm256_castsi256_ps(
+            _mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+    }
+    static void store_bytes(int8_t* p, I v) {
+        const __m128i words =
+            _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+        _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+    }
+    static int32_t sum(I v) {
+        __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+        s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+        return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+    }
+
+    static I set_int(int32_t v) { return _mm256_set1_epi32(v); }
+    template <int n> static I shift_left(I v) { return _mm256_slli_epi32(v, n); }
+    static B load_bytes(const uint8_t* p) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    static B set_bytes(uint8_t v) { return _mm256_set1_epi8(static_cast<char>(v)); }
+    static B repeat4(const int8_t* p) {
+        int32_t v;
+        __builtin_memcpy(&v, p, 4);
+        return _mm256_set1_epi32(v);
+    }
+    static B bit_and(B a, B b) { return _mm256_and_si256(a, b); }
+    static B bit_or(B a, B b) { return _mm256_or_si256(a, b); }
+    static B bit_xor(B a, B b) { return _mm256_xor_si256(a, b); }
+    template <int n> static B right(B v) { return _mm256_srli_epi16(v, n); }
+    template <int n> static B left(B v) { return _mm256_slli_epi16(v, n); }
+    static B or_bits(B v, const uint8_t* p, int half, B place) {
+        int32_t bits;
+        __builtin_memcpy(&bits, p + 4 * half, 4);
+        const __m256i spread = _mm256_shuffle_epi8(
+            _mm256_set1_epi32(bits), _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
+                                                        0x0303030303030303));
+        const __m256i one = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201u));
+        const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, one), one);
+        return _mm256_or_si256(v, _mm256_and_si256(set, place));
+    }
+    static B look_up(const int8_t* table, B index) {
+        const __m128i t = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), index);
+    }
+    static I dot(I acc, B code, B value) {
+        const __m256i pairs = _mm256_maddubs_epi16(code, value);
+        return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+    static I dot_signed(I acc, B code, B value) {  // code is signed, value never -128
+        const __m256i pairs =
+            _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(value, code));
+        return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+
+  private:
+    static __m256i mask(int n) {
+        return _mm256_cmpgt_epi32(_mm256_set1_epi32(n),
+                                  _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    }
+};
+
+}  // namespace freehold::avx2

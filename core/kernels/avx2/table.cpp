@@ -1,0 +1,23 @@
+// Room: core/kernels. The avx2 table: the shared kernels built on this set's Simd.
+#include "simd.h"
+
+#include <cmath>
+#include <type_traits>
+
+#include "../../quants/traits.h"
+#include "freehold/kernels.h"
+#include "freehold/types.h"
+
+namespace freehold::avx2 {
+
+#include "../formats.h"
+#include "../rows.h"
+#include "../tile.h"
+#include "../attend.h"
+#include "../table.h"
+
+}  // namespace freehold::avx2
+
+namespace freehold {
+const KernelTable kAvx2Table = avx2::make_table<avx2::Simd>("avx2");
+}

@@ -1,0 +1,115 @@
+// Room: core/kernels. AVX-512 with VNNI: sixteen lanes. Included by one unit only, which is
+// built with these instruction sets switched on.
+#pragma once
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace freehold::avx512 {
+
+struct Simd {
+    using F = __m512;   // 16 floats
+    using I = __m512i;  // 16 int32
+    using B = __m512i;  // 64 bytes
+    static constexpr int lanes = 16;
+    static constexpr int max_tile = 16;       // tokens per matrix tile
+    static constexpr int attend_rows = 6;     // query rows per attention tile
+    static constexpr int attend_vectors = 4;  // vectors of keys or values per attention tile
+    static constexpr bool exact_bytes = true; // dot() is exact for codes up to 255
+
+    static F zero() { return _mm512_setzero_ps(); }
+    static F set(float v) { return _mm512_set1_ps(v); }
+    static F load(const float* p) { return _mm512_loadu_ps(p); }
+    static F load_part(const float* p, int n) { return _mm512_maskz_loadu_ps(mask(n), p); }
+    static void store(float* p, F v) { _mm512_storeu_ps(p, v); }
+    static void store_part(float* p, F v, int n) { _mm512_mask_storeu_ps(p, mask(n), v); }
+    static F load_half(const uint16_t* p) {
+        return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    }
+    static F load_bfloat(const uint16_t* p) {
+        const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+    }
+    static void store_half(uint16_t* p, F v, int n) {
+        const __m256i h = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        _mm256_mask_storeu_epi16(p, mask(n), h);
+    }
+    static F load_i8(const uint8_t* p) {  // signed bytes -> floats
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
+    }
+    static F load_u8(const uint8_t* p) {
+        return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)));
+    }
+    static F load_u8_low(const uint8_t* p) {  // low nibbles of bytes
+        const __m512i v = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p));
+        return _mm512_cvtepi32_ps(_mm512_and_si512(v, _mm512_set1_epi32(15)));
+    }
+    static F load_u8_high(const uint8_t* p) {
+        const __m512i v = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p));
+        return _mm512_cvtepi32_ps(_mm512_srli_epi32(v, 4));
+    }
+    static F load_e8m0_half(const uint8_t* p) {  // 2^(e-128)
+        const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p));
+        const __m512i small = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
+        const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+        return _mm512_castsi512_ps(_mm512_mask_blend_epi32(
+            _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2)), normal, small));
+    }
+    static F add(F a, F b) { return _mm512_add_ps(a, b); }
+    static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+    static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+    static F div(F a, F b) { return _mm512_div_ps(a, b); }
+    static F max(F a, F b) { return _mm512_max_ps(a, b); }
+    static F min(F a, F b) { return _mm512_min_ps(a, b); }
+    static F abs(F a) { return _mm512_abs_ps(a); }
+    static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+    static F fnma(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a b
+    static F keep_first(F v, int n, F other) {  // lanes >= n come from `other`
+        return _mm512_mask_blend_ps(mask(n), other, v);
+    }
+    static float sum(F v) { return _mm512_reduce_add_ps(v); }
+    static float largest(F v) { return _mm512_reduce_max_ps(v); }
+    static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
+    static I to_int(F v) { return _mm512_cvtps_epi32(v); }  // round to nearest even
+    static F power_of_two(I n) {  // 2^n for n in [-126, 127]
+        return _mm512_castsi512_ps(
+            _mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
+    }
+    static void store_bytes(int8_t* p, I v) {  // int32 -> int8
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+    }
+    static int32_t sum(I v) { return _mm512_reduce_add_epi32(v); }
+
+    static I set_int(int32_t v) { return _mm512_set1_epi32(v); }
+    template <int n> static I shift_left(I v) { return _mm512_slli_epi32(v, n); }
+    static B load_bytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
+    static B set_bytes(uint8_t v) { return _mm512_set1_epi8(static_cast<char>(v)); }
+    static B repeat4(const int8_t* p) {
+        int32_t v;
+        __builtin_memcpy(&v, p, 4);
+        return _mm512_set1_epi32(v);
+    }
+    static B bit_and(B a, B b) { return _mm512_and_si512(a, b); }
+    static B bit_or(B a, B b) { return _mm512_or_si512(a, b); }
+    static B bit_xor(B a, B b) { return _mm512_xor_si512(a, b); }
+    template <int n> static B right(B v) { return _mm512_srli_epi16(v, n); }
+    template <int n> static B left(B v) { return _mm512_slli_epi16(v, n); }
+    // v | place, in the bytes whose bit in the 64-bit mask at p is set.
+    static B or_bits(B v, const uint8_t* p, int, B place) {
+        uint64_t bits;
+        __builtin_memcpy(&bits, p, 8);
+        return _mm512_mask_add_epi8(v, bits, v, place);  // the bit is free, so add is or
+    }
+    static B look_up(const int8_t* table, B index) {
+        const __m128i t = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+        return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), index);
+    }
+    // acc + sum over four bytes of code (unsigned) * value (signed).
+    static I dot(I acc, B code, B value) { return _mm512_dpbusd_epi32(acc, code, value); }
+    static I dot_signed(I acc, B code, B value) { return dot(acc, code, value); }  // never used
+
+  private:
+    static __mmask16 mask(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+};
+
+}  // namespace freehold::avx512

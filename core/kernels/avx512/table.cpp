@@ -1,0 +1,23 @@
+// Room: core/kernels. The avx512 table: the shared kernels built on this set's Simd.
+#include "simd.h"
+
+#include <cmath>
+#include <type_traits>
+
+#include "../../quants/traits.h"
+#include "freehold/kernels.h"
+#include "freehold/types.h"
+
+namespace freehold::avx512 {
+
+#include "../formats.h"
+#include "../rows.h"
+#include "../tile.h"
+#include "../attend.h"
+#include "../table.h"
+
+}  // namespace freehold::avx512
+
+namespace freehold {
+const KernelTable kAvx512Table = avx512::make_table<avx512::Simd>("avx512");
+}

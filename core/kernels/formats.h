@@ -1,0 +1,197 @@
+// Room: core/kernels. How each block type's planes become byte vectors and scales.
+// Included by every instruction set inside its own namespace; S is that set's Simd.
+// The codes are unsigned; `offset` n means the true value is code - 2^n (n < 0: no offset).
+
+struct Nothing {};
+
+template <class S>
+struct Scales {
+    typename S::F low, high;          // of elements 0..15 and 16..31 (low only when equal)
+    typename S::F min_low, min_high;  // added times the sum of activations
+};
+
+struct BaseFormat {
+    static constexpr int elements = 32;
+    static constexpr int planes = kNibble;
+    static constexpr int header = 2;
+    static constexpr int offset = -1;
+    static constexpr bool halves = false;   // scales of 16 elements
+    static constexpr bool minimum = false;
+    static constexpr bool wide = false;     // codes above 63
+    static constexpr const int8_t* levels = nullptr;
+};
+
+template <class S>
+struct FormatQ4_0 : BaseFormat {
+    static constexpr int offset = 3;
+    static void scales(const uint8_t* head, int, int lane, Scales<S>& s) {
+        s.low = S::load_half(reinterpret_cast<const uint16_t*>(head) + lane);
+    }
+};
+
+template <class S>
+struct FormatQ4_1 : BaseFormat {
+    static constexpr int header = 4;
+    static constexpr bool minimum = true;
+    static void scales(const uint8_t* head, int, int lane, Scales<S>& s) {
+        s.low = S::load_half(reinterpret_cast<const uint16_t*>(head) + lane);
+        s.min_low = S::load_half(reinterpret_cast<const uint16_t*>(head + 32) + lane);
+    }
+};
+
+template <class S>
+struct FormatQ5_0 : FormatQ4_0<S> {
+    static constexpr int planes = kNibble | kBit;
+    static constexpr int offset = 4;
+};
+
+template <class S>
+struct FormatQ5_1 : FormatQ4_1<S> {
+    static constexpr int planes = kNibble | kBit;
+};
+
+template <class S>
+struct FormatQ8_0 : FormatQ4_0<S> {
+    static constexpr int planes = kByte;
+    static constexpr int offset = 7;
+    static constexpr bool wide = true;
+};
+
+// Levels made unsigned by adding 2^offset.
+inline constexpr int8_t kIq4Unsigned[16] = {1,  24, 45, 63, 79, 93, 106, 118,
+                                            -127, -115, -103, -90, -75, -59, -39, -15};
+inline constexpr int8_t kMxfp4Unsigned[16] = {16, 17, 18, 19, 20, 22, 24, 28,
+                                              16, 15, 14, 13, 12, 10, 8,  4};
+
+template <class S>
+struct FormatIQ4_NL : FormatQ4_0<S> {
+    static constexpr int offset = 7;
+    static constexpr bool wide = true;
+    static constexpr const int8_t* levels = S::exact_bytes ? kIq4Unsigned : kIq4Levels;
+};
+
+template <class S>
+struct FormatMXFP4 : BaseFormat {
+    static constexpr int header = 1;
+    static constexpr int offset = 4;
+    static constexpr const int8_t* levels = kMxfp4Unsigned;
+    static void scales(const uint8_t* head, int, int lane, Scales<S>& s) {
+        s.low = S::load_e8m0_half(head + lane);
+    }
+};
+
+template <class S>
+struct FormatQ4_K : BaseFormat {
+    static constexpr int elements = 256;
+    static constexpr int header = 20;
+    static constexpr bool minimum = true;
+    static void scales(const uint8_t* head, int sub, int lane, Scales<S>& s) {
+        const auto d = S::load_half(reinterpret_cast<const uint16_t*>(head) + lane);
+        const auto dmin = S::load_half(reinterpret_cast<const uint16_t*>(head + 32) + lane);
+        s.low = S::mul(d, S::load_u8(head + 64 + 16 * sub + lane));
+        s.min_low = S::mul(S::sub(S::zero(), dmin), S::load_u8(head + 192 + 16 * sub + lane));
+    }
+};
+
+template <class S>
+struct FormatQ5_K : FormatQ4_K<S> {
+    static constexpr int planes = kNibble | kBit;
+};
+
+template <class S>
+struct FormatQ6_K : BaseFormat {
+    static constexpr int elements = 256;
+    static constexpr int planes = kNibble | kCrumb;
+    static constexpr int header = 18;
+    static constexpr int offset = 5;
+    static constexpr bool halves = true;
+    static void scales(const uint8_t* head, int sub, int lane, Scales<S>& s) {
+        const auto d = S::load_half(reinterpret_cast<const uint16_t*>(head) + lane);
+        s.low = S::mul(d, S::load_i8(head + 32 + 32 * sub + lane));
+        s.high = S::mul(d, S::load_i8(head + 48 + 32 * sub + lane));
+    }
+};
+
+template <class S>
+struct FormatQ3_K : FormatQ6_K<S> {
+    static constexpr int planes = kCrumb | kBit;
+    static constexpr int offset = 2;
+};
+
+template <class S>
+struct FormatQ2_K : BaseFormat {
+    static constexpr int elements = 256;
+    static constexpr int planes = kCrumb;
+    static constexpr int header = 20;
+    static constexpr bool halves = true;
+    static constexpr bool minimum = true;
+    static void scales(const uint8_t* head, int sub, int lane, Scales<S>& s) {
+        const auto d = S::load_half(reinterpret_cast<const uint16_t*>(head) + lane);
+        const auto dmin = S::sub(
+            S::zero(), S::load_half(reinterpret_cast<const uint16_t*>(head + 32) + lane));
+        const uint8_t* both = head + 64 + 32 * sub + lane;
+        s.low = S::mul(d, S::load_u8_low(both));
+        s.high = S::mul(d, S::load_u8_low(both + 16));
+        s.min_low = S::mul(dmin, S::load_u8_high(both));
+        s.min_high = S::mul(dmin, S::load_u8_high(both + 16));
+    }
+};
+
+template <class S>
+struct FormatIQ4_XS : BaseFormat {
+    static constexpr int elements = 256;
+    static constexpr int header = 10;
+    static constexpr int offset = 7;
+    static constexpr bool wide = true;
+    static constexpr const int8_t* levels = S::exact_bytes ? kIq4Unsigned : kIq4Levels;
+    static void scales(const uint8_t* head, int sub, int lane, Scales<S>& s) {
+        const auto d = S::load_half(reinterpret_cast<const uint16_t*>(head) + lane);
+        s.low = S::mul(d, S::load_i8(head + 32 + 16 * sub + lane));
+    }
+};
+
+// Eight vectors of codes, vector j holding elements 4 j .. 4 j + 3 of every row in `part`.
+template <class S, class Format>
+inline __attribute__((always_inline)) void load_codes(const uint8_t* p, int part,
+                                                      typename S::B w[8]) {
+    constexpr int width = 4 * S::lanes;
+    if constexpr (Format::planes & kNibble) {
+        const auto low = S::set_bytes(15);
+        for (int j = 0; j < 4; ++j) {
+            const auto v = S::load_bytes(p + 64 * j + width * part);
+            w[j] = S::bit_and(v, low);
+            w[j + 4] = S::bit_and(S::template right<4>(v), low);
+        }
+        p += 256;
+    }
+    if constexpr (Format::planes & kCrumb) {
+        constexpr bool above = Format::planes & kNibble;
+        const auto keep = S::set_bytes(above ? 0x30 : 3);
+        for (int v = 0; v < 2; ++v) {
+            const auto c = S::load_bytes(p + 64 * v + width * part);
+            if constexpr (above) {
+                w[v] = S::bit_or(w[v], S::bit_and(S::template left<4>(c), keep));
+                w[v + 2] = S::bit_or(w[v + 2], S::bit_and(S::template left<2>(c), keep));
+                w[v + 4] = S::bit_or(w[v + 4], S::bit_and(c, keep));
+                w[v + 6] = S::bit_or(w[v + 6], S::bit_and(S::template right<2>(c), keep));
+            } else {
+                w[v] = S::bit_and(c, keep);
+                w[v + 2] = S::bit_and(S::template right<2>(c), keep);
+                w[v + 4] = S::bit_and(S::template right<4>(c), keep);
+                w[v + 6] = S::bit_and(S::template right<6>(c), keep);
+            }
+        }
+        p += 128;
+    }
+    if constexpr (Format::planes & kBit) {
+        const auto place = S::set_bytes(Format::planes & kNibble ? 16 : 4);
+        for (int j = 0; j < 8; ++j) w[j] = S::or_bits(w[j], p + 8 * j, part, place);
+    }
+    if constexpr (Format::planes & kByte)
+        for (int j = 0; j < 8; ++j) {
+            w[j] = S::load_bytes(p + 64 * j + width * part);
+            if constexpr (!S::exact_bytes) w[j] = S::bit_xor(w[j], S::set_bytes(0x80));
+        }
+    if constexpr (Format::levels != nullptr)
+        for (int j = 0; j < 8; ++j) w[j] = S::look_up(Format::levels, w[j]);
+}

@@ -1,0 +1,23 @@
+// Room: core/kernels. The generic table: the shared kernels built on this set's Simd.
+#include "simd.h"
+
+#include <cmath>
+#include <type_traits>
+
+#include "../../quants/traits.h"
+#include "freehold/kernels.h"
+#include "freehold/types.h"
+
+namespace freehold::generic {
+
+#include "../formats.h"
+#include "../rows.h"
+#include "../tile.h"
+#include "../attend.h"
+#include "../table.h"
+
+}  // namespace freehold::generic
+
+namespace freehold {
+const KernelTable kGenericTable = generic::make_table<generic::Simd>("generic");
+}

@@ -1,0 +1,100 @@
+// Room: core/kernels. Work on single rows: norm, rotation, activation, KV stores.
+// Included by every instruction set inside its own namespace.
+
+template <class S, class Body>
+inline void for_vectors(int64_t n, Body&& body) {  // body(index, lanes used)
+    int64_t i = 0;
+    for (; i + S::lanes <= n; i += S::lanes) body(i, S::lanes);
+    if (i < n) body(i, static_cast<int>(n - i));
+}
+
+// e^x to about 2 units in the last place for x <= 0; 0 below -87.
+// Source: Cody and Waite reduction by ln 2 in two parts, then a degree-6 Taylor polynomial.
+template <class S>
+inline typename S::F exponential(typename S::F x) {
+    x = S::max(x, S::set(-87.0f));
+    x = S::min(x, S::set(88.0f));
+    const auto n = S::to_int(S::mul(x, S::set(1.44269504f)));
+    const auto f = S::to_float(n);
+    auto r = S::fnma(f, S::set(0.693359375f), x);
+    r = S::fnma(f, S::set(-2.12194440e-4f), r);
+    auto p = S::set(1.0f / 720);
+    p = S::fma(p, r, S::set(1.0f / 120));
+    p = S::fma(p, r, S::set(1.0f / 24));
+    p = S::fma(p, r, S::set(1.0f / 6));
+    p = S::fma(p, r, S::set(0.5f));
+    p = S::fma(p, r, S::set(1.0f));
+    p = S::fma(p, r, S::set(1.0f));
+    return S::mul(p, S::power_of_two(n));
+}
+
+template <class S>
+void rms_norm(const float* x, const float* weight, float eps, int64_t cols, float* out) {
+    auto squares = S::zero();
+    for_vectors<S>(cols, [&](int64_t i, int n) {
+        const auto v = n == S::lanes ? S::load(x + i) : S::load_part(x + i, n);
+        squares = S::fma(v, v, squares);
+    });
+    const float mean = S::sum(squares) / static_cast<float>(cols);
+    const auto scale = S::set(1.0f / std::sqrt(mean + eps));
+    for_vectors<S>(cols, [&](int64_t i, int n) {
+        const auto v = S::mul(S::load_part(x + i, n), scale);
+        S::store_part(out + i, S::mul(v, S::load_part(weight + i, n)), n);
+    });
+}
+
+template <class S>
+void add_rows(float* x, const float* y, int64_t count) {
+    for_vectors<S>(count, [&](int64_t i, int n) {
+        S::store_part(x + i, S::add(S::load_part(x + i, n), S::load_part(y + i, n)), n);
+    });
+}
+
+template <class S>
+void silu_multiply(const float* gate, const float* up, int64_t count, float* out) {
+    const auto one = S::set(1.0f);
+    for_vectors<S>(count, [&](int64_t i, int n) {
+        const auto g = S::load_part(gate + i, n);
+        const auto e = exponential<S>(S::sub(S::zero(), g));
+        const auto silu = S::div(g, S::add(one, e));
+        S::store_part(out + i, S::mul(silu, S::load_part(up + i, n)), n);
+    });
+}
+
+template <class S>
+void rotate(float* head, const float* cosine, const float* sine, int half) {
+    for_vectors<S>(half, [&](int64_t i, int n) {
+        const auto a = S::load_part(head + i, n), b = S::load_part(head + half + i, n);
+        const auto c = S::load_part(cosine + i, n), s = S::load_part(sine + i, n);
+        S::store_part(head + i, S::fnma(b, s, S::mul(a, c)), n);
+        S::store_part(head + half + i, S::fma(a, s, S::mul(b, c)), n);
+    });
+}
+
+template <class S>
+void store_key(uint16_t* page, int slot, const float* k, int width) {
+    uint16_t part[S::lanes];
+    for_vectors<S>(width, [&](int64_t i, int n) {
+        S::store_half(part, S::load_part(k + i, n), n);
+        for (int j = 0; j < n; ++j) page[(i + j) * kPageTokens + slot] = part[j];
+    });
+}
+
+template <class S>
+void store_value(uint16_t* page, int slot, const float* v, int width, int padded) {
+    uint16_t* row = page + static_cast<int64_t>(slot) * padded;
+    for_vectors<S>(width, [&](int64_t i, int n) {
+        S::store_half(row + i, S::load_part(v + i, n), n);
+    });
+    for (int i = width; i < padded; ++i) row[i] = 0;
+}
+
+template <class S>
+float read_all(const float* p, int64_t count) {
+    typename S::F sums[8];
+    for (auto& s : sums) s = S::zero();
+    for (int64_t i = 0; i + 8 * S::lanes <= count; i += 8 * S::lanes)
+        for (int j = 0; j < 8; ++j) sums[j] = S::add(sums[j], S::load(p + i + j * S::lanes));
+    for (int j = 1; j < 8; ++j) sums[0] = S::add(sums[0], sums[j]);
+    return S::sum(sums[0]);
+}

@@ -1,0 +1,29 @@
+// Room: core/kernels. Fills one instruction set's table; included inside its own namespace.
+
+template <class S>
+constexpr KernelTable make_table(const char* name) {
+    return KernelTable{
+        .name = name,
+        .max_tile = S::max_tile,
+        .attend_rows = S::attend_rows,
+        .quantize_row = quantize_row<S>,
+        .panel_row = panel_row,
+        .tiles = {tile_f<S, FormatF32>, tile_f<S, FormatF16>, tile_f<S, FormatBF16>,
+                  tile_q<S, FormatQ4_0>, tile_q<S, FormatQ4_1>, tile_q<S, FormatQ5_0>,
+                  tile_q<S, FormatQ5_1>, tile_q<S, FormatQ8_0>, tile_q<S, FormatQ2_K>,
+                  tile_q<S, FormatQ3_K>, tile_q<S, FormatQ4_K>, tile_q<S, FormatQ5_K>,
+                  tile_q<S, FormatQ6_K>, tile_q<S, FormatIQ4_NL>, tile_q<S, FormatIQ4_XS>,
+                  tile_q<S, FormatMXFP4>},
+        .types = {0, 1, 30, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, 20, 23, 39},
+        .rms_norm = rms_norm<S>,
+        .add = add_rows<S>,
+        .silu_multiply = silu_multiply<S>,
+        .rotate = rotate<S>,
+        .store_key = store_key<S>,
+        .store_value = store_value<S>,
+        .attend_segment = attend_segment<S>,
+        .merge = merge_states<S>,
+        .finish = finish_row<S>,
+        .read_all = read_all<S>,
+    };
+}

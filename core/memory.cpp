@@ -1,0 +1,224 @@
+// Room: core. Owns the memory of tensors, weights and KV pages, and rearranges weights.
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+#include "freehold/threads.h"
+#include "freehold/types.h"
+#include "quants/codes.h"
+
+namespace freehold {
+namespace {
+
+constexpr size_t kLargePage = size_t{2} << 20;
+
+size_t round_up(size_t value, size_t step) { return (value + step - 1) / step * step; }
+
+}  // namespace
+
+Memory::Memory(size_t bytes) {
+    // Over-reserve so that the block starts on a large page; untouched space costs nothing.
+    size_ = round_up(std::max<size_t>(bytes, 1), 4096);
+    const size_t slack = size_ >= kLargePage ? kLargePage : 0;
+    void* raw = mmap(nullptr, size_ + slack, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (raw == MAP_FAILED) throw std::bad_alloc();
+    auto address = reinterpret_cast<uintptr_t>(raw);
+    if (slack != 0) {
+        const uintptr_t start = round_up(address, kLargePage);
+        if (start > address) munmap(raw, start - address);
+        const uintptr_t end = address + size_ + slack, used = start + size_;
+        if (end > used) munmap(reinterpret_cast<void*>(used), end - used);
+        address = start;
+        madvise(reinterpret_cast<void*>(start), size_, MADV_HUGEPAGE);
+    }
+    data_ = reinterpret_cast<uint8_t*>(address);
+}
+
+Memory::Memory(Memory&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+Memory& Memory::operator=(Memory&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+}
+
+Memory::~Memory() {
+    if (data_ != nullptr) munmap(data_, size_);
+}
+
+Tensor::Tensor(int64_t rows_, int64_t cols_) : rows(rows_), cols(cols_) {
+    require(rows >= 1 && cols >= 1, "a tensor needs at least one row and one column");
+    require(rows <= INT64_MAX / 8 / cols, "a tensor is too large");
+    memory_ = Memory(static_cast<size_t>(rows * cols) * sizeof(float));
+}
+
+Weight::Weight(int type, int64_t rows_, int64_t cols_)
+    : traits(find_traits(type)), rows(rows_), cols(cols_) {
+    require(traits != nullptr, "weight: unsupported block type");
+    require(rows >= 1 && cols >= 1 && rows <= INT32_MAX && cols <= INT32_MAX,
+            "weight: rows or columns out of range");
+    require(cols % traits->elements == 0, "weight: columns must be whole blocks");
+    groups = (rows + kGroupRows - 1) / kGroupRows;
+    if (traits->floating()) {
+        codes_offset = 0;
+        group_bytes = static_cast<size_t>(cols) * kGroupRows * traits->bytes;
+    } else {
+        codes_offset =
+            round_up(static_cast<size_t>(cols / traits->elements) * kGroupRows *
+                     traits->header_bytes, 64);
+        group_bytes = codes_offset +
+                      static_cast<size_t>(cols / kBlock) * plane_bytes(traits->planes);
+    }
+    memory_ = Memory(group_bytes * static_cast<size_t>(groups));
+}
+
+namespace {
+
+template <class Unit>
+void pack_floats(const Weight& w, const uint8_t* const* sources, uint8_t* out) {
+    auto* units = reinterpret_cast<Unit*>(out);
+    for (int r = 0; r < kGroupRows; ++r) {
+        if (sources[r] == nullptr) continue;
+        const auto* row = reinterpret_cast<const uint8_t*>(sources[r]);
+        for (int64_t k = 0; k < w.cols; ++k)
+            std::memcpy(&units[k * kGroupRows + r], row + k * sizeof(Unit), sizeof(Unit));
+    }
+}
+
+// One group: sixteen rows of file blocks -> header plane and code planes.
+void pack_group(const Weight& w, const uint8_t* const* sources, uint8_t* out) {
+    const BlockTraits& t = *w.traits;
+    uint8_t codes[kGroupRows][256], header[32];
+    alignas(16) uint8_t rows[kGroupRows][kBlock];
+    const int sub_blocks = t.elements / kBlock;
+    uint8_t* planes = out + w.codes_offset;
+    for (int64_t b = 0; b < w.cols / t.elements; ++b) {
+        uint8_t* head = out + b * kGroupRows * t.header_bytes;
+        for (int r = 0; r < kGroupRows; ++r) {
+            if (sources[r] == nullptr) {
+                std::memset(codes[r], 0, sizeof(codes[r]));
+                std::memset(header, 0, sizeof(header));
+            } else {
+                t.split(sources[r] + b * t.bytes, codes[r], header);
+            }
+            for (int f = 0; f < t.header_halves; ++f)
+                std::memcpy(head + 32 * f + 2 * r, header + 2 * f, 2);
+            for (int f = 2 * t.header_halves; f < t.header_bytes; ++f)
+                head[16 * f + r] = header[f];
+        }
+        for (int s = 0; s < sub_blocks; ++s, planes += plane_bytes(t.planes)) {
+            for (int r = 0; r < kGroupRows; ++r)
+                std::memcpy(rows[r], codes[r] + s * kBlock, kBlock);
+            write_planes(t.planes, rows, planes);
+        }
+    }
+}
+
+}  // namespace
+
+void Weight::pack(int64_t start, int64_t count, const uint8_t* raw, size_t raw_bytes,
+                  const int32_t* source_rows) {
+    const int64_t row_bytes = cols / traits->elements * traits->bytes;
+    require(start >= 0 && start % kGroupRows == 0 && count >= 1 && count <= rows - start,
+            "pack: rows outside the weight");
+    require(start + count == rows || count % kGroupRows == 0, "pack: a chunk must be whole groups");
+    require(raw_bytes == static_cast<size_t>(count * row_bytes), "pack: wrong number of bytes");
+    for (int64_t r = 0; source_rows != nullptr && r < count; ++r)
+        require(source_rows[r] >= 0 && source_rows[r] < count, "pack: source row out of range");
+    parallel((count + kGroupRows - 1) / kGroupRows, [&](int64_t g, int) {
+        const uint8_t* sources[kGroupRows] = {};
+        for (int64_t r = 0; r < kGroupRows && g * kGroupRows + r < count; ++r) {
+            const int64_t row = g * kGroupRows + r;
+            sources[r] = raw + (source_rows ? source_rows[row] : row) * row_bytes;
+        }
+        uint8_t* out = memory_.data() + (start / kGroupRows + g) * group_bytes;
+        if (traits->planes == kSingle) return pack_floats<uint32_t>(*this, sources, out);
+        if (traits->planes == kHalf) return pack_floats<uint16_t>(*this, sources, out);
+        pack_group(*this, sources, out);
+    });
+}
+
+namespace {
+
+float read_float(const Weight& w, const uint8_t* p) {
+    if (w.traits->planes == kSingle) {
+        float v;
+        std::memcpy(&v, p, 4);
+        return v;
+    }
+    return w.traits->type == 1 ? half_to_float(read_u16(p)) : bfloat_to_float(read_u16(p));
+}
+
+}  // namespace
+
+void Weight::unpack_row(int64_t row, float* out) const {
+    require(row >= 0 && row < rows, "unpack: row outside the weight");
+    const BlockTraits& t = *traits;
+    const uint8_t* base = group(row / kGroupRows);
+    const int r = static_cast<int>(row % kGroupRows);
+    if (t.floating()) {
+        for (int64_t k = 0; k < cols; ++k)
+            out[k] = read_float(*this, base + (k * kGroupRows + r) * t.bytes);
+        return;
+    }
+    uint8_t codes[256], header[32];
+    const int sub_blocks = t.elements / kBlock;
+    for (int64_t b = 0; b < cols / t.elements; ++b) {
+        const uint8_t* head = base + b * kGroupRows * t.header_bytes;
+        for (int f = 0; f < t.header_halves; ++f) std::memcpy(header + 2 * f, head + 32 * f + 2 * r, 2);
+        for (int f = 2 * t.header_halves; f < t.header_bytes; ++f) header[f] = head[16 * f + r];
+        for (int s = 0; s < sub_blocks; ++s)
+            read_planes(t.planes,
+                        base + codes_offset + (b * sub_blocks + s) * plane_bytes(t.planes), r,
+                        codes + s * kBlock);
+        t.values(codes, header, out + b * t.elements);
+    }
+}
+
+KvPool::KvPool(int layers_, int kv_heads_, int head_width_, int64_t pages_)
+    : layers(layers_), kv_heads(kv_heads_), head_width(head_width_), pages(pages_) {
+    require(layers >= 1 && kv_heads >= 1 && head_width >= 2 && pages >= 1, "kv pool: empty shape");
+    require(layers <= 4096 && kv_heads <= 4096 && head_width <= 4096 && pages <= INT32_MAX,
+            "kv pool: shape out of range");
+    head_padded = static_cast<int>(round_up(static_cast<size_t>(head_width), 16));
+    head_bytes_ = 2 * sizeof(uint16_t) * kPageTokens * static_cast<size_t>(head_padded);
+    require(static_cast<size_t>(pages) <= SIZE_MAX / 4 / page_bytes(), "kv pool: too large");
+    memory_ = Memory(page_bytes() * static_cast<size_t>(pages));
+}
+
+uint16_t* KvPool::keys(int layer, int64_t page, int head) const {
+    // Pages outermost: memory becomes resident only as tokens arrive.
+    const size_t index = (static_cast<size_t>(page) * layers + layer) * kv_heads + head;
+    return reinterpret_cast<uint16_t*>(memory_.data() + index * head_bytes_);
+}
+
+uint16_t* KvPool::values(int layer, int64_t page, int head) const {
+    return keys(layer, page, head) + kPageTokens * head_padded;
+}
+
+void Step::check(const KvPool& kv) const {
+    const auto t = tokens.size();
+    require(t >= 1 && t <= INT32_MAX && positions.size() == t && sequence.size() == t,
+            "step: tokens and positions must have one entry a token");
+    require(offsets.size() == pages.size() + 1 && offsets.front() == 0 &&
+                offsets.back() == static_cast<int32_t>(t), "step: offsets must span the tokens");
+    for (size_t s = 0; s + 1 < offsets.size(); ++s) {
+        require(offsets[s] < offsets[s + 1], "step: a sequence has no token");
+        for (int32_t i = offsets[s]; i < offsets[s + 1]; ++i)
+            require(positions[i] >= 0 && positions[i] - positions[offsets[s]] == i - offsets[s],
+                    "step: positions must count up within a sequence");
+        const int64_t last = positions[offsets[s + 1] - 1];
+        require(static_cast<int64_t>(pages[s].size()) * kPageTokens > last,
+                "step: a sequence has too few pages");
+        for (const int32_t page : pages[s])
+            require(page >= 0 && page < kv.pages, "step: page outside the pool");
+    }
+    for (const int32_t row : logit_rows)
+        require(row >= 0 && row < static_cast<int32_t>(t), "step: logit row outside the step");
+}
+
+}  // namespace freehold

@@ -1,0 +1,222 @@
+// Room: core/ops. Ops that multiply by a weight: projections, gate and up, head.
+#include "project.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "../quants/traits.h"
+#include "freehold/threads.h"
+
+namespace freehold {
+namespace {
+
+constexpr int64_t kActBudget = 384 << 10;    // activations of one pass stay in the L2 cache
+constexpr int64_t kWeightBudget = 256 << 10; // so do the groups they meet
+constexpr int64_t kItemBytes = 24 << 10;     // the least weight worth handing to a thread
+
+// Grows and is reused; one a calling thread, so two callers never share it.
+uint8_t* scratch(int which, size_t bytes) {
+    static thread_local Memory buffers[3];
+    if (buffers[which].size() < bytes) buffers[which] = Memory(bytes + bytes / 4);
+    return buffers[which].data();
+}
+
+void check_projection(const Tensor& x, const Norm* norm, int64_t count, const Weight& weight) {
+    require(count >= 1 && count <= x.rows, "project: more tokens than rows");
+    require(x.cols == weight.cols, "project: input width differs from the weight's columns");
+    require(norm == nullptr || (norm->weight.rows == 1 && norm->weight.cols == x.cols),
+            "project: norm width differs from the input's");
+}
+
+}  // namespace
+
+Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, const Norm* norm,
+                         const std::vector<const Weight*>& weights)
+    : count_(count), cols_(x.cols) {
+    const KernelTable& table = kernels();
+    for (const Weight* weight : weights) {
+        if (weight->traits->floating()) panel_token_ = cols_ * 4;
+        else int8_token_ = cols_ / kBlock * kActBytes;
+    }
+    if (int8_token_) int8_ = scratch(0, static_cast<size_t>(int8_token_ * count));
+    if (panel_token_) panels_ = scratch(1, static_cast<size_t>(panel_token_ * count));
+    float* normed = reinterpret_cast<float*>(
+        scratch(2, sizeof(float) * static_cast<size_t>(cols_) * thread_count()));
+    const int max_tile = table.max_tile;
+    parallel((count + max_tile - 1) / max_tile, [&](int64_t item, int thread) {
+        const int64_t last = std::min(count_, (item + 1) * max_tile);
+        for (int64_t t = item * max_tile; t < last;) {
+            const int tile = tile_at(t, count_, max_tile);
+            for (int m = 0; m < tile; ++m) {
+                const float* row = x.row(rows ? rows[t + m] : t + m);
+                if (norm != nullptr) {
+                    float* out = normed + thread * cols_;
+                    table.rms_norm(row, norm->weight.data(), norm->eps, cols_, out);
+                    row = out;
+                }
+                if (int8_) table.quantize_row(row, cols_, int8_ + t * int8_token_, m, tile);
+                if (panels_) table.panel_row(row, cols_, panels_ + t * panel_token_, m, tile);
+            }
+            t += tile;
+        }
+    });
+}
+
+const uint8_t* Activations::at(const Weight& weight, int64_t token) const {
+    return weight.traits->floating() ? panels_ + token * panel_token_
+                                     : int8_ + token * int8_token_;
+}
+
+void multiply(const Activations& acts, const std::vector<const Weight*>& weights, bool paired,
+              TileBody body, void* context) {
+    const KernelTable& table = kernels();
+    const int64_t count = acts.count();
+    const int64_t token_bytes = std::max<int64_t>(acts.cols() * 2, 64);
+    // Tokens of one pass, and groups of one item; neither changes any result.
+    const int64_t pass = std::max<int64_t>(
+        table.max_tile, kActBudget / token_bytes / table.max_tile * table.max_tile);
+    struct Part {
+        int which;
+        int64_t first, last;
+    };
+    std::vector<Part> parts;
+    for (size_t w = 0; w < (paired ? 1 : weights.size()); ++w) {
+        const auto bytes = static_cast<int64_t>(weights[w]->group_bytes) * (paired ? 2 : 1);
+        const int64_t budget = count == 1 ? kItemBytes : kWeightBudget;
+        const int64_t fair = (weights[w]->groups + 4 * thread_count() - 1) / (4 * thread_count());
+        const int64_t chunk = std::clamp<int64_t>(budget / bytes, 1, std::max<int64_t>(fair, 1));
+        for (int64_t g = 0; g < weights[w]->groups; g += chunk)
+            parts.push_back({static_cast<int>(w), g, std::min(g + chunk, weights[w]->groups)});
+    }
+    parallel(static_cast<int64_t>(parts.size()), [&](int64_t item, int) {
+        alignas(64) float out[2][kMaxTile * kGroupRows];
+        const Part part = parts[item];
+        const Weight& weight = *weights[part.which];
+        const TileFn tile_fn = table.tile_for(weight.traits->type);
+        for (int64_t start = 0; start < count; start += pass) {
+            const int64_t end = std::min(count, start + pass);
+            for (int64_t g = part.first; g < part.last; ++g)
+                for (int64_t t = start; t < end;) {
+                    const int tile = tile_at(t, count, table.max_tile);
+                    tile_fn(weight.group(g), static_cast<int64_t>(weight.codes_offset),
+                            weight.cols, acts.at(weight, t), tile, out[0]);
+                    if (paired) {
+                        const Weight& other = *weights[1];
+                        table.tile_for(other.traits->type)(
+                            other.group(g), static_cast<int64_t>(other.codes_offset), other.cols,
+                            acts.at(other, t), tile, out[1]);
+                    }
+                    body(context, part.which, g, t, tile, out[0], out[1]);
+                    t += tile;
+                }
+        }
+    });
+}
+
+namespace {
+
+template <class Body>
+void multiply(const Activations& acts, const std::vector<const Weight*>& weights, bool paired,
+              Body&& body) {
+    multiply(
+        acts, weights, paired,
+        [](void* context, int which, int64_t g, int64_t t, int tile, const float* out,
+           const float* second) {
+            (*static_cast<Body*>(context))(which, g, t, tile, out, second);
+        },
+        &body);
+}
+
+int64_t valid_rows(const Weight& weight, int64_t group) {
+    return std::min<int64_t>(kGroupRows, weight.rows - group * kGroupRows);
+}
+
+void check_bias(const Tensor* bias, const Weight& weight) {
+    require(bias == nullptr || (bias->rows == 1 && bias->cols == weight.rows),
+            "project: bias width differs from the weight's rows");
+}
+
+}  // namespace
+
+void norm_project(const Tensor& x, const Norm* norm, int64_t count,
+                  const std::vector<const Weight*>& weights,
+                  const std::vector<const Tensor*>& biases, const std::vector<Tensor*>& outs) {
+    require(!weights.empty() && weights.size() == outs.size() && weights.size() == biases.size(),
+            "norm_project: weights, biases and outputs must pair up");
+    for (size_t w = 0; w < weights.size(); ++w) {
+        check_projection(x, norm, count, *weights[w]);
+        check_bias(biases[w], *weights[w]);
+        require(outs[w]->rows >= count && outs[w]->cols == weights[w]->rows,
+                "norm_project: output shape differs from the weight's rows");
+    }
+    const KernelTable& table = kernels();
+    const Activations acts(x, nullptr, count, norm, weights);
+    multiply(acts, weights, false,
+             [&](int which, int64_t g, int64_t t, int tile, const float* out, const float*) {
+                 const int64_t n = valid_rows(*weights[which], g);
+                 for (int m = 0; m < tile; ++m) {
+                     float* to = outs[which]->row(t + m) + g * kGroupRows;
+                     std::memcpy(to, out + m * kGroupRows, sizeof(float) * n);
+                     if (biases[which] != nullptr)
+                         table.add(to, biases[which]->data() + g * kGroupRows, n);
+                 }
+             });
+}
+
+void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int64_t count,
+                 Tensor& x) {
+    check_projection(a, nullptr, count, weight);
+    check_bias(bias, weight);
+    require(x.rows >= count && x.cols == weight.rows, "project_add: output shape differs");
+    const KernelTable& table = kernels();
+    const std::vector<const Weight*> weights{&weight};
+    const Activations acts(a, nullptr, count, nullptr, weights);
+    multiply(acts, weights, false,
+             [&](int, int64_t g, int64_t t, int tile, const float* out, const float*) {
+                 const int64_t n = valid_rows(weight, g);
+                 for (int m = 0; m < tile; ++m) {
+                     float* to = x.row(t + m) + g * kGroupRows;
+                     table.add(to, out + m * kGroupRows, n);
+                     if (bias != nullptr) table.add(to, bias->data() + g * kGroupRows, n);
+                 }
+             });
+}
+
+void gate_up(const Tensor& x, const Norm& norm, const Weight& gate, const Weight& up,
+             int64_t count, Tensor& out) {
+    check_projection(x, &norm, count, gate);
+    check_projection(x, &norm, count, up);
+    require(gate.rows == up.rows && out.rows >= count && out.cols == gate.rows,
+            "gate_up: gate, up and output widths differ");
+    const KernelTable& table = kernels();
+    const std::vector<const Weight*> weights{&gate, &up};
+    const Activations acts(x, nullptr, count, &norm, weights);
+    multiply(acts, weights, true,
+             [&](int, int64_t g, int64_t t, int tile, const float* first, const float* second) {
+                 const int64_t n = valid_rows(gate, g);
+                 for (int m = 0; m < tile; ++m)
+                     table.silu_multiply(first + m * kGroupRows, second + m * kGroupRows, n,
+                                         out.row(t + m) + g * kGroupRows);
+             });
+}
+
+void head(const Tensor& x, const Norm& norm, const Weight& weight, const Step& step,
+          Tensor& logits) {
+    const auto count = static_cast<int64_t>(step.logit_rows.size());
+    check_projection(x, &norm, 1, weight);
+    require(step.count() <= x.rows, "head: more tokens than rows");
+    require(count >= 1 && logits.rows >= count && logits.cols == weight.rows,
+            "head: output shape differs from rows wanted and vocabulary");
+    for (const int32_t row : step.logit_rows)
+        require(row >= 0 && row < step.count(), "head: row outside the step");
+    const std::vector<const Weight*> weights{&weight};
+    const Activations acts(x, step.logit_rows.data(), count, &norm, weights);
+    multiply(acts, weights, false,
+             [&](int, int64_t g, int64_t t, int tile, const float* out, const float*) {
+                 for (int m = 0; m < tile; ++m)
+                     std::memcpy(logits.row(t + m) + g * kGroupRows, out + m * kGroupRows,
+                                 sizeof(float) * valid_rows(weight, g));
+             });
+}
+
+}  // namespace freehold

@@ -1,0 +1,43 @@
+// Room: core/ops. Shared by the ops that multiply by a weight: activations made once, then
+// tiles of 16 rows by up to 16 tokens.
+#pragma once
+#include <vector>
+
+#include "freehold/kernels.h"
+#include "freehold/ops.h"
+
+namespace freehold {
+
+// The activations of `count` tokens in the forms the given weights need.
+class Activations {
+  public:
+    // Reads rows x(t) for t in [0, count); `norm` may be null.
+    Activations(const Tensor& x, const int32_t* rows, int64_t count, const Norm* norm,
+                const std::vector<const Weight*>& weights);
+    const uint8_t* at(const Weight& weight, int64_t token) const;
+    int64_t count() const { return count_; }
+    int64_t cols() const { return cols_; }
+
+  private:
+    int64_t count_, cols_;
+    int64_t int8_token_ = 0, panel_token_ = 0;  // bytes a token
+    uint8_t* int8_ = nullptr;
+    uint8_t* panels_ = nullptr;
+};
+
+// The tile that starts at `token`: the largest power of two that still fits.
+inline int tile_at(int64_t token, int64_t count, int max_tile) {
+    int tile = max_tile;
+    while (tile > count - token) tile /= 2;
+    return tile;
+}
+
+// Calls body(group, token, tile, out[tile][16]) for every tile of weight x activations, with
+// the work split over the pool. `weights` may be several with the same activations; with
+// `paired`, weights[0] and weights[1] are computed together into out[0] and out[1].
+using TileBody = void (*)(void* context, int which, int64_t group, int64_t token, int tile,
+                          const float* out, const float* second);
+void multiply(const Activations& acts, const std::vector<const Weight*>& weights, bool paired,
+              TileBody body, void* context);
+
+}  // namespace freehold

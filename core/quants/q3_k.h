@@ -1,0 +1,41 @@
+// Room: core/quants. Q3_K: 256 elements, w = d (s - 32) (q - 4), scales of 16 elements.
+#pragma once
+#include "traits.h"
+
+namespace freehold {
+
+struct BlockQ3_K {
+    uint8_t hmask[32];   // bit i/32 of byte i%32: the third bit of element i
+    uint8_t qs[64];      // two bits
+    uint8_t scales[12];  // sixteen 6-bit scales
+    uint16_t d;          // float16
+};
+static_assert(sizeof(BlockQ3_K) == 32 + 64 + 12 + 2);
+
+inline void split_q3_k(const uint8_t* bytes, uint8_t* codes, uint8_t* header) {
+    BlockQ3_K block;
+    std::memcpy(&block, bytes, sizeof(block));
+    std::memcpy(header, &block.d, 2);
+    for (int i = 0; i < 16; ++i) {  // four low bits in bytes 0..7, two high bits in 8..11
+        const int low = i < 8 ? block.scales[i] & 15 : block.scales[i - 8] >> 4;
+        const int high = (block.scales[8 + i % 4] >> (2 * (i / 4))) & 3;
+        header[2 + i] = static_cast<uint8_t>(static_cast<int8_t>((low | high << 4) - 32));
+    }
+    for (int i = 0; i < 256; ++i) {
+        const int low = (block.qs[(i / 128) * 32 + i % 32] >> (2 * ((i % 128) / 32))) & 3;
+        codes[i] = static_cast<uint8_t>(low | ((block.hmask[i % 32] >> (i / 32)) & 1) << 2);
+    }
+}
+
+inline void values_q3_k(const uint8_t* codes, const uint8_t* header, float* out) {
+    const float d = read_half(header);
+    for (int i = 0; i < 256; ++i) {
+        const float dl = d * static_cast<float>(static_cast<int8_t>(header[2 + i / 16]));
+        out[i] = dl * static_cast<float>(codes[i] - 4);
+    }
+}
+
+inline constexpr BlockTraits kQ3_K{11, "Q3_K", 256, sizeof(BlockQ3_K), kCrumb | kBit, 18, 1,
+                                 split_q3_k, values_q3_k};
+
+}  // namespace freehold

@@ -1,0 +1,31 @@
+// Room: core/quants. Q4_K: 256 elements, w = d s q - dmin m, scales of 32 elements.
+#pragma once
+#include "k4_scales.h"
+
+namespace freehold {
+
+struct BlockQ4_K {
+    uint16_t d, dmin;    // float16
+    uint8_t scales[12];  // eight 6-bit scales and minima
+    uint8_t qs[128];     // nibbles: per 64 elements, low ones first
+};
+static_assert(sizeof(BlockQ4_K) == 2 + 2 + 12 + 128);
+
+inline void split_q4_k(const uint8_t* bytes, uint8_t* codes, uint8_t* header) {
+    BlockQ4_K block;
+    std::memcpy(&block, bytes, sizeof(block));
+    std::memcpy(header, &block.d, 2);
+    std::memcpy(header + 2, &block.dmin, 2);
+    split_scales_k4(block.scales, header + 4);
+    for (int i = 0; i < 256; ++i)
+        codes[i] = (block.qs[(i / 64) * 32 + i % 32] >> (i % 64 < 32 ? 0 : 4)) & 15;
+}
+
+inline void values_q4_k(const uint8_t* codes, const uint8_t* header, float* out) {
+    values_k4(codes, header, out);
+}
+
+inline constexpr BlockTraits kQ4_K{12, "Q4_K", 256, sizeof(BlockQ4_K), kNibble, 20, 2,
+                                 split_q4_k, values_q4_k};
+
+}  // namespace freehold

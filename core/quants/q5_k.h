@@ -1,0 +1,34 @@
+// Room: core/quants. Q5_K: 256 elements, w = d s q - dmin m, scales of 32 elements.
+#pragma once
+#include "k4_scales.h"
+
+namespace freehold {
+
+struct BlockQ5_K {
+    uint16_t d, dmin;    // float16
+    uint8_t scales[12];  // eight 6-bit scales and minima
+    uint8_t qh[32];      // bit i/32 of byte i%32: the fifth bit of element i
+    uint8_t qs[128];     // nibbles: per 64 elements, low ones first
+};
+static_assert(sizeof(BlockQ5_K) == 2 + 2 + 12 + 32 + 128);
+
+inline void split_q5_k(const uint8_t* bytes, uint8_t* codes, uint8_t* header) {
+    BlockQ5_K block;
+    std::memcpy(&block, bytes, sizeof(block));
+    std::memcpy(header, &block.d, 2);
+    std::memcpy(header + 2, &block.dmin, 2);
+    split_scales_k4(block.scales, header + 4);
+    for (int i = 0; i < 256; ++i) {
+        const int low = (block.qs[(i / 64) * 32 + i % 32] >> (i % 64 < 32 ? 0 : 4)) & 15;
+        codes[i] = static_cast<uint8_t>(low | ((block.qh[i % 32] >> (i / 32)) & 1) << 4);
+    }
+}
+
+inline void values_q5_k(const uint8_t* codes, const uint8_t* header, float* out) {
+    values_k4(codes, header, out);
+}
+
+inline constexpr BlockTraits kQ5_K{13, "Q5_K", 256, sizeof(BlockQ5_K), kNibble | kBit, 20, 2,
+                                 split_q5_k, values_q5_k};
+
+}  // namespace freehold

@@ -1,0 +1,39 @@
+// Room: core/quants. Q6_K: 256 elements, w = d s (q - 32), scales of 16 elements.
+#pragma once
+#include "traits.h"
+
+namespace freehold {
+
+struct BlockQ6_K {
+    uint8_t ql[128];    // low nibbles
+    uint8_t qh[64];     // upper two bits
+    int8_t scales[16];
+    uint16_t d;         // float16
+};
+static_assert(sizeof(BlockQ6_K) == 128 + 64 + 16 + 2);
+
+inline void split_q6_k(const uint8_t* bytes, uint8_t* codes, uint8_t* header) {
+    BlockQ6_K block;
+    std::memcpy(&block, bytes, sizeof(block));
+    std::memcpy(header, &block.d, 2);
+    std::memcpy(header + 2, block.scales, 16);
+    for (int i = 0; i < 256; ++i) {  // halves of 128; nibbles pair i with i + 64
+        const int half = i / 128, j = i % 128;
+        const int low = (block.ql[half * 64 + j % 64] >> (j < 64 ? 0 : 4)) & 15;
+        const int high = (block.qh[half * 32 + j % 32] >> (2 * (j / 32))) & 3;
+        codes[i] = static_cast<uint8_t>(low | high << 4);
+    }
+}
+
+inline void values_q6_k(const uint8_t* codes, const uint8_t* header, float* out) {
+    const float d = read_half(header);
+    for (int i = 0; i < 256; ++i) {
+        const float dl = d * static_cast<float>(static_cast<int8_t>(header[2 + i / 16]));
+        out[i] = dl * static_cast<float>(codes[i] - 32);
+    }
+}
+
+inline constexpr BlockTraits kQ6_K{14, "Q6_K", 256, sizeof(BlockQ6_K), kNibble | kCrumb, 18, 1,
+                                 split_q6_k, values_q6_k};
+
+}  // namespace freehold

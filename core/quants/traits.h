@@ -1,0 +1,116 @@
+// Room: core/quants. What a block type is: how a file block splits into codes and a header,
+// and how those give values. Nothing here knows an instruction set.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace freehold {
+
+// Which bit planes of the codes are stored, in this order, per 32 elements of 16 rows.
+enum Plane : int {
+    kNibble = 1,  // 256 bytes: low four bits
+    kCrumb = 2,   // 128 bytes: two bits (the upper two when there are nibbles)
+    kBit = 4,     //  64 bytes: one bit above the others
+    kByte = 8,    // 512 bytes: the whole code
+    kHalf = 16,   // 1024 bytes: a 16-bit float
+    kSingle = 32  // 2048 bytes: a 32-bit float
+};
+
+constexpr int plane_bytes(int planes) {
+    return (planes & kNibble ? 256 : 0) + (planes & kCrumb ? 128 : 0) + (planes & kBit ? 64 : 0) +
+           (planes & kByte ? 512 : 0) + (planes & kHalf ? 1024 : 0) + (planes & kSingle ? 2048 : 0);
+}
+
+struct BlockTraits {
+    int type;  // ggml's type number
+    const char* name;
+    int elements;      // per block
+    int bytes;         // per block, in a file
+    int planes;        // of the rearranged codes
+    int header_bytes;  // per block and row: float16 fields first, then single bytes
+    int header_halves;
+    // One file block -> codes[elements] (unsigned) and header[header_bytes].
+    void (*split)(const uint8_t* block, uint8_t* codes, uint8_t* header);
+    // The reference values of a block, the same float operations as the gguf package.
+    void (*values)(const uint8_t* codes, const uint8_t* header, float* out);
+    bool floating() const { return planes >= kHalf; }
+};
+
+const BlockTraits* find_traits(int type);  // nullptr when the type is not supported
+
+inline float half_to_float(uint16_t h) {
+    const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
+    const uint32_t rest = h & 0x7fffu;
+    uint32_t bits;
+    if (rest >= 0x7c00u) {
+        bits = sign | 0x7f800000u | ((rest & 0x3ffu) << 13);
+    } else if (rest >= 0x400u) {
+        bits = sign | ((rest << 13) + 0x38000000u);
+    } else {  // subnormal: an exact product
+        const float value = static_cast<float>(rest) * 0x1p-24f;
+        std::memcpy(&bits, &value, 4);
+        bits |= sign;
+    }
+    float out;
+    std::memcpy(&out, &bits, 4);
+    return out;
+}
+
+inline uint16_t float_to_half(float f) {  // round to nearest even, as vcvtps2ph does
+    uint32_t x;
+    std::memcpy(&x, &f, 4);
+    const uint16_t sign = static_cast<uint16_t>((x >> 16) & 0x8000u);
+    x &= 0x7fffffffu;
+    if (x > 0x7f800000u) return sign | 0x7e00u;
+    if (x >= 0x477ff000u) return sign | 0x7c00u;
+    if (x < 0x38800000u) {  // a subnormal half: let float addition do the rounding
+        float magnitude;
+        std::memcpy(&magnitude, &x, 4);
+        magnitude += 0.5f;
+        uint32_t bits;
+        std::memcpy(&bits, &magnitude, 4);
+        return static_cast<uint16_t>(sign | (bits - 0x3f000000u));
+    }
+    x += 0xfffu + ((x >> 13) & 1u);
+    return static_cast<uint16_t>(sign | ((x - 0x38000000u) >> 13));
+}
+
+inline float bfloat_to_float(uint16_t b) {
+    const uint32_t bits = static_cast<uint32_t>(b) << 16;
+    float out;
+    std::memcpy(&out, &bits, 4);
+    return out;
+}
+
+inline uint16_t read_u16(const uint8_t* p) {
+    uint16_t v;
+    std::memcpy(&v, p, 2);
+    return v;
+}
+
+inline float read_half(const uint8_t* p) { return half_to_float(read_u16(p)); }
+
+// The 16 levels of IQ4_NL and IQ4_XS (ggml's kvalues_iq4nl).
+inline constexpr int8_t kIq4Levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                          1,    13,   25,  38,  53,  69,  89,  113};
+// E2M1 doubled, so that the levels are whole; the scale is halved instead.
+inline constexpr int8_t kMxfp4Levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+// 2^(e-128): an E8M0 scale halved for the doubled levels; subnormal below e = 2.
+inline float e8m0_half(uint8_t e) {
+    uint32_t bits = e < 2 ? 0x00200000u << e : static_cast<uint32_t>(e - 1) << 23;
+    float out;
+    std::memcpy(&out, &bits, 4);
+    return out;
+}
+
+// Low nibbles are elements 0..15, high nibbles 16..31: the layout of every 32-element type.
+inline void split_nibbles(const uint8_t* qs, uint8_t* codes) {
+    for (int j = 0; j < 16; ++j) {
+        codes[j] = qs[j] & 15;
+        codes[j + 16] = qs[j] >> 4;
+    }
+}
+
+}  // namespace freehold
