@@ -59,7 +59,7 @@ class LlamaCpp:
         raw = text.encode()
         room = len(raw) + 8
         ids = (api.llama_token * room)()
-        count = api.llama_tokenize(self._vocab, raw, len(raw), ids, room, True, False)  # noqa: FBT003
+        count = api.llama_tokenize(self._vocab, raw, len(raw), ids, room, True, False)
         if count < 0:
             raise RuntimeError("llama.cpp needs more room for the tokens than there are bytes")
         return list(ids[:count])
@@ -157,7 +157,7 @@ class LlamaCpp:
         self._context = self._context_key = None
 
     def _clear(self) -> None:
-        api.llama_memory_clear(api.llama_get_memory(self._context), False)  # noqa: FBT003
+        api.llama_memory_clear(api.llama_get_memory(self._context), False)
         self._filled = -1
 
     def _filler(self, index: int) -> int:

@@ -10,10 +10,10 @@ import time
 from typing import Any
 
 import numpy as np
+from freehold.engine.measure import measure
 
 import freehold
 from benchmarks.workers import serve
-from freehold.engine.measure import measure
 
 
 class Side:
@@ -29,7 +29,7 @@ class Side:
             raise RuntimeError("nothing is loaded")
         return self._model
 
-    def describe(self, request: dict[str, Any]) -> dict[str, Any]:
+    def describe(self, _request: dict[str, Any]) -> dict[str, Any]:
         """What is being measured."""
         from freehold import ops
 

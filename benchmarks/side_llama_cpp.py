@@ -29,7 +29,7 @@ class Side:
             raise RuntimeError("nothing is loaded")
         return self._model
 
-    def describe(self, request: dict[str, Any]) -> dict[str, Any]:
+    def describe(self, _request: dict[str, Any]) -> dict[str, Any]:
         """What is being measured."""
         return {
             "name": "llama.cpp",

@@ -24,7 +24,7 @@ class Side:
         self._path: Path | None = None
         self._model: Any = None
 
-    def describe(self, request: dict[str, Any]) -> dict[str, Any]:
+    def describe(self, _request: dict[str, Any]) -> dict[str, Any]:
         """What is being measured."""
         version = f"transformers {transformers.__version__}, torch {torch.__version__}"
         return {
