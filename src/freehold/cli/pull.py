@@ -68,6 +68,7 @@ def _progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         BarColumn,
         DownloadColumn,
         Progress,
+        TaskID,
         TextColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
@@ -81,14 +82,16 @@ def _progress_bar() -> Iterator[Callable[[str, int, int], None]]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    tasks: dict[str, object] = {}
-    with Progress(*columns, console=console, transient=True) as bars:
+    tasks: dict[str, TaskID] = {}
+    # rich still prints an empty line for a bar that nobody can see.
+    seen = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not seen) as bars:
 
         def show(phase: str, done: int, total: int) -> None:
             if phase not in tasks:
                 tasks[phase] = bars.add_task(_LABELS[phase], total=total or None)
-                if not console.is_terminal:
+                if not seen:
                     console.print(_LABELS[phase] + (f" {total / 1e6:.0f} MB" if total else ""))
-            bars.update(tasks[phase], completed=done, total=total or None)  # type: ignore[arg-type]
+            bars.update(tasks[phase], completed=done, total=total or None)
 
         yield show

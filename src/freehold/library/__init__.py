@@ -5,16 +5,16 @@ Room: library. Decides where a model's file is; must not know how a file is read
 
 from __future__ import annotations
 
-from freehold.library.catalogue import CatalogueEntry, catalogue, entry_named
-from freehold.library.pull import Pulled, pull
-from freehold.library.resolve import resolve
+from freehold.library.catalogue import CatalogueEntry, entries, entry_named
+from freehold.library.pulling import Pulled, pull
+from freehold.library.references import resolve
 from freehold.library.shelf import OnShelf, remove, shelf
 
 __all__ = [
     "CatalogueEntry",
     "OnShelf",
     "Pulled",
-    "catalogue",
+    "entries",
     "entry_named",
     "pull",
     "remove",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from freehold.errors import UnknownModel
 
-__all__ = ["CatalogueEntry", "catalogue", "entry_named"]
+__all__ = ["CatalogueEntry", "entries", "entry_named"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ _ENTRIES = (
 )
 
 
-def catalogue() -> tuple[CatalogueEntry, ...]:
+def entries() -> tuple[CatalogueEntry, ...]:
     """Every entry, in the order a person should read them."""
     return _ENTRIES
 

