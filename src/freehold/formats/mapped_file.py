@@ -1,0 +1,105 @@
+"""A file mapped read-only, with views that copy nothing and pages that can be given back.
+
+Room: formats. Knows bytes and pages; must not know what any byte means.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from freehold.errors import BadValue, Truncated
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MappedFile", "clip"]
+
+_LONGEST_SHOWN = 80
+
+
+def clip(text: object) -> str:
+    """A repr short enough for an error line, whatever a hostile file put into it."""
+    shown = repr(text[: 2 * _LONGEST_SHOWN] if isinstance(text, str) else text)
+    return shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 3] + "..."
+
+
+class MappedFile:
+    """The bytes of one regular file, without reading them.
+
+    Raises: OSError when the file cannot be opened; BadValue when it is not a regular file (a
+    pipe would make the reader wait forever); Truncated when it is empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise BadValue(
+                    "this is not a regular file",
+                    path=path,
+                    expected="a model file",
+                    found="a directory" if stat.S_ISDIR(status.st_mode) else "a special file",
+                    hint="give the path of the file itself",
+                )
+            self.size_bytes = status.st_size
+            if self.size_bytes == 0:
+                raise Truncated(
+                    "the file is empty",
+                    path=path,
+                    offset=0,
+                    expected="a header",
+                    found="0 bytes",
+                    hint="fetch it again",
+                )
+            # The length is given, so that a file that grows meanwhile is still the one we judged.
+            self._map: mmap.mmap | None = mmap.mmap(
+                descriptor, self.size_bytes, access=mmap.ACCESS_READ
+            )
+        finally:
+            os.close(descriptor)
+
+    @property
+    def map(self) -> mmap.mmap:
+        """The mapping itself, for parsers: slicing it gives bytes.
+
+        Raises: ValueError after close().
+        """
+        if self._map is None:
+            raise ValueError(f"{self.path} has been closed")
+        return self._map
+
+    def view(self, start: int, n_bytes: int) -> NDArray[np.uint8]:
+        """Bytes `start` to `start + n_bytes` as a read-only array, without a copy."""
+        whole = self.map
+        if n_bytes == 0:
+            return np.empty(0, np.uint8)
+        return np.frombuffer(whole, np.uint8, count=n_bytes, offset=start)
+
+    def release(self, start: int, end: int) -> None:
+        """Drop the whole pages inside the range from this process's memory.
+
+        Views stay valid: a page that is touched again comes back from the file.
+        """
+        page = mmap.PAGESIZE
+        first = -(-start // page) * page
+        last = end // page * page
+        if last > first and sys.platform != "win32":
+            self.map.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+    def close(self) -> None:
+        """Unmap, or, while views are alive, leave that to the last of them."""
+        mapped, self._map = self._map, None
+        if mapped is not None:
+            try:
+                mapped.close()
+            except BufferError:
+                return
