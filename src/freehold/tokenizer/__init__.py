@@ -1,0 +1,13 @@
+"""Text to token ids and back, rebuilt from what a model file says about its tokenizer.
+
+Room: tokenizer. Knows GGUF's names for tokenizer metadata and the `tokenizers` library; must not
+know files, models, chat templates or requests.
+"""
+
+from __future__ import annotations
+
+from freehold.tokenizer.build import tokenizer_from_gguf
+from freehold.tokenizer.stream import TextStream
+from freehold.tokenizer.tokenizer import Tokenizer
+
+__all__ = ["TextStream", "Tokenizer", "tokenizer_from_gguf"]

@@ -1,0 +1,154 @@
+"""How each kind of byte-level vocabulary cuts text into words before merging.
+
+Room: tokenizer. A table of facts; must not know files or vocabularies. The patterns are those of
+the models' own tokenizer.json files, which the `tokenizers` library runs as they stand; a runtime
+with a weaker regex engine has to rewrite them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tokenizers import Regex, normalizers, pre_tokenizers
+from tokenizers.normalizers import Normalizer
+from tokenizers.pre_tokenizers import PreTokenizer
+
+from freehold.errors import UnknownTokenizer
+
+__all__ = ["SPLITS", "WordSplit", "split_named"]
+
+
+@dataclass(frozen=True, slots=True)
+class WordSplit:
+    """One way of cutting text into words: each pattern in turn isolates its matches.
+
+    `whole_words` takes a word that is itself a token without trying merges. `adds_bos` is what
+    such files mean when they do not say. `composes` puts text into Unicode NFC first.
+    """
+
+    patterns: tuple[str, ...]
+    whole_words: bool = False
+    adds_bos: bool = False
+    composes: bool = False
+
+    def pre_tokenizer(self) -> PreTokenizer:
+        """The library's object for this split, ending in the byte alphabet."""
+        stages: list[PreTokenizer] = [
+            pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in self.patterns
+        ]
+        stages.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
+        return pre_tokenizers.Sequence(stages)
+
+    def normalizer(self) -> Normalizer | None:
+        """The library's object that prepares text for this split, if there is anything to do."""
+        return normalizers.NFC() if self.composes else None
+
+
+_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_LINES_AND_SPACES = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_LLAMA3 = (
+    _CONTRACTIONS
+    + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    + _LINES_AND_SPACES
+)
+_QWEN2 = (
+    _CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*" + _LINES_AND_SPACES
+)
+_QWEN35 = (
+    _CONTRACTIONS
+    + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+    + _LINES_AND_SPACES
+)
+# Words by letter case: capitals then small letters, or capitals alone.
+_CAPITALISED = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+)
+_TEKKEN = "|".join(_CAPITALISED) + r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*" + _LINES_AND_SPACES
+_GPT4O = (
+    "|".join(word + _CONTRACTIONS + "?" for word in _CAPITALISED)
+    + r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*"
+    + _LINES_AND_SPACES
+)
+_DEEPSEEK3 = (
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+    r"| ?[\p{P}\p{S}]+[\r\n]*" + _LINES_AND_SPACES
+)
+_DEEPSEEK_LETTERS = (
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅ"
+    "ὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎ"
+    "ꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+)
+_DEEPSEEK_CJK = "[一-龥ࠀ-一가-퟿]+"
+
+_LLAMA3_SPLIT = WordSplit((_LLAMA3,), whole_words=True, adds_bos=True)
+_GPT2_SPLIT = WordSplit((_GPT2,))
+_DIGIT_GPT2_SPLIT = WordSplit((r"\p{N}", _GPT2))
+_CL100K_SPLIT = WordSplit((_LLAMA3,))
+_GPT4O_SPLIT = WordSplit((_GPT4O,))
+_GLM4_SPLIT = WordSplit((_LLAMA3,), whole_words=True)
+
+# By `tokenizer.ggml.pre`. A name belongs here only when its pattern is known to be the model's.
+SPLITS: dict[str, WordSplit] = {
+    "llama-bpe": _LLAMA3_SPLIT,
+    "llama3": _LLAMA3_SPLIT,
+    "llama-v3": _LLAMA3_SPLIT,
+    "falcon3": _LLAMA3_SPLIT,
+    "lfm2": _LLAMA3_SPLIT,
+    "smaug-bpe": _CL100K_SPLIT,
+    "dbrx": _CL100K_SPLIT,
+    "glm4": _GLM4_SPLIT,
+    "glm5": _GLM4_SPLIT,
+    "chatglm-bpe": _CL100K_SPLIT,
+    "qwen2": WordSplit((_QWEN2,), composes=True),
+    "qwen35": WordSplit((_QWEN35,), composes=True),
+    "deepseek-r1-qwen": WordSplit((_QWEN2,)),
+    "tekken": WordSplit((_TEKKEN,), whole_words=True, adds_bos=True),
+    "gpt-4o": _GPT4O_SPLIT,
+    "llama4": _GPT4O_SPLIT,
+    "deepseek-v3": WordSplit((r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK3)),
+    "deepseek-llm": WordSplit(
+        (
+            r"[\r\n]",
+            rf"\s?[{_DEEPSEEK_LETTERS}]+",
+            r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
+            # The model's own pattern is `\s+$`. The lookbehind changes no match, since a run of
+            # spaces is tried from its start first, and keeps long runs from costing their square.
+            r"(?<!\s)\s+$",
+            _DEEPSEEK_CJK,
+            r"\p{N}",
+        )
+    ),
+    "deepseek-coder": WordSplit((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _DEEPSEEK_CJK, r"\p{N}")),
+    "smollm": _DIGIT_GPT2_SPLIT,
+    "starcoder": _DIGIT_GPT2_SPLIT,
+    "refact": _DIGIT_GPT2_SPLIT,
+    "codeshell": _DIGIT_GPT2_SPLIT,
+    "gpt-2": _GPT2_SPLIT,
+    "phi-2": _GPT2_SPLIT,
+    "olmo": WordSplit((_GPT2,), composes=True),
+    # What converters write when they do not know better; this is how such files are read.
+    "default": WordSplit((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
+}
+
+
+def split_named(name: str | None) -> WordSplit:
+    """The split that a file asks for by `tokenizer.ggml.pre`.
+
+    Raises: UnknownTokenizer for an absent or unknown name. Guessing would cut words where the
+    model never saw them cut, and degrade its answers without a word.
+    """
+    split = SPLITS.get(name) if name is not None else None
+    if split is None:
+        raise UnknownTokenizer(
+            "tokenizer.ggml.pre names a way of cutting words that is not known",
+            value=name,
+            expected=f"one of {', '.join(sorted(SPLITS))}",
+            found="nothing" if name is None else repr(name[:80]),
+            hint="convert the model again with a current converter"
+            if name is None
+            else "use a model whose tokenizer is in the list",
+        )
+    return split
