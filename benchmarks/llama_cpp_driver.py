@@ -17,9 +17,11 @@ MICRO_BATCH_TOKENS = 512
 BATCH_TOKENS = 2048
 
 
-@api.llama_log_callback
-def _silent(_level: int, _text: bytes, _data: ctypes.c_void_p) -> None:
+def _drop(_level: int, _text: bytes, _data: ctypes.c_void_p) -> None:
     pass
+
+
+_silent = api.llama_log_callback(_drop)  # the native side keeps a pointer to it
 
 
 def quiet() -> None:

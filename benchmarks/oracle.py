@@ -105,12 +105,12 @@ def half_split(values: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]
     return pairs.swapaxes(1, 2).reshape(values.shape)
 
 
-@torch.inference_mode()
 def oracle_logits(model: LlamaForCausalLM, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Logits of one prompt.
 
     Shapes: (T,) -> (T, V) float32.
     """
-    out = model(input_ids=torch.as_tensor(ids, dtype=torch.long)[None], use_cache=False)
+    with torch.inference_mode():
+        out = model(input_ids=torch.as_tensor(ids, dtype=torch.long)[None], use_cache=False)
     logits: np.ndarray[Any, Any] = out.logits[0].float().numpy()
     return logits

@@ -10,10 +10,10 @@ import time
 from typing import Any
 
 import numpy as np
-from freehold.engine.measure import measure
 
 import freehold
 from benchmarks.workers import serve
+from freehold.engine.measure import measure
 
 
 class Side:

@@ -36,7 +36,7 @@ SUBNORMAL = np.array([0x0001, 0x8001, 0x03FF, 0x83FF, 0x0000, 0x8000, 0x0200], n
 
 def ordinary_halves(rng: np.random.Generator, count: int) -> np.ndarray[Any, Any]:
     """Scales as files have them: between 1e-4 and 0.1, either sign."""
-    scales = 10 ** rng.uniform(-4, -1, count) * rng.choice([-1, 1], count)
+    scales: np.ndarray[Any, Any] = 10 ** rng.uniform(-4, -1, count) * rng.choice([-1, 1], count)
     return scales.astype(np.float16).view(np.uint16)
 
 
