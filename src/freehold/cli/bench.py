@@ -56,6 +56,9 @@ def bench(
             _counts("--depth", depth, least=0),
         )
     )
+    if not any(p or m for p, m, _, _ in cases):
+        raise typer.BadParameter("--prompt and --generate are both 0: nothing to measure")
+
     from freehold import local
     from freehold.config import resolve_settings
 

@@ -1,0 +1,160 @@
+"""A scripted model in place of the runtime: tests of the command line need no weights.
+
+Run as a module it is the `freehold` command over that model: python -m tests.cli.scripted run ...
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from freehold.engine.sampler import Sampling
+from freehold.errors import PromptTooLong, UnknownModel
+
+
+@dataclass(frozen=True)
+class Stats:
+    prompt_tokens: int
+    generated_tokens: int
+    prompt_tokens_per_s: float = 100.0
+    generated_tokens_per_s: float = 50.0
+
+
+@dataclass(frozen=True)
+class Completion:
+    text: str
+    finish_reason: str
+    stats: Stats
+
+
+@dataclass
+class Stream:
+    """Gives its pieces, slowly when told so, until cancelled."""
+
+    pieces: Sequence[str]
+    pause_s: float
+    max_tokens: int | None
+    given: list[str] = field(default_factory=list)
+    cancelled: bool = False
+    finished: bool = False
+
+    def __iter__(self) -> Iterator[str]:
+        for piece in self.pieces[: self.max_tokens]:
+            time.sleep(self.pause_s)
+            if self.cancelled:
+                break
+            self.given.append(piece)
+            yield piece
+        self.finished = True
+
+    def cancel(self) -> None:
+        # FREEHOLD_SCRIPT_STUBBORN stands for a step so long that the first Ctrl-C is not seen yet.
+        self.cancelled = "FREEHOLD_SCRIPT_STUBBORN" not in os.environ
+
+    @property
+    def completion(self) -> Completion:
+        assert self.finished, "the completion is there only after the last piece"
+        whole = len(self.given) == len(self.pieces)
+        reason = "cancelled" if self.cancelled else "stop" if whole else "length"
+        return Completion("".join(self.given), reason, Stats(7, len(self.given)))
+
+
+class Model:
+    """Answers with what it was asked, so that tests see what arrived."""
+
+    name = "scripted"
+    context_tokens = 64
+
+    def __init__(self, **loading: object) -> None:
+        self.loading = loading
+
+    def chat(
+        self,
+        messages: list[dict[str, str]],
+        *,
+        sampling: Sampling,
+        max_tokens: int | None,
+        stream: bool,
+    ) -> Stream:
+        return self._stream({"messages": messages}, sampling, max_tokens)
+
+    def generate(
+        self, prompt: str, *, sampling: Sampling, max_tokens: int | None, stream: bool
+    ) -> Stream:
+        return self._stream({"raw": prompt}, sampling, max_tokens)
+
+    def _stream(
+        self, asked: dict[str, object], sampling: Sampling, max_tokens: int | None
+    ) -> Stream:
+        if len(json.dumps(asked)) > 400:
+            raise PromptTooLong(
+                "the prompt does not fit the context",
+                expected="at most 64 tokens",
+                found="99 tokens",
+                hint="a larger --context",
+            )
+        pieces = os.environ.get("FREEHOLD_SCRIPT", "").split("|")
+        if pieces == [""]:
+            asked |= {"temperature": sampling.temperature, "seed": sampling.seed, **self.loading}
+            pieces = [json.dumps(asked)]
+        pause_s = float(os.environ.get("FREEHOLD_SCRIPT_PAUSE", "0"))
+        return Stream(pieces, pause_s, max_tokens)
+
+
+def load(
+    ref: str | Path, *, context_tokens: int | None = None, threads: int | None = None
+) -> Model:
+    if ref == "broken":
+        raise ZeroDivisionError("a secret prompt")
+    if ref == "missing":
+        raise UnknownModel("no such model", value=ref, expected="starter", hint="freehold list")
+    return Model(context_tokens=context_tokens, threads=threads)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    test: str
+    prompt: int
+    generate: int
+    batch: int
+    depth: int
+    threads: int
+    isa: str
+    repeats: int
+    tokens_per_s: float
+
+
+def measure(
+    model: Model, *, prompt: int, generate: int, batch: int, depth: int, repeats: int
+) -> Iterator[Measurement]:
+    if prompt:
+        yield Measurement("prefill", prompt, 0, batch, depth, 2, "generic", repeats, 123.456)
+    if generate:
+        yield Measurement("decode", 0, generate, batch, depth, 2, "generic", repeats, 12.5)
+
+
+def install() -> None:
+    """Put the scripted model where the command line will look for the runtime."""
+    import freehold
+    import freehold.engine
+
+    local = ModuleType("freehold.local")
+    local.load = load  # type: ignore[attr-defined]
+    timing = ModuleType("freehold.engine.measure")
+    timing.measure = measure  # type: ignore[attr-defined]
+    sys.modules |= {"freehold.local": local, "freehold.engine.measure": timing}
+    freehold.local = local  # type: ignore[attr-defined]
+    freehold.engine.measure = timing  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    install()
+    from freehold.cli import main
+
+    main()
