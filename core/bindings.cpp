@@ -1,5 +1,5 @@
 // Room: core. The only file that sees Python. Releases the GIL around every op; a broken
-// contract becomes ValueError, which freehold.ops turns into KernelError.
+// contract becomes a KernelError of freehold.errors.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -165,7 +165,10 @@ NB_MODULE(_core, m) {
             try {
                 std::rethrow_exception(pointer);
             } catch (const fh::ContractError& error) {
-                PyErr_SetString(PyExc_ValueError, error.what());
+                const bool isa = std::string_view(error.what()).starts_with("isa:");
+                const nb::object kind = nb::module_::import_("freehold.errors")
+                                            .attr(isa ? "UnsupportedIsa" : "ContractBroken");
+                PyErr_SetObject(kind.ptr(), kind(error.what()).ptr());
             }
         });
     m.attr("PAGE_TOKENS") = fh::kPageTokens;

@@ -64,15 +64,12 @@ Weight::Weight(int type, int64_t rows_, int64_t cols_)
     require(cols % traits->elements == 0, "weight: columns must be whole blocks");
     groups = (rows + kGroupRows - 1) / kGroupRows;
     if (traits->floating()) {
-        codes_offset = 0;
-        group_bytes = static_cast<size_t>(cols) * kGroupRows * traits->bytes;
+        block_bytes = static_cast<size_t>(kGroupRows) * traits->bytes;
     } else {
-        codes_offset =
-            round_up(static_cast<size_t>(cols / traits->elements) * kGroupRows *
-                     traits->header_bytes, 64);
-        group_bytes = codes_offset +
-                      static_cast<size_t>(cols / kBlock) * plane_bytes(traits->planes);
+        block_bytes = static_cast<size_t>(kGroupRows) * traits->header_bytes +
+                      static_cast<size_t>(traits->elements / kBlock) * plane_bytes(traits->planes);
     }
+    group_bytes = block_bytes * static_cast<size_t>(cols / traits->elements);
     memory_ = Memory(group_bytes * static_cast<size_t>(groups));
 }
 
@@ -89,15 +86,15 @@ void pack_floats(const Weight& w, const uint8_t* const* sources, uint8_t* out) {
     }
 }
 
-// One group: sixteen rows of file blocks -> header plane and code planes.
+// One group: sixteen rows of file blocks -> headers and code planes, block after block.
 void pack_group(const Weight& w, const uint8_t* const* sources, uint8_t* out) {
     const BlockTraits& t = *w.traits;
     uint8_t codes[kGroupRows][256], header[32];
     alignas(16) uint8_t rows[kGroupRows][kBlock];
     const int sub_blocks = t.elements / kBlock;
-    uint8_t* planes = out + w.codes_offset;
     for (int64_t b = 0; b < w.cols / t.elements; ++b) {
-        uint8_t* head = out + b * kGroupRows * t.header_bytes;
+        uint8_t* head = out + b * w.block_bytes;
+        uint8_t* planes = head + kGroupRows * t.header_bytes;
         for (int r = 0; r < kGroupRows; ++r) {
             if (sources[r] == nullptr) {
                 std::memset(codes[r], 0, sizeof(codes[r]));
@@ -168,12 +165,13 @@ void Weight::unpack_row(int64_t row, float* out) const {
     uint8_t codes[256], header[32];
     const int sub_blocks = t.elements / kBlock;
     for (int64_t b = 0; b < cols / t.elements; ++b) {
-        const uint8_t* head = base + b * kGroupRows * t.header_bytes;
-        for (int f = 0; f < t.header_halves; ++f) std::memcpy(header + 2 * f, head + 32 * f + 2 * r, 2);
+        const uint8_t* head = base + b * block_bytes;
+        for (int f = 0; f < t.header_halves; ++f)
+            std::memcpy(header + 2 * f, head + 32 * f + 2 * r, 2);
         for (int f = 2 * t.header_halves; f < t.header_bytes; ++f) header[f] = head[16 * f + r];
         for (int s = 0; s < sub_blocks; ++s)
             read_planes(t.planes,
-                        base + codes_offset + (b * sub_blocks + s) * plane_bytes(t.planes), r,
+                        head + kGroupRows * t.header_bytes + s * plane_bytes(t.planes), r,
                         codes + s * kBlock);
         t.values(codes, header, out + b * t.elements);
     }

@@ -15,23 +15,23 @@ struct ActBlock {
 };
 
 template <class S, class Format, int M>
-void tile_quantized(const uint8_t* group, int64_t codes_offset, int64_t cols, const uint8_t* act,
-                    float* out) {
+void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, float* out) {
     using F = typename S::F;
     constexpr int kSubs = Format::elements / kBlock;
     constexpr bool kSigned = Format::wide && !S::exact_bytes;  // codes come as signed bytes
     constexpr int kOffset = kSigned ? -1 : Format::offset;
     static_assert(sizeof(ActBlock<M>) == M * kActBytes);
     for (int part = 0; part < kGroupRows / S::lanes; ++part) {
-        const uint8_t* head = group;
-        const uint8_t* codes = group + codes_offset;
+        const uint8_t* p = group;
         const auto* a = reinterpret_cast<const ActBlock<M>*>(act);
         F acc[M];
         for (int m = 0; m < M; ++m) acc[m] = S::zero();
-        for (int64_t b = 0; b < cols / Format::elements; ++b, head += 16 * Format::header) {
-            for (int sub = 0; sub < kSubs; ++sub, codes += plane_bytes(Format::planes), ++a) {
+        for (int64_t b = 0; b < cols / Format::elements; ++b) {
+            const uint8_t* head = p;
+            p += kGroupRows * Format::header;
+            for (int sub = 0; sub < kSubs; ++sub, p += plane_bytes(Format::planes), ++a) {
                 typename S::B w[8];
-                load_codes<S, Format>(codes, part, w);
+                load_codes<S, Format>(p, part, w);
                 Scales<S> scales;
                 Format::scales(head, sub, part * S::lanes, scales);
                 const auto dot = [&](auto i, int m, int j) {
@@ -93,7 +93,7 @@ struct FormatBF16 {
 
 // Float weights: one multiply-add an element, in element order; activations float32 [col][tile].
 template <class S, class Format, int M>
-void tile_float(const uint8_t* group, int64_t, int64_t cols, const uint8_t* act, float* out) {
+void tile_float(const uint8_t* group, int64_t cols, const uint8_t* act, float* out) {
     using F = typename S::F;
     for (int part = 0; part < kGroupRows / S::lanes; ++part) {
         const auto* w = reinterpret_cast<const typename Format::Unit*>(group) + part * S::lanes;
@@ -110,26 +110,24 @@ void tile_float(const uint8_t* group, int64_t, int64_t cols, const uint8_t* act,
 }
 
 template <class S, template <class> class Format>
-void tile_q(const uint8_t* group, int64_t codes_offset, int64_t cols, const uint8_t* act,
-            int tile, float* out) {
-    if (tile == 1) return tile_quantized<S, Format<S>, 1>(group, codes_offset, cols, act, out);
-    if (tile == 2) return tile_quantized<S, Format<S>, 2>(group, codes_offset, cols, act, out);
-    if (tile == 4) return tile_quantized<S, Format<S>, 4>(group, codes_offset, cols, act, out);
+void tile_q(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out) {
+    if (tile == 1) return tile_quantized<S, Format<S>, 1>(group, cols, act, out);
+    if (tile == 2) return tile_quantized<S, Format<S>, 2>(group, cols, act, out);
+    if (tile == 4) return tile_quantized<S, Format<S>, 4>(group, cols, act, out);
     if constexpr (S::max_tile > 4) {
-        if (tile == 8) return tile_quantized<S, Format<S>, 8>(group, codes_offset, cols, act, out);
-        return tile_quantized<S, Format<S>, 16>(group, codes_offset, cols, act, out);
+        if (tile == 8) return tile_quantized<S, Format<S>, 8>(group, cols, act, out);
+        return tile_quantized<S, Format<S>, 16>(group, cols, act, out);
     }
 }
 
 template <class S, template <class> class Format>
-void tile_f(const uint8_t* group, int64_t codes_offset, int64_t cols, const uint8_t* act,
-            int tile, float* out) {
-    if (tile == 1) return tile_float<S, Format<S>, 1>(group, codes_offset, cols, act, out);
-    if (tile == 2) return tile_float<S, Format<S>, 2>(group, codes_offset, cols, act, out);
-    if (tile == 4) return tile_float<S, Format<S>, 4>(group, codes_offset, cols, act, out);
+void tile_f(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out) {
+    if (tile == 1) return tile_float<S, Format<S>, 1>(group, cols, act, out);
+    if (tile == 2) return tile_float<S, Format<S>, 2>(group, cols, act, out);
+    if (tile == 4) return tile_float<S, Format<S>, 4>(group, cols, act, out);
     if constexpr (S::max_tile > 4) {
-        if (tile == 8) return tile_float<S, Format<S>, 8>(group, codes_offset, cols, act, out);
-        return tile_float<S, Format<S>, 16>(group, codes_offset, cols, act, out);
+        if (tile == 8) return tile_float<S, Format<S>, 8>(group, cols, act, out);
+        return tile_float<S, Format<S>, 16>(group, cols, act, out);
     }
 }
 

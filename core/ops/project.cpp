@@ -98,13 +98,11 @@ void multiply(const Activations& acts, const std::vector<const Weight*>& weights
             for (int64_t g = part.first; g < part.last; ++g)
                 for (int64_t t = start; t < end;) {
                     const int tile = tile_at(t, count, table.max_tile);
-                    tile_fn(weight.group(g), static_cast<int64_t>(weight.codes_offset),
-                            weight.cols, acts.at(weight, t), tile, out[0]);
+                    tile_fn(weight.group(g), weight.cols, acts.at(weight, t), tile, out[0]);
                     if (paired) {
                         const Weight& other = *weights[1];
-                        table.tile_for(other.traits->type)(
-                            other.group(g), static_cast<int64_t>(other.codes_offset), other.cols,
-                            acts.at(other, t), tile, out[1]);
+                        table.tile_for(other.traits->type)(other.group(g), other.cols,
+                                                           acts.at(other, t), tile, out[1]);
                     }
                     body(context, part.which, g, t, tile, out[0], out[1]);
                     t += tile;

@@ -12,8 +12,8 @@ constexpr int kActBytes = 52;
 // `m` of `tile` tokens: blocks of 32 codes a token, then the per-token numbers; see tile.h.
 using QuantizeFn = void (*)(const float* x, int64_t cols, uint8_t* act, int m, int tile);
 // out[m * 16 + r] = row r of the group . token m, for `tile` tokens.
-using TileFn = void (*)(const uint8_t* group, int64_t codes_offset, int64_t cols,
-                        const uint8_t* act, int tile, float* out);
+using TileFn = void (*)(const uint8_t* group, int64_t cols, const uint8_t* act, int tile,
+                        float* out);
 
 // One query row: a head of a token.
 struct QueryRow {

@@ -56,7 +56,8 @@ class Tensor {
 struct BlockTraits;
 
 // A weight matrix (rows, cols) rearranged so kernels stream it: groups of 16 rows,
-// each group a plane of scales followed by a plane of codes. Padding rows are zero.
+// each group the blocks of its columns in order, each block the headers of its 16 rows
+// followed by their codes: one ascending stream. Padding rows are zero.
 class Weight {
   public:
     Weight(int type, int64_t rows, int64_t cols);
@@ -70,7 +71,7 @@ class Weight {
 
     const BlockTraits* traits;
     int64_t rows, cols, groups;
-    size_t codes_offset, group_bytes;
+    size_t block_bytes, group_bytes;
 
   private:
     Memory memory_;
