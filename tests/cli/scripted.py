@@ -149,8 +149,8 @@ def install() -> None:
     timing = ModuleType("freehold.engine.measure")
     timing.measure = measure  # type: ignore[attr-defined]
     sys.modules |= {"freehold.local": local, "freehold.engine.measure": timing}
-    freehold.local = local  # type: ignore[attr-defined]
-    freehold.engine.measure = timing  # type: ignore[attr-defined]
+    freehold.local = local
+    freehold.engine.measure = timing
 
 
 if __name__ == "__main__":

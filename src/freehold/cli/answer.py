@@ -5,14 +5,13 @@ Room: cli. Knows the in-process face of the runtime; must not know how tokens ar
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from freehold.cli.entry import INTERRUPTED
 from freehold.cli.printing import print_json, say, write_piece
@@ -21,7 +20,10 @@ from freehold.engine.sampler import Sampling
 if TYPE_CHECKING:
     from freehold.local import Completion, Model, Stream
 
-__all__ = ["Asking", "answer_once", "ask", "follow", "sampling_from", "stats_line"]
+__all__ = ["Asking", "SamplingFlags", "answer_once", "ask", "follow", "stats_line"]
+
+
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +36,35 @@ class Asking:
     max_tokens: int | None
 
 
-def sampling_from(flags: Mapping[str, float | int | None]) -> Sampling:
-    """The sampling settings, with the runtime's own value for each flag not given.
+@dataclass(frozen=True, kw_only=True)
+class SamplingFlags:
+    """The sampling flags as they were given; None where one was not."""
 
-    Raises: BadSampling when a value is out of range.
-    """
-    given = {name: value for name, value in flags.items() if value is not None}
-    return dataclasses.replace(Sampling(), **given)
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repeat_penalty: float | None
+    seed: int | None
+
+    def sampling(self) -> Sampling:
+        """The settings, with the runtime's own value for each flag not given.
+
+        Raises: BadSampling when a value is out of range.
+        """
+        own = Sampling()
+        return Sampling(
+            temperature=_given(self.temperature, own.temperature),
+            top_k=_given(self.top_k, own.top_k),
+            top_p=_given(self.top_p, own.top_p),
+            min_p=_given(self.min_p, own.min_p),
+            repetition_penalty=_given(self.repeat_penalty, own.repetition_penalty),
+            seed=self.seed,
+        )
+
+
+def _given(flag: _Number | None, own: _Number) -> _Number:
+    return own if flag is None else flag
 
 
 def ask(model: Model, turns: Sequence[dict[str, str]], asking: Asking) -> Stream:

@@ -63,7 +63,7 @@ def bench(
     from freehold.config import resolve_settings
 
     settings = resolve_settings({"threads": threads})
-    context_tokens = max(d + p + m for p, m, _, d in cases)
+    context_tokens = max(d + max(p, m) for p, m, _, d in cases)
     model = local.load(ref, context_tokens=context_tokens, threads=settings.threads)
     measurements = _measurements(model, cases, repeats=repeats)
     if as_json:

@@ -38,20 +38,18 @@ def run(
     # Before the model is loaded: a wrong flag or an empty prompt should not cost seconds.
     text = prompt_from(prompt, as_json=as_json)
 
-    from freehold.cli.answer import Asking, answer_once, sampling_from
+    from freehold.cli.answer import Asking, SamplingFlags, answer_once
     from freehold.config import resolve_settings
 
-    sampling = sampling_from(
-        {
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "min_p": min_p,
-            "repetition_penalty": repeat_penalty,
-            "seed": seed,
-        }
+    flags = SamplingFlags(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repeat_penalty=repeat_penalty,
+        seed=seed,
     )
-    asking = Asking(system=system, raw=raw, sampling=sampling, max_tokens=max_tokens)
+    asking = Asking(system=system, raw=raw, sampling=flags.sampling(), max_tokens=max_tokens)
     settings = resolve_settings({"threads": threads, "context_tokens": context})
 
     from freehold import local
