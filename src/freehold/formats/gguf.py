@@ -16,7 +16,7 @@ from freehold.formats.block_types import BlockType
 from freehold.formats.gguf_cursor import MetadataArray, MetadataValue
 from freehold.formats.gguf_header import GgufHeader, TensorPlace, read_header
 from freehold.formats.gguf_split import check_shard, check_total, find_shards
-from freehold.formats.mapped_file import MappedFile, clip
+from freehold.formats.mapped_file import MappedFile, clip, label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,9 +88,11 @@ class GgufFile:
     def tensors(self) -> Mapping[str, GgufTensor]:
         """The tensors by name, in the order of the files.
 
-        Raises: FormatError when a further file of a split model is unsound.
+        Raises: FormatError when a further file of a split model is unsound; ValueError when the
+        model was closed before they were first asked for.
         """
         if self._tensors is None:
+            self._files[0].check_open()
             self._tensors = self._collect()
         return self._tensors
 
@@ -116,13 +118,20 @@ class GgufFile:
     def _collect(self) -> Mapping[str, GgufTensor]:
         tensors: dict[str, GgufTensor] = {}
         _add(tensors, self._files[0], self._first)
-        for number, path in enumerate(self._shard_paths[1:], start=1):
-            file = MappedFile(path)
-            self._files.append(file)
-            header = read_header(file)
-            check_shard(path, header, number=number, first=self._first)
-            _add(tensors, file, header)
-        check_total(self.path, self._first, len(tensors))
+        later: list[MappedFile] = []
+        try:
+            for number, path in enumerate(self._shard_paths[1:], start=1):
+                file = MappedFile(path)
+                later.append(file)
+                header = read_header(file)
+                check_shard(path, header, number=number, first=self._first)
+                _add(tensors, file, header)
+            check_total(self.path, self._first, len(tensors))
+        except BaseException:
+            for file in later:
+                file.close()
+            raise
+        self._files += later
         return MappingProxyType(tensors)
 
 
@@ -138,10 +147,10 @@ def _add(tensors: dict[str, GgufTensor], file: MappedFile, header: GgufHeader) -
     for place in header.tensors:
         if place.name in tensors:
             raise DuplicateName(
-                f"the tensor {clip(place.name)} is also in an earlier file of this model",
+                f"the tensor {label(place.name)} is also in an earlier file of this model",
                 path=file.path,
                 offset=place.offset,
-                field=f"name of {clip(place.name)}",
+                field=f"name of {label(place.name)}",
                 value=place.name,
                 expected="each name once",
                 found="a second one",
@@ -158,7 +167,7 @@ def _architecture(path: Path, metadata: dict[str, MetadataValue]) -> str:
             path=path,
             field="general.architecture",
             value=clip(value),
-            expected="a name, 'llama' for example",
+            expected="a name of at least one letter",
             found="nothing" if value is None else clip(value),
             hint="a later part of a split model has none: open its first file",
         )

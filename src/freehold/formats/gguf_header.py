@@ -27,7 +27,7 @@ from freehold.errors import (
 )
 from freehold.formats.block_types import BlockType, block_type, block_type_name
 from freehold.formats.gguf_cursor import GgufCursor, MetadataValue
-from freehold.formats.mapped_file import clip
+from freehold.formats.mapped_file import clip, label
 
 if TYPE_CHECKING:
     from freehold.formats.mapped_file import MappedFile
@@ -147,15 +147,15 @@ def _read_metadata(cursor: GgufCursor, num_keys: int) -> dict[str, MetadataValue
         if key in metadata:
             raise cursor.error(
                 DuplicateName,
-                f"the metadata key {clip(key)} appears twice",
-                clip(key),
+                f"the metadata key {label(key)} appears twice",
+                label(key),
                 offset=at,
                 value=key,
                 expected="each key once",
                 found="a second one",
                 hint=_DAMAGED,
             )
-        metadata[key] = cursor.value(clip(key))
+        metadata[key] = cursor.value(label(key))
     return metadata
 
 
@@ -186,7 +186,7 @@ def _read_place(cursor: GgufCursor, index: int, num_tensors: int) -> TensorPlace
     name = cursor.string(field, longest=MAX_NAME_BYTES)
     if not name:
         raise _empty_name(cursor, field, at)
-    shown = clip(name)
+    shown = label(name)
     shape = _read_shape(cursor, shown)
     at = cursor.position
     kind = cursor.u32(f"type of {shown}")
@@ -267,8 +267,8 @@ def _check_layout(
         if end > size_bytes:
             raise cursor.error(
                 Truncated,
-                f"the file ends inside the tensor {clip(place.name)}",
-                f"offset of {clip(place.name)}",
+                f"the file ends inside the tensor {label(place.name)}",
+                f"offset of {label(place.name)}",
                 offset=offset,
                 value=place.n_bytes,
                 expected=f"{place.n_bytes} bytes of {place.type.name} {place.shape}",
@@ -276,7 +276,7 @@ def _check_layout(
                 hint="the download may be incomplete; fetch it again",
             )
         free = _align(end, alignment)
-        before = clip(place.name)
+        before = label(place.name)
         moved[place.name] = TensorPlace(place.name, place.type, place.shape, offset, place.n_bytes)
     if size_bytes > free:
         raise cursor.error(
@@ -296,7 +296,7 @@ def _check_names(cursor: GgufCursor, places: list[TensorPlace]) -> None:
     seen: set[str] = set()
     for place in places:
         if place.name in seen:
-            shown = clip(place.name)
+            shown = label(place.name)
             raise cursor.error(
                 DuplicateName,
                 f"two tensors are named {shown}",
@@ -313,7 +313,7 @@ def _check_start(
     cursor: GgufCursor, place: TensorPlace, offset: int, free: int, around: tuple[int, str]
 ) -> None:
     alignment, before = around
-    shown = clip(place.name)
+    shown = label(place.name)
     if place.offset % alignment:
         message, expected = f"{shown} is not aligned", f"a multiple of {alignment}"
     elif offset < free:

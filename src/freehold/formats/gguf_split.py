@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from freehold.errors import BadValue, MissingShard
-from freehold.formats.mapped_file import clip
+from freehold.formats.mapped_file import clip, label
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,7 +155,7 @@ def _fail_foreign(
     raise MissingShard(
         "this file is not a part of the model whose first file was opened",
         path=path,
-        field=clip(key),
+        field=label(key),
         value=clip(found),
         expected="nothing" if expected is None else clip(expected),
         found="nothing" if found is None else clip(found),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import reprlib
 import stat
 import sys
 from pathlib import Path
@@ -19,15 +20,23 @@ from freehold.errors import BadValue, Truncated
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MappedFile", "clip"]
+__all__ = ["MappedFile", "clip", "label"]
 
 _LONGEST_SHOWN = 80
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel = 2
+_BRIEF.maxstring = _BRIEF.maxother = _LONGEST_SHOWN - 5
 
 
-def clip(text: object) -> str:
-    """A repr short enough for an error line, whatever a hostile file put into it."""
-    shown = repr(text[: 2 * _LONGEST_SHOWN] if isinstance(text, str) else text)
+def clip(found: object) -> str:
+    """A repr short enough for an error line, however long or deep a hostile file made it."""
+    shown = _BRIEF.repr(found)
     return shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 3] + "..."
+
+
+def label(name: str) -> str:
+    """A key or a tensor's name as it is, or its clipped repr if it is long or unprintable."""
+    return name if len(name) <= _LONGEST_SHOWN and name.isprintable() else clip(name)
 
 
 class MappedFile:
@@ -76,6 +85,10 @@ class MappedFile:
         if self._map is None:
             raise ValueError(f"{self.path} has been closed")
         return self._map
+
+    def check_open(self) -> None:
+        """Raises: ValueError after close()."""
+        _ = self.map
 
     def view(self, start: int, n_bytes: int) -> NDArray[np.uint8]:
         """Bytes `start` to `start + n_bytes` as a read-only array, without a copy."""

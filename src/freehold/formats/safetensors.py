@@ -12,7 +12,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING
 
 from freehold.errors import DuplicateName, MissingShard
-from freehold.formats.mapped_file import MappedFile, clip
+from freehold.formats.mapped_file import MappedFile, clip, label
 from freehold.formats.safetensors_header import Dtype, SafetensorsPlace, read_header
 from freehold.formats.safetensors_index import read_index
 
@@ -96,9 +96,11 @@ class SafetensorsFile:
     def tensors(self) -> Mapping[str, SafetensorsTensor]:
         """The tensors by name, in the order of the files and of their bytes.
 
-        Raises: FormatError when a file behind the index is unsound or contradicts it.
+        Raises: FormatError when a file behind the index is unsound or contradicts it; ValueError
+        when the model was closed before they were first asked for.
         """
         if self._tensors is None:
+            self._files[0].check_open()
             self._tensors = self._collect()
         return self._tensors
 
@@ -123,25 +125,38 @@ class SafetensorsFile:
 
     def _collect(self) -> Mapping[str, SafetensorsTensor]:
         tensors: dict[str, SafetensorsTensor] = {}
-        for shard in dict.fromkeys(self._owners.values()):
-            file = MappedFile(self.path.with_name(shard))
-            self._files.append(file)
-            for place in read_header(file)[1]:
-                if self._owners.get(place.name) != shard:
-                    raise _contradiction(self.path, shard, place, self._owners.get(place.name))
-                tensors[place.name] = SafetensorsTensor(file, place)
+        files: list[MappedFile] = []
+        try:
+            for shard in dict.fromkeys(self._owners.values()):
+                files.append(MappedFile(self.path.with_name(shard)))
+                self._add(tensors, shard, files[-1])
+            self._check_complete(tensors)
+        except BaseException:
+            for file in files:
+                file.close()
+            raise
+        self._files += files
+        return MappingProxyType(tensors)
+
+    def _add(self, tensors: dict[str, SafetensorsTensor], shard: str, file: MappedFile) -> None:
+        for place in read_header(file)[1]:
+            owner = self._owners.get(place.name)
+            if owner != shard:
+                raise _contradiction(self.path, shard, place, owner)
+            tensors[place.name] = SafetensorsTensor(file, place)
+
+    def _check_complete(self, tensors: dict[str, SafetensorsTensor]) -> None:
         absent = [name for name in self._owners if name not in tensors]
         if absent:
             raise MissingShard(
                 f"{len(absent)} tensors of the index are not in its files",
                 path=self.path,
-                field=clip(absent[0]),
+                field=label(absent[0]),
                 value=clip(absent[0]),
-                expected=f"it in {clip(self._owners[absent[0]])}",
+                expected=f"it in {label(self._owners[absent[0]])}",
                 found="no such tensor there",
                 hint="files of two models were mixed; fetch them again",
             )
-        return MappingProxyType(tensors)
 
 
 def open_safetensors(path: str | Path) -> SafetensorsFile:
@@ -155,7 +170,7 @@ def open_safetensors(path: str | Path) -> SafetensorsFile:
 def _size_of(index: Path, shard: Path) -> int:
     if not shard.is_file():
         raise MissingShard(
-            f"{clip(shard.name)} is missing",
+            f"{label(shard.name)} is missing",
             path=index,
             field="weight_map",
             value=shard.name,
@@ -171,12 +186,12 @@ def _contradiction(
 ) -> MissingShard | DuplicateName:
     kind = MissingShard if owner is None else DuplicateName
     return kind(
-        f"the file {clip(shard)} holds a tensor that the index does not place there",
+        f"the file {label(shard)} holds a tensor that the index does not place there",
         path=index,
         offset=place.offset,
-        field=clip(place.name),
+        field=label(place.name),
         value=clip(place.name),
-        expected="no such tensor" if owner is None else f"it in {clip(owner)}",
-        found=f"it in {clip(shard)}",
+        expected="no such tensor" if owner is None else f"it in {label(owner)}",
+        found=f"it in {label(shard)}",
         hint="files of two models were mixed; fetch them again",
     )

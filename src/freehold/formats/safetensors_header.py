@@ -26,7 +26,7 @@ from freehold.errors import (
     Truncated,
     UnsupportedType,
 )
-from freehold.formats.mapped_file import clip
+from freehold.formats.mapped_file import clip, label
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,10 +204,10 @@ def _no_constant(name: str) -> float:
 def _duplicate(path: Path, offset: int, pairs: list[tuple[str, Any]]) -> DuplicateName:
     twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
     return DuplicateName(
-        f"the key {clip(twice)} appears twice",
+        f"the key {label(twice)} appears twice",
         path=path,
         offset=offset,
-        field=clip(twice),
+        field=label(twice),
         value=clip(twice),
         expected="each key once",
         found="a second one",
@@ -231,7 +231,7 @@ def _metadata(path: Path, found: object) -> dict[str, str]:
 
 
 def _place(path: Path, name: str, entry: object, data_start: int) -> SafetensorsPlace:
-    shown = clip(name)
+    shown = label(name)
     _check_name(path, name)
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise _bad(path, shown, "an object of dtype, shape and data_offsets", clip(_keys_of(entry)))
@@ -253,10 +253,14 @@ def _place(path: Path, name: str, entry: object, data_start: int) -> Safetensors
             path,
             f"shape of {shown}",
             f"at most {MAX_DIMS} whole numbers, {MAX_ELEMENTS} elements in all",
-            _brief(shape),
+            clip(shape),
         )
-    if not _are_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise _bad(path, f"data_offsets of {shown}", "[begin, end] in order", _brief(offsets))
+    if (
+        not _are_counts(offsets)
+        or len(offsets) != 2
+        or not offsets[0] <= offsets[1] <= MAX_ELEMENTS
+    ):
+        raise _bad(path, f"data_offsets of {shown}", "[begin, end] in order", clip(offsets))
     n_bytes, odd_bits = divmod(prod(shape) * dtype.bits, 8)
     if odd_bits or offsets[1] - offsets[0] != n_bytes:
         raise BadOffset(
@@ -265,7 +269,7 @@ def _place(path: Path, name: str, entry: object, data_start: int) -> Safetensors
             offset=data_start + offsets[0],
             field=f"data_offsets of {shown}",
             value=offsets,
-            expected=f"{prod(shape) * dtype.bits / 8:g} bytes for {dtype.name} {_brief(shape)}",
+            expected=f"{prod(shape) * dtype.bits / 8:g} bytes for {dtype.name} {clip(shape)}",
             found=f"{offsets[1] - offsets[0]} bytes",
             hint=_DAMAGED,
         )
@@ -276,9 +280,9 @@ def _check_name(path: Path, name: str) -> None:
     try:
         n_bytes = len(name.encode("utf-8"))
     except UnicodeEncodeError:
-        raise _bad(path, clip(name), "a name in Unicode", "half a surrogate pair") from None
+        raise _bad(path, label(name), "a name in Unicode", "half a surrogate pair") from None
     if not 0 < n_bytes <= MAX_NAME_BYTES:
-        raise _bad(path, clip(name), f"a name of 1 to {MAX_NAME_BYTES} bytes", f"{n_bytes} bytes")
+        raise _bad(path, label(name), f"a name of 1 to {MAX_NAME_BYTES} bytes", f"{n_bytes} bytes")
 
 
 def _check_layout(
@@ -290,16 +294,16 @@ def _check_layout(
         if place.offset != free:
             relation = "overlaps" if place.offset < free else "leaves a hole after"
             raise BadOffset(
-                f"{clip(place.name)} {relation} {before}",
+                f"{label(place.name)} {relation} {before}",
                 path=path,
                 offset=place.offset,
-                field=f"data_offsets of {clip(place.name)}",
+                field=f"data_offsets of {label(place.name)}",
                 value=place.offset - data_start,
                 expected=str(free - data_start),
                 found=str(place.offset - data_start),
                 hint=_DAMAGED,
             )
-        free, before = place.offset + place.n_bytes, clip(place.name)
+        free, before = place.offset + place.n_bytes, label(place.name)
         if free > size_bytes:
             raise _truncated(path, place.offset, place.n_bytes, size_bytes - place.offset)
     if free != size_bytes:
@@ -318,10 +322,6 @@ def _check_layout(
 
 def _are_counts(found: object) -> bool:
     return isinstance(found, list) and all(type(n) is int and n >= 0 for n in found)
-
-
-def _brief(found: object) -> str:
-    return clip(found[: MAX_DIMS + 1] if isinstance(found, list) else found)
 
 
 def _keys_of(entry: object) -> object:

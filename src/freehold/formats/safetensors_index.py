@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from freehold.errors import BadValue, LimitExceeded
-from freehold.formats.mapped_file import clip
+from freehold.formats.mapped_file import clip, label
 from freehold.formats.safetensors_header import MAX_HEADER_BYTES, MAX_TENSORS, parse_json
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read_index(file: MappedFile) -> dict[str, str]:
     surplus = sorted(table.keys() - {"metadata", "weight_map"})
     weight_map = table.get("weight_map")
     if surplus or not isinstance(weight_map, dict) or not weight_map:
-        found = f"the key {clip(surplus[0])}" if surplus else clip(type(weight_map).__name__)
+        found = f"the key {label(surplus[0])}" if surplus else type(weight_map).__name__
         raise BadValue(
             "this is not the index of a sharded model",
             path=path,
@@ -51,7 +51,7 @@ def read_index(file: MappedFile) -> dict[str, str]:
             raise BadValue(
                 "the index points somewhere else than beside itself",
                 path=path,
-                field=clip(name),
+                field=label(name),
                 value=clip(shard),
                 expected="the plain name of a .safetensors file",
                 found=clip(shard),
