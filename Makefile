@@ -14,6 +14,8 @@ MODEL ?= starter
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+PIP_INSTALL := $(BIN)/python -m pip install --no-input
+
 # Through the environment, so that quotes and backticks in a prompt reach the model untouched.
 export PROMPT
 
@@ -33,26 +35,20 @@ $(BIN)/python:
 $(VENV)/.packages: pyproject.toml | $(BIN)/python
 	@echo "[2/3] packages"
 	@$(BIN)/python .ci/requirements.py dependencies > $(VENV)/requirements.txt
-	@$(BIN)/python -m pip install --quiet --requirement $(VENV)/requirements.txt
+	@.ci/quietly $(VENV)/packages.log $(PIP_INSTALL) --requirement $(VENV)/requirements.txt
 	@touch $@
 
 # Editable: a changed Python file needs no new set-up, a changed kernel compiles itself alone.
 $(VENV)/.freehold: $(VENV)/.packages $(NATIVE)
 	@echo "[3/3] compiled core, on $(CMAKE_BUILD_PARALLEL_LEVEL) cores"
-	@$(BIN)/python -m pip install --verbose --no-deps --editable . > $(VENV)/build.log 2>&1 & pid=$$!; \
-	while kill -0 $$pid 2>/dev/null; do \
-	  sleep 1; \
-	  [ ! -t 1 ] || printf '\r      %s' "$$(grep -oE '\[[0-9]+/[0-9]+\]' $(VENV)/build.log | tail -1)"; \
-	done; \
-	[ ! -t 1 ] || printf '\r'; \
-	wait $$pid || { tail -40 $(VENV)/build.log; echo "the build failed; the whole log: $(VENV)/build.log"; exit 1; }
+	@.ci/quietly $(VENV)/build.log $(PIP_INSTALL) --verbose --no-deps --editable .
 	@touch $@
 	@echo "ready: $(BIN)/freehold"
 
 $(VENV)/.test-packages: pyproject.toml $(VENV)/.packages
 	@echo "[test] the tools and oracles of the tests (torch among them: this is the long part)"
 	@$(BIN)/python .ci/requirements.py test > $(VENV)/test-requirements.txt
-	@$(BIN)/python -m pip install --quiet --requirement $(VENV)/test-requirements.txt
+	@.ci/quietly $(VENV)/test-packages.log $(PIP_INSTALL) --requirement $(VENV)/test-requirements.txt
 	@touch $@
 
 chat: $(VENV)/.freehold

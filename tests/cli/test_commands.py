@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import freehold as package
+from freehold.cli.doctor import doctor
 from freehold.cli.printing import error_lines
 from freehold.errors import MissingTensor, UnknownModel
 from tests.cli.conftest import Run
@@ -166,3 +167,15 @@ def test_error_lines_cannot_drive_the_terminal() -> None:
 def test_module_runs_as_the_command(freehold: Run) -> None:
     assert sys.executable
     assert "Usage: freehold" in freehold("--help").out
+
+
+def test_doctor_says_why_the_core_is_missing(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "freehold.ops", None)
+    monkeypatch.delattr(package, "ops", raising=False)
+    doctor()
+    out = capsys.readouterr().out
+    assert "missing (" in out
+    assert "freehold.ops" in out
+    assert "make setup" in out

@@ -51,11 +51,12 @@ class Extra:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkup:
-    """Everything `freehold doctor` knows; `core` is None where it has not been built."""
+    """Everything `freehold doctor` knows; where `core` is None, `core_missing` says why."""
 
     version: str
     python: str
     core: Core | None
+    core_missing: str | None
     cores_usable: int
     memory: Memory
     extras: list[Extra]
@@ -69,10 +70,12 @@ class Checkup:
 def check_up(settings: Settings) -> Checkup:
     """Look at the machine, the installation and the settings."""
     values = {name: getattr(settings, name) for name in settings.origin}
+    core, core_missing = _core(settings.threads)
     return Checkup(
         version=freehold.__version__,
         python=platform.python_version(),
-        core=_core(settings.threads),
+        core=core,
+        core_missing=core_missing,
         cores_usable=len(os.sched_getaffinity(0)),
         memory=_memory(),
         extras=_extras(),
@@ -84,14 +87,15 @@ def check_up(settings: Settings) -> Checkup:
     )
 
 
-def _core(threads: int | None) -> Core | None:
+def _core(threads: int | None) -> tuple[Core | None, str | None]:
     try:
         from freehold import ops
-    except ImportError:
-        return None
+    except ImportError as error:
+        # Not built, or built for another Python or system: the loader's own words tell which.
+        return None, str(error)
     if threads is not None:
         ops.set_threads(threads)
-    return Core(
+    core = Core(
         isa=ops.isa_name(),
         isa_available=list(ops.available_isas()),
         # The person sets it and the core itself reads it; here it is only shown.
@@ -99,6 +103,7 @@ def _core(threads: int | None) -> Core | None:
         threads=ops.threads(),
         bandwidth_bytes_per_s=ops.measure_bandwidth_bytes_per_s(),
     )
+    return core, None
 
 
 def _memory() -> Memory:

@@ -45,7 +45,7 @@ def _rows(checkup: Checkup) -> list[tuple[str, str]]:
     core, memory = checkup.core, checkup.memory
     rows = [("freehold", f"{checkup.version}, Python {checkup.python}")]
     if core is None:
-        rows.append(("core", "not built: run `make setup`"))
+        rows.append(("core", f"missing ({checkup.core_missing}): run `make setup`"))
     else:
         forced = f" (forced by FREEHOLD_ISA={core.isa_forced})" if core.isa_forced else ""
         rows += [
