@@ -187,6 +187,7 @@ def _read_place(cursor: GgufCursor, index: int, num_tensors: int) -> TensorPlace
     if not name:
         raise _empty_name(cursor, field, at)
     shown = label(name)
+    shape_at = cursor.position
     shape = _read_shape(cursor, shown)
     at = cursor.position
     kind = cursor.u32(f"type of {shown}")
@@ -208,7 +209,7 @@ def _read_place(cursor: GgufCursor, index: int, num_tensors: int) -> TensorPlace
             BadValue,
             f"the rows of {shown} are not whole blocks",
             f"dimensions of {shown}",
-            offset=at,
+            offset=shape_at,
             value=row,
             expected=f"a multiple of {block.block_elements} elements for {block.name}",
             found=f"{row} elements",
