@@ -110,6 +110,11 @@ class Tokenizer:
         return self._facts.bos_id
 
     @property
+    def eos_id(self) -> int | None:
+        """The id that ends a text, if the model has one. Answers may end with others too."""
+        return self._facts.eos_id
+
+    @property
     def eos_ids(self) -> frozenset[int]:
         """Every id that ends an answer: end of text, of turn, of message."""
         return self._facts.eos_ids
@@ -137,19 +142,14 @@ class Tokenizer:
         `add_bos`: None adds one where the file asks for it and the text does not begin with it;
         True always adds one. `add_eos`: None follows the file. `parse_special` reads control
         tokens written out in the text, as a rendered chat template needs and no user's own words
-        may get; user-defined tokens such as `<think>` are read either way.
+        may get; user-defined tokens such as `<think>` are read either way. Bytes that the
+        vocabulary cannot spell (a few control characters, in some) are left out, as the model's
+        own tokenizer does.
 
         Raises: BadPrompt for text with unpaired surrogates, or a BOS or EOS the model lacks.
         """
-        try:
-            ids = self._cutter.ids(text, parse_special=parse_special)
-        except UnicodeEncodeError as error:
-            at = error.start
-            raise BadPrompt(
-                "the text is not valid Unicode",
-                expected="no unpaired surrogates",
-                found=f"one at character {at}",
-            ) from None
+        _check_text(text)
+        ids = self._cutter.ids(text, parse_special=parse_special)
         bos, eos = self._facts.bos_id, self._facts.eos_id
         if add_bos or (add_bos is None and self._facts.adds_bos and ids[:1] != [bos]):
             ids.insert(0, _existing(bos, "beginning"))
@@ -205,6 +205,19 @@ class Tokenizer:
 
     def _skipping_bytes_of(self, token_id: int) -> bytes:
         return b"" if token_id in self._facts.special else self.token_bytes(token_id)
+
+
+def _check_text(text: str) -> None:
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadPrompt(
+            "the text is not valid Unicode",
+            expected="no unpaired surrogates",
+            found=f"one at character {error.start}",
+        ) from None
 
 
 def _existing(token_id: int | None, which: str) -> int:
