@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from freehold.library import entry_named
 from tests.cli.conftest import ROOT, SCRIPTED, Run
 
 STATS = "prompt 7 tokens 100.0 tok/s · generated {} tokens 50.0 tok/s"
@@ -38,6 +39,16 @@ def test_flags_reach_the_model(scripted: Run) -> None:
         "context_tokens": 32,
         "threads": 1,
     }
+
+
+def test_a_name_of_the_catalogue_brings_its_system_message(scripted: Run) -> None:
+    first = json.loads(scripted("run", "starter", "hello").out)["messages"][0]
+    assert first == {"role": "system", "content": entry_named("starter").system}
+
+
+def test_an_empty_system_message_leaves_it_to_the_model(scripted: Run) -> None:
+    asked = json.loads(scripted("run", "starter", "hello", "--system", "").out)
+    assert [message["role"] for message in asked["messages"]] == ["user"]
 
 
 def test_environment_reaches_the_model_where_no_flag_is_given(scripted: Run) -> None:

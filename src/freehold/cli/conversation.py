@@ -26,7 +26,7 @@ __all__ = ["Conversation", "converse"]
 _HELP = """\
 Enter sends, Alt+Enter starts a new line. Ctrl-C stops an answer, twice leaves; Ctrl-D leaves.
   /clear          forget the conversation
-  /system TEXT    set the system message (empty: none) and forget the conversation
+  /system TEXT    set the system message (empty: the model's own) and forget the conversation
   /help           this text
   /exit           leave"""
 
@@ -61,7 +61,7 @@ class Conversation:
         elif word == "/system":
             self.asking = dataclasses.replace(self.asking, system=rest or None)
             self.turns.clear()
-            say("system message set" if rest else "no system message")
+            say("system message set" if rest else "the model's own system message")
         elif word == "/help":
             say(_HELP)
         else:

@@ -26,7 +26,12 @@ PromptText = Annotated[
     str | None,
     typer.Argument(metavar="PROMPT", help="`-` reads it from stdin; none starts a conversation."),
 ]
-System = Annotated[str | None, typer.Option("--system", help="A system message.")]
+System = Annotated[
+    str | None,
+    typer.Option(
+        "--system", help='A system message; "" leaves it to the model, unset to the catalogue.'
+    ),
+]
 Temperature = Annotated[
     float | None, typer.Option("--temperature", help="0 always takes the likeliest token.")
 ]

@@ -40,6 +40,7 @@ def run(
 
     from freehold.cli.answer import Asking, SamplingFlags, answer_once
     from freehold.config import resolve_settings
+    from freehold.library import suggested_system
 
     flags = SamplingFlags(
         temperature=temperature,
@@ -49,6 +50,8 @@ def run(
         repeat_penalty=repeat_penalty,
         seed=seed,
     )
+    if system is None and not raw:
+        system = suggested_system(ref)
     asking = Asking(system=system, raw=raw, sampling=flags.sampling(), max_tokens=max_tokens)
     settings = resolve_settings({"threads": threads, "context_tokens": context})
 

@@ -5,7 +5,7 @@ Room: library. Decides where a model's file is; must not know how a file is read
 
 from __future__ import annotations
 
-from freehold.library.catalogue import CatalogueEntry, entries, entry_named
+from freehold.library.catalogue import CatalogueEntry, entries, entry_named, suggested_system
 from freehold.library.pulling import Pulled, pull
 from freehold.library.references import resolve
 from freehold.library.shelf import OnShelf, remove, shelf
@@ -20,4 +20,5 @@ __all__ = [
     "remove",
     "resolve",
     "shelf",
+    "suggested_system",
 ]

