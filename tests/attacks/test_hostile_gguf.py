@@ -58,8 +58,8 @@ def test_hostile_gguf_gets_its_error(tmp_path: Path, name: str) -> None:
 
 def test_every_truncation_of_a_sound_file_is_refused(tmp_path: Path) -> None:
     content = sound().content()
-    path = tmp_path / "cut.gguf"
     for length in range(len(content)):
+        path = tmp_path / f"{length}.gguf"
         path.write_bytes(content[:length])
         with pytest.raises(Truncated):
             open_gguf(path)

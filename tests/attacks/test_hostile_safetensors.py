@@ -169,7 +169,7 @@ def test_every_truncation_of_a_sound_file_is_refused(tmp_path: Path) -> None:
     raw = sound()
     for length in range(len(raw)):
         with pytest.raises(Truncated):
-            open_safetensors(write(tmp_path, raw[:length]))
+            open_safetensors(write(tmp_path, raw[:length], f"{length}.safetensors"))
 
 
 def test_a_sparse_file_with_an_absurd_header_costs_nothing(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def mutate(raw: bytearray, dice: random.Random) -> None:
 
 
 def fuzz(
-    path: Path,
+    model: Path,
     seeds: list[bytes],
     opened: Callable[[Path], GgufFile | SafetensorsFile],
     rounds: range,
@@ -117,6 +117,8 @@ def fuzz(
         raw = bytearray(seeds[number % len(seeds)])
         for _ in range(dice.randint(1, 3)):
             mutate(raw, dice)
+        # A new file each time: writing over one makes many file systems wait for the disk.
+        path = model.with_name(f"{number}-{model.name}")
         path.write_bytes(raw)
         try:
             with opened(path) as file:
@@ -130,6 +132,7 @@ def fuzz(
         except Exception as surprise:
             surprise.add_note(f"round {number}")
             raise
+        path.unlink()
     return num_opened
 
 
