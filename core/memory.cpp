@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <mutex>
 #include <new>
 #include <utility>
 
@@ -50,6 +51,30 @@ Memory::~Memory() {
     if (data_ != nullptr) munmap(data_, size_);
 }
 
+namespace {
+
+// Weights follow one another in large blocks: a layer's matrices stream as one run, and small
+// ones get large pages too. A block lives as long as any weight in it.
+uint8_t* place_weight(size_t bytes, std::shared_ptr<Memory>& owner) {
+    constexpr size_t kBlockBytes = size_t{32} << 20;
+    static std::mutex mutex;
+    static std::weak_ptr<Memory> current;
+    static size_t used = 0;
+    const std::lock_guard lock(mutex);
+    bytes = round_up(bytes, 64);
+    owner = current.lock();
+    if (!owner || used + bytes > owner->size()) {
+        owner = std::make_shared<Memory>(std::max(bytes, kBlockBytes));
+        current = owner;
+        used = 0;
+    }
+    uint8_t* place = owner->data() + used;
+    used += bytes;
+    return place;
+}
+
+}  // namespace
+
 Tensor::Tensor(int64_t rows_, int64_t cols_) : rows(rows_), cols(cols_) {
     require(rows >= 1 && cols >= 1, "a tensor needs at least one row and one column");
     require(rows <= INT64_MAX / 8 / cols, "a tensor is too large");
@@ -70,7 +95,7 @@ Weight::Weight(int type, int64_t rows_, int64_t cols_)
                       static_cast<size_t>(traits->elements / kBlock) * plane_bytes(traits->planes);
     }
     group_bytes = block_bytes * static_cast<size_t>(cols / traits->elements);
-    memory_ = Memory(group_bytes * static_cast<size_t>(groups));
+    data_ = place_weight(bytes(), memory_);
 }
 
 namespace {
@@ -132,7 +157,7 @@ void Weight::pack(int64_t start, int64_t count, const uint8_t* raw, size_t raw_b
             const int64_t row = g * kGroupRows + r;
             sources[r] = raw + (source_rows ? source_rows[row] : row) * row_bytes;
         }
-        uint8_t* out = memory_.data() + (start / kGroupRows + g) * group_bytes;
+        uint8_t* out = data_ + (start / kGroupRows + g) * group_bytes;
         if (traits->planes == kSingle) return pack_floats<uint32_t>(*this, sources, out);
         if (traits->planes == kHalf) return pack_floats<uint16_t>(*this, sources, out);
         pack_group(*this, sources, out);

@@ -25,9 +25,14 @@ inline void relax() {
 using Clock = std::chrono::steady_clock;
 constexpr auto kSpin = std::chrono::microseconds(150);  // longer than the gap between two ops
 
+struct alignas(64) Range {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+};
+
 class Pool {
   public:
-    explicit Pool(int count) : count_(count), owner_(getpid()) {
+    explicit Pool(int count) : count_(count), owner_(getpid()), ranges_(new Range[count]) {
         for (int i = 1; i < count; ++i) workers_.emplace_back([this, i] { work(i); });
     }
     ~Pool() {
@@ -46,8 +51,10 @@ class Pool {
     void run(int64_t items, ItemFn fn, void* context) {
         fn_ = fn;
         context_ = context;
-        items_ = items;
-        next_.store(0, std::memory_order_relaxed);
+        for (int t = 0; t < count_; ++t) {
+            ranges_[t].next.store(items * t / count_, std::memory_order_relaxed);
+            ranges_[t].end = items * (t + 1) / count_;
+        }
         pending_.store(count_ - 1, std::memory_order_relaxed);
         epoch_.fetch_add(1, std::memory_order_seq_cst);
         if (asleep_.load(std::memory_order_seq_cst) > 0) epoch_.notify_all();
@@ -59,11 +66,16 @@ class Pool {
     }
 
   private:
+    // A thread's own run of neighbouring items first, since memory streams best in order; then
+    // what others have left.
     void drain(int thread) {
-        for (;;) {
-            const int64_t item = next_.fetch_add(1, std::memory_order_relaxed);
-            if (item >= items_) return;
-            fn_(context_, item, thread);
+        for (int i = 0; i < count_; ++i) {
+            Range& range = ranges_[(thread + i) % count_];
+            for (;;) {
+                const int64_t item = range.next.fetch_add(1, std::memory_order_relaxed);
+                if (item >= range.end) break;
+                fn_(context_, item, thread);
+            }
         }
     }
 
@@ -96,10 +108,9 @@ class Pool {
     const pid_t owner_;
     ItemFn fn_ = nullptr;
     void* context_ = nullptr;
-    int64_t items_ = 0;
     bool stop_ = false;
+    std::unique_ptr<Range[]> ranges_;
     alignas(64) std::atomic<uint32_t> epoch_{0};
-    alignas(64) std::atomic<int64_t> next_{0};
     alignas(64) std::atomic<int> pending_{0};
     alignas(64) std::atomic<int> asleep_{0};
     std::vector<std::thread> workers_;

@@ -5,16 +5,25 @@
 // sum; values lie (P, A). A row's result depends on its own query and keys only: rows of a
 // tile share loads, never sums.
 
-// scores[r][k] = scale * q_r . key_k for the keys of one page, R rows at a time.
+// Asks for 128 bytes ahead of their use: pages lie apart, and the processor's own prefetcher
+// starts anew at each of them.
+inline void prefetch(const uint16_t* p) {
+    __builtin_prefetch(p);
+    __builtin_prefetch(p + 32);
+}
+
+// scores[r][k] = scale * q_r . key_k for the keys of one page, R rows at a time; `next` is the
+// page that will be read after this one.
 template <class S, int R>
-inline void score_page(const PageView& view, const uint16_t* keys, const QueryRow* rows, int count,
-                       float (*scores)[kSegmentTokens]) {
+inline void score_page(const PageView& view, const uint16_t* keys, const uint16_t* next,
+                       const QueryRow* rows, int count, float (*scores)[kSegmentTokens]) {
     constexpr int kVectors = S::attend_vectors;
     for (int k = 0; k < count; k += kVectors * S::lanes) {
         typename S::F acc[R][kVectors];
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < kVectors; ++v) acc[r][v] = S::zero();
         for (int a = 0; a < view.head_width; ++a) {
+            if (k == 0) prefetch(next + a * kPageTokens);
             typename S::F key[kVectors];
             for (int v = 0; v < kVectors; ++v)
                 key[v] = S::load_half(keys + a * kPageTokens + k + v * S::lanes);
@@ -63,9 +72,12 @@ inline void weigh_values(const PageView& view, int segment, int count,
             for (int r = 0; r < R; ++r)
                 for (int v = 0; v < N; ++v) acc[r][v] = S::zero();
             for (int first = 0; first < count; first += kPageTokens) {
-                const uint16_t* page = view.values[segment * kSegmentPages + first / kPageTokens];
+                const int at = segment * kSegmentPages + first / kPageTokens;
+                const uint16_t* page = view.values[at];
+                const uint16_t* next = view.values[first + kPageTokens < count ? at + 1 : at];
                 const int keys = count - first < kPageTokens ? count - first : kPageTokens;
                 for (int k = 0; k < keys; ++k) {
+                    prefetch(next + k * view.head_padded + a);
                     typename S::F value[N];
                     for (int v = 0; v < N; ++v)
                         value[v] = S::load_half(page + k * view.head_padded + a + v * S::lanes);
@@ -99,11 +111,14 @@ void attend_rows(const PageView& view, int segment, const QueryRow* rows, RowSta
         most = visible[r] > most ? visible[r] : most;
     }
     for (int first = 0; first < most; first += kPageTokens) {
-        const uint16_t* keys = view.keys[segment * kSegmentPages + first / kPageTokens];
+        const int at = segment * kSegmentPages + first / kPageTokens;
+        const uint16_t* keys = view.keys[at];
         const int count = most - first < kPageTokens ? most - first : kPageTokens;
+        const uint16_t* next = first + kPageTokens < most ? view.keys[at + 1]
+                                                          : view.values[segment * kSegmentPages];
         float(*page_scores)[kSegmentTokens] =
             reinterpret_cast<float(*)[kSegmentTokens]>(&scores[0][first]);
-        score_page<S, R>(view, keys, rows, count, page_scores);
+        score_page<S, R>(view, keys, next, rows, count, page_scores);
     }
     const int padded = (most + S::lanes - 1) / S::lanes * S::lanes;
     for (int r = 0; r < R; ++r) state[r] = soften<S>(scores[r], visible[r], padded);

@@ -129,6 +129,11 @@ int64_t valid_rows(const Weight& weight, int64_t group) {
     return std::min<int64_t>(kGroupRows, weight.rows - group * kGroupRows);
 }
 
+inline void copy_rows(float* to, const float* from, int64_t n) {
+    if (n == kGroupRows) std::memcpy(to, from, sizeof(float) * kGroupRows);  // one or two moves
+    else std::memcpy(to, from, sizeof(float) * static_cast<size_t>(n));
+}
+
 void check_bias(const Tensor* bias, const Weight& weight) {
     require(bias == nullptr || (bias->rows == 1 && bias->cols == weight.rows),
             "project: bias width differs from the weight's rows");
@@ -154,7 +159,7 @@ void norm_project(const Tensor& x, const Norm* norm, int64_t count,
                  const int64_t n = valid_rows(*weights[which], g);
                  for (int m = 0; m < tile; ++m) {
                      float* to = outs[which]->row(t + m) + g * kGroupRows;
-                     std::memcpy(to, out + m * kGroupRows, sizeof(float) * n);
+                     copy_rows(to, out + m * kGroupRows, n);
                      if (biases[which] != nullptr)
                          table.add(to, biases[which]->data() + g * kGroupRows, n);
                  }
@@ -212,8 +217,8 @@ void head(const Tensor& x, const Norm& norm, const Weight& weight, const Step& s
     multiply(acts, weights, false,
              [&](int, int64_t g, int64_t t, int tile, const float* out, const float*) {
                  for (int m = 0; m < tile; ++m)
-                     std::memcpy(logits.row(t + m) + g * kGroupRows, out + m * kGroupRows,
-                                 sizeof(float) * valid_rows(weight, g));
+                     copy_rows(logits.row(t + m) + g * kGroupRows, out + m * kGroupRows,
+                               valid_rows(weight, g));
              });
 }
 

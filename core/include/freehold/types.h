@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -66,15 +67,16 @@ class Weight {
     void pack(int64_t start, int64_t count, const uint8_t* raw, size_t raw_bytes,
               const int32_t* source_rows);
     void unpack_row(int64_t row, float* out) const;
-    const uint8_t* group(int64_t g) const { return memory_.data() + g * group_bytes; }
-    size_t bytes() const { return memory_.size(); }
+    const uint8_t* group(int64_t g) const { return data_ + g * group_bytes; }
+    size_t bytes() const { return group_bytes * static_cast<size_t>(groups); }
 
     const BlockTraits* traits;
     int64_t rows, cols, groups;
     size_t block_bytes, group_bytes;
 
   private:
-    Memory memory_;
+    std::shared_ptr<Memory> memory_;  // shared with the weights made before and after it
+    uint8_t* data_;
 };
 
 // Which page of the pool holds which tokens; see ops/attend.cpp for the layout.
