@@ -216,6 +216,30 @@ def test_too_few_tensors_in_all_are_refused(tmp_path: Path) -> None:
     assert (caught.value.expected, caught.value.found) == ("5 tensors", "3")
 
 
+def test_the_first_file_too_many_is_named_and_no_more_are_read(tmp_path: Path) -> None:
+    for number in range(3):
+        build = part(number)
+        build.pairs = build.pairs[:-3] + split_pairs(number, total=1)
+        build.write(tmp_path, name_of(number))
+    (tmp_path / name_of(2)).write_bytes(b"no model")
+    with open_gguf(tmp_path / name_of(0)) as file, pytest.raises(MissingShard) as caught:
+        _ = file.tensors
+    assert caught.value.path == tmp_path / name_of(1)
+    assert (caught.value.expected, caught.value.found) == ("1 tensors", "2")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors by /proc")
+def test_a_refused_part_leaks_no_descriptor(tmp_path: Path) -> None:
+    first = write_parts(tmp_path)
+    (tmp_path / name_of(2)).write_bytes(b"no model")
+    with open_gguf(first) as file:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(3):
+            with pytest.raises(FormatError):
+                _ = file.tensors
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 @pytest.mark.parametrize("value", [65535, 513])
 def test_the_number_of_parts_is_capped(tmp_path: Path, value: int) -> None:
     build = Gguf(pairs=[ARCHITECTURE, *split_pairs(0, count=value)])

@@ -126,7 +126,8 @@ class GgufFile:
                 header = read_header(file)
                 check_shard(path, header, number=number, first=self._first)
                 _add(tensors, file, header)
-            check_total(self.path, self._first, len(tensors))
+                check_total(path, self._first, len(tensors), complete=False)
+            check_total(self.path, self._first, len(tensors), complete=True)
         except BaseException:
             for file in later:
                 file.close()

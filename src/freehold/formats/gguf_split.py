@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from freehold.errors import BadValue, MissingShard
+from freehold.formats.gguf_header import MAX_TENSORS
 from freehold.formats.mapped_file import clip, label
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def find_shards(path: Path, first: GgufHeader) -> list[Path]:
     if count <= 1:
         return [path]
     number = _whole(path, metadata, "split.no", (0, count - 1))
-    _whole(path, metadata, "split.tensors.count", (0, 1 << 31))
+    _whole(path, metadata, "split.tensors.count", (0, MAX_TENSORS))
     match = _NAME.fullmatch(path.name)
     if match is None or int(match["number"]) != number + 1 or int(match["count"]) != count:
         raise BadValue(
@@ -95,15 +96,16 @@ def check_shard(path: Path, header: GgufHeader, *, number: int, first: GgufHeade
             _fail_foreign(path, key, found, first.metadata.get(key))
 
 
-def check_total(path: Path, first: GgufHeader, num_tensors: int) -> None:
-    """Make sure that a split model has as many tensors as it announces.
+def check_total(path: Path, first: GgufHeader, num_tensors: int, *, complete: bool) -> None:
+    """Make sure that a split model has, when complete, as many tensors as it announces.
 
+    Before that it may have fewer but not more, so that many files cannot add up to too much.
     Raises: MissingShard when it has not.
     """
     if "split.tensors.count" not in first.metadata:
         return
-    expected = _whole(path, first.metadata, "split.tensors.count", (0, 1 << 31))
-    if num_tensors != expected:
+    expected = _whole(path, first.metadata, "split.tensors.count", (0, MAX_TENSORS))
+    if num_tensors > expected or (complete and num_tensors < expected):
         raise MissingShard(
             "the files do not hold as many tensors as they announce",
             path=path,
