@@ -5,25 +5,43 @@
 // sum; values lie (P, A). A row's result depends on its own query and keys only: rows of a
 // tile share loads, never sums.
 
-// Asks for 128 bytes ahead of their use: pages lie apart, and the processor's own prefetcher
-// starts anew at each of them.
-inline void prefetch(const uint16_t* p) {
-    __builtin_prefetch(p);
-    __builtin_prefetch(p + 32);
-}
+// The order in which a segment reads: key pages, value pages, then the next segment's keys.
+// Pages lie apart, and the processor's own prefetcher starts anew at each, so every step of a
+// page asks for 128 bytes of the one `kAhead` places later.
+struct ReadOrder {
+    static constexpr int kAhead = 1;
+    const uint16_t* pages[2 * kSegmentPages + kAhead];
 
-// scores[r][k] = scale * q_r . key_k for the keys of one page, R rows at a time; `next` is the
-// page that will be read after this one.
+    ReadOrder(const PageView& view, int segment, int used) {
+        const int first = segment * kSegmentPages;
+        for (int i = 0; i < used; ++i) {
+            pages[i] = view.keys[first + i];
+            pages[used + i] = view.values[first + i];
+        }
+        for (int i = 0; i < kAhead; ++i) {
+            const int later = first + kSegmentPages + i;
+            pages[2 * used + i] = view.keys[later < view.count ? later : first];
+        }
+    }
+    void prefetch(int place, int step) const {
+        const uint16_t* p = pages[place + kAhead] + 64 * step;
+        __builtin_prefetch(p);
+        __builtin_prefetch(p + 32);
+    }
+};
+
+// scores[r][k] = scale * q_r . key_k for the keys of one page, R rows at a time.
 template <class S, int R>
-inline void score_page(const PageView& view, const uint16_t* keys, const uint16_t* next,
+inline void score_page(const PageView& view, const ReadOrder& order, int place,
                        const QueryRow* rows, int count, float (*scores)[kSegmentTokens]) {
+    const uint16_t* keys = order.pages[place];
     constexpr int kVectors = S::attend_vectors;
     for (int k = 0; k < count; k += kVectors * S::lanes) {
         typename S::F acc[R][kVectors];
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < kVectors; ++v) acc[r][v] = S::zero();
         for (int a = 0; a < view.head_width; ++a) {
-            if (k == 0) prefetch(next + a * kPageTokens);
+            if (k == 0) order.prefetch(place, a);
             typename S::F key[kVectors];
             for (int v = 0; v < kVectors; ++v)
                 key[v] = S::load_half(keys + a * kPageTokens + k + v * S::lanes);
@@ -61,7 +79,7 @@ inline RowState soften(float* scores, int keys, int padded) {
 
 // values[r] (+)= sum over the segment's keys of weight . value row.
 template <class S, int R>
-inline void weigh_values(const PageView& view, int segment, int count,
+inline void weigh_values(const PageView& view, const ReadOrder& order, int count,
                          const float (*weights)[kSegmentTokens], float* values) {
     constexpr int kVectors = S::attend_vectors;
     for (int a = 0; a < view.head_padded; a += kVectors * S::lanes) {
@@ -72,12 +90,11 @@ inline void weigh_values(const PageView& view, int segment, int count,
             for (int r = 0; r < R; ++r)
                 for (int v = 0; v < N; ++v) acc[r][v] = S::zero();
             for (int first = 0; first < count; first += kPageTokens) {
-                const int at = segment * kSegmentPages + first / kPageTokens;
-                const uint16_t* page = view.values[at];
-                const uint16_t* next = view.values[first + kPageTokens < count ? at + 1 : at];
+                const int place = (count + kPageTokens - 1) / kPageTokens + first / kPageTokens;
+                const uint16_t* page = order.pages[place];
                 const int keys = count - first < kPageTokens ? count - first : kPageTokens;
                 for (int k = 0; k < keys; ++k) {
-                    prefetch(next + k * view.head_padded + a);
+                    order.prefetch(place, a + k);
                     typename S::F value[N];
                     for (int v = 0; v < N; ++v)
                         value[v] = S::load_half(page + k * view.head_padded + a + v * S::lanes);
@@ -110,19 +127,16 @@ void attend_rows(const PageView& view, int segment, const QueryRow* rows, RowSta
         visible[r] = left > kSegmentTokens ? kSegmentTokens : left < 0 ? 0 : left;
         most = visible[r] > most ? visible[r] : most;
     }
+    const ReadOrder order(view, segment, (most + kPageTokens - 1) / kPageTokens);
     for (int first = 0; first < most; first += kPageTokens) {
-        const int at = segment * kSegmentPages + first / kPageTokens;
-        const uint16_t* keys = view.keys[at];
         const int count = most - first < kPageTokens ? most - first : kPageTokens;
-        const uint16_t* next = first + kPageTokens < most ? view.keys[at + 1]
-                                                          : view.values[segment * kSegmentPages];
         float(*page_scores)[kSegmentTokens] =
             reinterpret_cast<float(*)[kSegmentTokens]>(&scores[0][first]);
-        score_page<S, R>(view, keys, next, rows, count, page_scores);
+        score_page<S, R>(view, order, first / kPageTokens, rows, count, page_scores);
     }
     const int padded = (most + S::lanes - 1) / S::lanes * S::lanes;
     for (int r = 0; r < R; ++r) state[r] = soften<S>(scores[r], visible[r], padded);
-    weigh_values<S, R>(view, segment, most, scores, values);
+    weigh_values<S, R>(view, order, most, scores, values);
 }
 
 template <class S>

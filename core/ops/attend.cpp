@@ -65,7 +65,8 @@ struct Attention {
 
     PageView view(const Unit& unit, int kv_heads) const {
         const size_t at = static_cast<size_t>(unit.sequence) * kv_heads + unit.kv_head;
-        return {keys[at].data(), values[at].data(), width, padded, scale};
+        return {keys[at].data(), values[at].data(), static_cast<int>(keys[at].size()), width,
+                padded, scale};
     }
     QueryRow row(const Unit& unit, int index) const {
         const int32_t token = unit.token + index / group;

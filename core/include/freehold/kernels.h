@@ -26,6 +26,7 @@ struct QueryRow {
 struct PageView {
     const uint16_t* const* keys;    // per page: (A, P) float16
     const uint16_t* const* values;  // per page: (P, A_padded) float16
+    int count;  // pages
     int head_width, head_padded;
     float scale;
 };
