@@ -23,7 +23,15 @@ from typing import TypeVar
 
 from freehold.errors import TemplateError
 
-__all__ = ["CONTAINERS", "ELEMENT_UNITS", "METER", "Limits", "Meter", "over_limit"]
+__all__ = [
+    "CONTAINERS",
+    "ELEMENT_UNITS",
+    "METER",
+    "Limits",
+    "Meter",
+    "not_offered",
+    "over_limit",
+]
 
 Value = TypeVar("Value")
 
@@ -35,18 +43,18 @@ CONTAINERS = (list, tuple, dict, range, KeysView, ValuesView, ItemsView)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a template may cost. The largest published template is 20,000 characters long.
+    """What a template may cost. The largest published one has 17,000 characters, 2,500 tokens.
 
     Units: a unit is one character of text, or 1/64 of an element of a list.
     """
 
     source_chars: int = 1 << 17
-    source_tokens: int = 30_000
+    source_tokens: int = 15_000
     steps: int = 1_000_000
     cpu_s: float = 1.0
-    value_units: int = 1 << 24
-    total_units: int = 1 << 26
-    output_chars: int = 1 << 24
+    value_units: int = 1 << 23
+    total_units: int = 1 << 25
+    output_chars: int = 1 << 23
     range_length: int = 100_000
     number_bits: int = 4096
     depth: int = 50
@@ -60,6 +68,11 @@ def over_limit(what: str, most: float, unit: str = "") -> TemplateError:
         expected=f"at most {most:,} {unit}".rstrip(),
         hint="send the prompt without a chat template, or use another template",
     )
+
+
+def not_offered(what: str) -> TemplateError:
+    """The error for a name that no template gets, such as `str.encode`."""
+    return TemplateError(f"the chat template asks for what is not offered: {what}", value=what)
 
 
 @dataclass(slots=True)

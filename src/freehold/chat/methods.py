@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from string import Formatter
 from typing import Any
 
-from freehold.chat.meter import ELEMENT_UNITS, METER
+from freehold.chat.meter import ELEMENT_UNITS, METER, not_offered, over_limit
 
 __all__ = ["GUARDED", "METHODS", "join", "replace", "strip"]
 
@@ -27,7 +27,7 @@ def _count(text: str, characters: str) -> int:
 
 def _short(pattern: str | None) -> str | None:
     if pattern is not None and len(pattern) > _MAX_PATTERN_CHARS:
-        raise ValueError("the pattern is too long")
+        raise over_limit("a search pattern's length", _MAX_PATTERN_CHARS, "characters")
     return pattern
 
 
@@ -103,7 +103,7 @@ def _format(text: str, *values: object) -> str:
         if field is None:
             continue
         if conversion or not (field == "" or field.isdecimal()) or not _SPEC.fullmatch(spec or ""):
-            raise ValueError("the field is not offered")
+            raise not_offered("this field of str.format")
         value = values[int(field) if field else count]
         if not isinstance(value, str | int | float):
             raise TypeError("not a plain value")

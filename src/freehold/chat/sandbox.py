@@ -18,11 +18,10 @@ from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-from freehold.chat.filters import FILTERS, TESTS, apply_filter, apply_test
-from freehold.chat.meter import CONTAINERS, ELEMENT_UNITS, METER, over_limit
+from freehold.chat.filters import apply_filter, apply_test
+from freehold.chat.meter import CONTAINERS, ELEMENT_UNITS, METER, not_offered, over_limit
 from freehold.chat.methods import GUARDED, METHODS
 from freehold.chat.rewrite import GATES, BoundedSource, MarkedAnswer
-from freehold.errors import TemplateError
 
 __all__ = ["Refused", "Sandbox"]
 
@@ -91,11 +90,6 @@ _GLOBALS: Final = {
     "range": Offered(_range),
     "strftime_now": Offered(_strftime_now),
 }
-
-
-def not_offered(what: str) -> TemplateError:
-    """The error for a name that no template gets, such as `str.format`."""
-    return TemplateError(f"the chat template asks for what is not offered: {what}", value=what)
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -213,15 +207,11 @@ def _call(_context: Context, target: Any, args: list[Any], named: dict[str, Any]
 
 @pass_context
 def _filter(context: Context, value: Any, name: str, args: list[Any], named: Any) -> Any:
-    if name not in FILTERS:
-        raise not_offered(f"the filter {name[:80]}")
     return apply_filter(context.environment, name, value, args, named)  # type: ignore[arg-type]
 
 
 @pass_context
 def _test(_context: Context, value: Any, name: str, args: list[Any], named: Any) -> bool:
-    if name not in TESTS:
-        raise not_offered(f"the test {name[:80]}")
     return apply_test(name, value, args, named)
 
 
