@@ -1,0 +1,81 @@
+"""Runs steps: packs the tokens of several sequences into one forward pass.
+
+Room: engine. Knows the model's contract and the pages; must not know sampling or text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freehold.engine.pages import PageList, Sequence
+from freehold.models.base import Model
+from freehold.ops import PAGE_TOKENS, KvPool, Step
+
+__all__ = ["Part", "Runner"]
+
+_LOGIT_ROWS = 32  # rows of logits held at once when every token's are wanted
+
+
+class Part(NamedTuple):
+    """The tokens one sequence adds in a step, and whose logits are wanted."""
+
+    sequence: Sequence
+    tokens: list[int]
+    all_logits: bool = False  # otherwise the last token's
+
+
+class Runner:
+    """A model with its KV pool. One step at a time; the pool's memory grows as pages are used."""
+
+    def __init__(self, model: Model, *, tokens: int, step_tokens: int = 512) -> None:
+        spec = model.kv_spec()
+        self.model = model
+        self.step_tokens = step_tokens
+        count = -(-tokens // PAGE_TOKENS)
+        self.pages = PageList(count, PAGE_TOKENS)
+        self.kv = KvPool(spec.layers, spec.kv_heads, spec.head_width, count)
+
+    def run(self, parts: list[Part]) -> NDArray[np.float32]:
+        """One step. Returns the logits (S, V) of the wanted tokens, valid until the next step.
+
+        Mutates: each part's sequence, longer by its tokens. Raises: OutOfPages.
+        """
+        tokens: list[int] = []
+        positions: list[int] = []
+        offsets = [0]
+        wanted: list[int] = []
+        for part in parts:
+            start = part.sequence.length
+            self.pages.extend(part.sequence, start + len(part.tokens))
+            first = len(tokens)
+            tokens += part.tokens
+            positions += range(start, start + len(part.tokens))
+            offsets.append(len(tokens))
+            wanted += range(first, len(tokens)) if part.all_logits else [len(tokens) - 1]
+        pages = [part.sequence.pages for part in parts]
+        step = Step(tokens, positions, offsets, pages, wanted)
+        logits = self.model.forward(step, self.kv).numpy()[: len(wanted)]  # (S, V)
+        for part in parts:
+            part.sequence.length += len(part.tokens)
+        return logits
+
+    def prefill(self, sequence: Sequence, tokens: list[int]) -> Iterator[NDArray[np.float32]]:
+        """Runs a prompt in chunks; yields the logits (1, V) after each chunk."""
+        for start in range(0, len(tokens), self.step_tokens):
+            yield self.run([Part(sequence, tokens[start : start + self.step_tokens])])
+
+    def logits(self, tokens: list[int]) -> NDArray[np.float32]:
+        """Logits of every position, (T, V), in memory of their own."""
+        out = np.empty((len(tokens), self.model.vocabulary), dtype=np.float32)
+        sequence = Sequence()
+        try:
+            for start in range(0, len(tokens), _LOGIT_ROWS):
+                chunk = tokens[start : start + _LOGIT_ROWS]
+                out[start : start + len(chunk)] = self.run([Part(sequence, chunk, True)])
+        finally:
+            self.pages.release(sequence)
+        return out

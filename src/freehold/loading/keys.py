@@ -1,0 +1,91 @@
+"""Typed access to a file's metadata: what is missing, mistyped or unknown is an error by name.
+
+Room: loading. Must not know any family.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from freehold.errors import BadConfig, UnknownConfigKey
+
+__all__ = ["Keys"]
+
+
+@dataclass
+class Keys:
+    """The keys `{architecture}.*` of a file, each asked for once by the family that loads it."""
+
+    metadata: Mapping[str, object]
+    architecture: str
+    asked: set[str] = field(default_factory=set)
+
+    def _find(self, name: str) -> object | None:
+        self.asked.add(name)
+        return self.metadata.get(f"{self.architecture}.{name}")
+
+    def integer(
+        self, name: str, *, default: int | None = None, least: int = 1, most: int = 1 << 24
+    ) -> int:
+        """A whole number within [least, most]. Raises: BadConfig."""
+        found = self._find(name)
+        if found is None and default is not None:
+            return default
+        if isinstance(found, bool) or not isinstance(found, int) or not least <= found <= most:
+            raise self._bad(name, found, f"a whole number from {least} to {most}")
+        return found
+
+    def number(self, name: str, *, default: float | None = None, above: float = 0.0) -> float:
+        """A finite number greater than `above`. Raises: BadConfig."""
+        found = self._find(name)
+        if found is None and default is not None:
+            return default
+        good = isinstance(found, int | float) and not isinstance(found, bool)
+        if not good or not math.isfinite(found) or found <= above:  # type: ignore[arg-type, operator]
+            raise self._bad(name, found, f"a finite number above {above:g}")
+        return float(found)  # type: ignore[arg-type]
+
+    def word(self, name: str, *, default: str, allowed: tuple[str, ...]) -> str:
+        """One of `allowed`. Raises: BadConfig."""
+        found = self._find(name)
+        if found is None:
+            return default
+        if found not in allowed:
+            raise self._bad(name, found, " or ".join(repr(word) for word in allowed))
+        return str(found)
+
+    def absent_or(self, name: str, neutral: object, reason: str) -> None:
+        """Accepts a key only at the value that changes nothing. Raises: BadConfig."""
+        found = self._find(name)
+        if found is not None and found != neutral:
+            raise self._bad(name, found, f"{neutral!r} ({reason})")
+
+    def ignore(self, name: str, reason: str) -> None:
+        """Marks a key as known and without effect; the reason is for the reader."""
+        assert reason, "an ignored key needs a reason"
+        self.asked.add(name)
+
+    def finish(self) -> None:
+        """Raises: UnknownConfigKey for a key of the architecture that nobody asked for."""
+        prefix = self.architecture + "."
+        for key in self.metadata:
+            if key.startswith(prefix) and key[len(prefix) :] not in self.asked:
+                raise UnknownConfigKey(
+                    f"the file sets {key}, which this family does not understand",
+                    family=self.architecture,
+                    value=self.metadata[key],
+                    expected="only known keys, since an ignored one could change the answers",
+                    hint="this is probably a newer variant of the architecture",
+                )
+
+    def _bad(self, name: str, found: object, expected: str) -> BadConfig:
+        words = "nothing" if found is None else repr(found)[:80]
+        return BadConfig(
+            f"bad value of {self.architecture}.{name}",
+            family=self.architecture,
+            value=found,
+            expected=expected,
+            found=words,
+        )

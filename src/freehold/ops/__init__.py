@@ -1,0 +1,70 @@
+"""The typed face of the compiled core: tensors, weights, pages, and the fused ops.
+
+Room: ops. Knows shapes and block types; must not know files, models or requests. Each op has its
+NumPy twin in `reference.py`. Dims: T tokens of a step, S rows wanted, D width, H query heads,
+G KV heads, A head width, F MLP width, V vocabulary, P page tokens.
+"""
+
+from __future__ import annotations
+
+from freehold._core import (
+    GROUP_ROWS,
+    PAGE_TOKENS,
+    KvPool,
+    Rotation,
+    Step,
+    Tensor,
+    Weight,
+    attend,
+    dequantize,
+    embed,
+    force_isa,
+    gate_up,
+    head,
+    isa_available,
+    isa_name,
+    make_rotation,
+    norm_project,
+    project_add,
+    rotate_write,
+    set_threads,
+    supports_type,
+    threads,
+    usable_cores,
+)
+from freehold._core import measure_bandwidth as measure_bandwidth_bytes_per_s
+
+__all__ = [
+    "GROUP_ROWS",
+    "ISA_NAMES",
+    "PAGE_TOKENS",
+    "KvPool",
+    "Rotation",
+    "Step",
+    "Tensor",
+    "Weight",
+    "attend",
+    "available_isas",
+    "dequantize",
+    "embed",
+    "force_isa",
+    "gate_up",
+    "head",
+    "isa_name",
+    "make_rotation",
+    "measure_bandwidth_bytes_per_s",
+    "norm_project",
+    "project_add",
+    "rotate_write",
+    "set_threads",
+    "supports_type",
+    "threads",
+    "usable_cores",
+]
+
+ISA_NAMES = ("generic", "avx2", "avx512")  # worst first
+
+
+def available_isas() -> tuple[str, ...]:
+    """The instruction sets that are compiled in and that this processor has."""
+    return tuple(name for name in ISA_NAMES if isa_available(name))
