@@ -97,17 +97,38 @@ def test_the_block_types_refusal_names_the_type_and_the_supported_ones(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("version", "found"),
-    [(struct.pack(">I", 3), "big-endian"), (struct.pack(">I", 2), "big-endian"), (u32(1), "1")],
+    ("version", "found", "hint"),
+    [
+        (struct.pack(">I", 3), "version 3, big-endian", "gguf-convert-endian"),
+        (struct.pack(">I", 2), "version 2, big-endian", "gguf-convert-endian"),
+        (u32(1), "version 1", "convert the model again"),
+        (u32(4), "version 4", "a newer Freehold"),
+    ],
 )
-def test_old_and_big_endian_files_are_told_apart(
-    tmp_path: Path, version: bytes, found: str
+def test_old_new_and_big_endian_files_are_told_apart(
+    tmp_path: Path, version: bytes, found: str, hint: str
 ) -> None:
     path = tmp_path / "old.gguf"
     path.write_bytes(b"GGUF" + version + bytes(60))
     error = refusal_of(path)
-    assert found in error.found
-    assert "convert" in error.hint
+    assert error.found == found
+    assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("array: array of arrays", "an array of arrays"),
+        ("layout: unaligned", "b is not aligned"),
+        ("layout: the same bytes twice", "b overlaps a"),
+        ("layout: a hole between", "32 bytes before b belong to no tensor"),
+        ("layout: a hole in front", "32 bytes before a belong to no tensor"),
+    ],
+)
+def test_the_message_says_which_rule_was_broken(tmp_path: Path, name: str, message: str) -> None:
+    path = tmp_path / "hostile.gguf"
+    path.write_bytes(ATTACKS[name][0])
+    assert message in refusal_of(path).message
 
 
 # A sparse file costs no disk, and makes absurd counts fit the file's length.

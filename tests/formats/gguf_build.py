@@ -114,6 +114,7 @@ def sound() -> Gguf:
             array("b.u64", U64, [1 << 63]),
             array("b.empty", U32, []),
             array("b.no_text", STRING, []),
+            array("b.no_bool", BOOL, []),
         ],
         tensors=[tensor("token_embd.weight", [32, 3], 2, 0), tensor("norm.weight", [5], 0, 64)],
         data=bytes(range(54)) + bytes(10) + bytes(range(20)),

@@ -108,6 +108,7 @@ def test_values_of_every_kind_arrive(tmp_path: Path, version: int) -> None:
         "b.u64": [1 << 63],
         "b.empty": [],
         "b.no_text": [],
+        "b.no_bool": [],
     }
 
 

@@ -11,7 +11,19 @@ import pytest
 
 from freehold.errors import BadValue, DuplicateName, FormatError, MissingShard, Truncated
 from freehold.formats.gguf import open_gguf
-from tests.formats.gguf_build import ARCHITECTURE, STRING, U16, U32, Gguf, pair, tensor
+from tests.formats.gguf_build import (
+    ARCHITECTURE,
+    BOOL,
+    F32,
+    I32,
+    STRING,
+    U16,
+    U32,
+    Gguf,
+    array,
+    pair,
+    tensor,
+)
 
 
 def split_pairs(number: int, *, count: int = 3, total: int = 3) -> list[bytes]:
@@ -180,6 +192,32 @@ def test_a_part_may_repeat_what_the_first_says(tmp_path: Path) -> None:
         assert len(file.tensors) == 3
 
 
+@pytest.mark.parametrize(
+    ("repeated", "is_same"),
+    [
+        (array("toy.list", U32, [1, 2]), True),
+        (array("toy.list", U32, [1, 3]), False),
+        (array("toy.list", I32, [1, 2]), False),
+        (pair("toy.list", U32, 1), False),
+        (array("toy.other", U32, [1, 2]), False),
+    ],
+)
+def test_a_repeated_array_must_be_the_same(tmp_path: Path, repeated: bytes, is_same: bool) -> None:
+    write_parts(tmp_path)
+    build = part(0)
+    build.pairs.append(array("toy.list", U32, [1, 2]))
+    first = build.write(tmp_path, name_of(0))
+    build = part(1)
+    build.pairs.append(repeated)
+    build.write(tmp_path, name_of(1))
+    with open_gguf(first) as file:
+        if is_same:
+            assert len(file.tensors) == 3
+            return
+        with pytest.raises(MissingShard):
+            _ = file.tensors
+
+
 def test_a_tensor_in_two_parts_is_refused(tmp_path: Path) -> None:
     first = write_parts(tmp_path)
     build = part(1)
@@ -248,7 +286,8 @@ def test_the_number_of_parts_is_capped(tmp_path: Path, value: int) -> None:
     assert caught.value.field == "split.count"
 
 
-def test_split_numbers_must_be_numbers(tmp_path: Path) -> None:
-    build = Gguf(pairs=[ARCHITECTURE, pair("split.count", STRING, "../../etc")])
+@pytest.mark.parametrize(("kind", "value"), [(STRING, "../../etc"), (BOOL, 1), (F32, 2.0)])
+def test_split_numbers_must_be_numbers(tmp_path: Path, kind: int, value: float | str) -> None:
+    build = Gguf(pairs=[ARCHITECTURE, pair("split.count", kind, value)])
     with pytest.raises(BadValue, match=r"split\.count"):
         open_gguf(build.write(tmp_path))

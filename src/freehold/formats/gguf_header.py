@@ -164,7 +164,6 @@ def _alignment(cursor: GgufCursor, metadata: dict[str, MetadataValue]) -> int:
     value = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
     if (
         not isinstance(value, int)
-        or isinstance(value, bool)
         or not MIN_ALIGNMENT <= value <= MAX_ALIGNMENT
         or value & (value - 1)
     ):
