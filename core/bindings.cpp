@@ -93,7 +93,7 @@ void bind_data(nb::module_& m) {
                                nb::find(&t));
         });
     nb::class_<fh::Weight>(m, "Weight")
-        .def(nb::init<int, int64_t, int64_t>(), "type"_a, "rows"_a, "cols"_a)
+        .def(nb::init<int, int64_t, int64_t>(), "block_type"_a, "rows"_a, "cols"_a)
         .def_ro("rows", &fh::Weight::rows)
         .def_ro("cols", &fh::Weight::cols)
         .def_prop_ro("type", [](const fh::Weight& w) { return w.traits->type; })
@@ -152,7 +152,7 @@ void bind_ops(nb::module_& m) {
             fh::head(x, {norm, eps}, weight, step, logits);
         },
         "x"_a, "norm"_a, "eps"_a, "weight"_a, "step"_a, "logits"_a, Release());
-    m.def("dequantize", &dequantize, "type"_a, "raw"_a, "count"_a);
+    m.def("dequantize", &dequantize, "block_type"_a, "raw"_a, "count"_a);
     m.def("measure_bandwidth", &fh::measure_bandwidth, Release());
 }
 

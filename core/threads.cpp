@@ -55,11 +55,14 @@ class Pool {
             ranges_[t].next.store(items * t / count_, std::memory_order_relaxed);
             ranges_[t].end = items * (t + 1) / count_;
         }
-        pending_.store(count_ - 1, std::memory_order_relaxed);
+        open_.store(true, std::memory_order_seq_cst);
         epoch_.fetch_add(1, std::memory_order_seq_cst);
         if (asleep_.load(std::memory_order_seq_cst) > 0) epoch_.notify_all();
         drain(0);
-        for (int spins = 0; pending_.load(std::memory_order_acquire) != 0; ++spins) {
+        // Every item is taken: wait for those that others took, not for threads that never
+        // came. On a busy machine a worker without a core costs nothing.
+        open_.store(false, std::memory_order_seq_cst);
+        for (int spins = 0; active_.load(std::memory_order_seq_cst) != 0; ++spins) {
             relax();
             if (spins > 4096) sched_yield();  // a worker may have lost its core
         }
@@ -97,10 +100,11 @@ class Pool {
         uint32_t seen = 0;
         for (;;) {
             while (epoch_.load(std::memory_order_acquire) == seen) await(seen);
-            ++seen;  // run() waits for every worker, so an epoch is never skipped
+            seen = epoch_.load(std::memory_order_acquire);
             if (stop_) return;
-            drain(thread);
-            pending_.fetch_sub(1, std::memory_order_release);
+            active_.fetch_add(1, std::memory_order_seq_cst);  // before looking: run() then waits
+            if (open_.load(std::memory_order_seq_cst)) drain(thread);
+            active_.fetch_sub(1, std::memory_order_seq_cst);
         }
     }
 
@@ -108,10 +112,11 @@ class Pool {
     const pid_t owner_;
     ItemFn fn_ = nullptr;
     void* context_ = nullptr;
-    bool stop_ = false;
+    std::atomic<bool> stop_{false};
     std::unique_ptr<Range[]> ranges_;
     alignas(64) std::atomic<uint32_t> epoch_{0};
-    alignas(64) std::atomic<int> pending_{0};
+    alignas(64) std::atomic<bool> open_{false};
+    alignas(64) std::atomic<int> active_{0};
     alignas(64) std::atomic<int> asleep_{0};
     std::vector<std::thread> workers_;
 };

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,9 @@ class Stream:
     Not for sharing between threads, except `cancel`, which any thread or signal handler may call.
     """
 
-    def __init__(self, pieces: Iterator[str], cancelled: threading.Event) -> None:
+    def __init__(
+        self, pieces: Generator[str, None, Completion], cancelled: threading.Event
+    ) -> None:
         self._pieces = pieces
         self._cancelled = cancelled
         self._completion: Completion | None = None
@@ -88,7 +90,7 @@ class Stream:
 
     def close(self) -> None:
         """Gives up the answer and its memory."""
-        self._pieces.close()  # type: ignore[attr-defined]
+        self._pieces.close()
 
     @property
     def completion(self) -> Completion:
@@ -270,7 +272,7 @@ class Model:
 
     def _pieces(
         self, tokens: list[int], sampling: Sampling, limit: int, cancelled: threading.Event
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, Completion]:
         sampler = Sampler(sampling, tokens)
         decoder = self.tokenizer.stream()
         ids: list[int] = []
@@ -279,11 +281,10 @@ class Model:
         first = started
         reason = "length"
         with self._sequence() as sequence:
-            logits = None
-            for logits in self._runner.prefill(sequence, tokens):
-                if cancelled.is_set():
-                    break
-            assert logits is not None, "a checked prompt has tokens"
+            chunks = self._runner.prefill(sequence, tokens)
+            logits = next(chunks)  # (1, V); a checked prompt has at least one chunk
+            while not cancelled.is_set() and (later := next(chunks, None)) is not None:
+                logits = later
             first = time.perf_counter()
             while len(ids) < limit:
                 if cancelled.is_set():
@@ -303,7 +304,7 @@ class Model:
             text.append(piece)
             yield piece
         stats = Stats(len(tokens), len(ids), first - started, time.perf_counter() - first)
-        return Completion("".join(text), ids, reason, stats)  # noqa: B901 - Stream takes it
+        return Completion("".join(text), ids, reason, stats)
 
     @contextmanager
     def _sequence(self) -> Iterator[pages.Sequence]:

@@ -33,7 +33,7 @@ def apply_filter(
     meter = METER.get()
     meter.step()
     if name not in FILTERS:
-        raise not_offered(f"the filter {name[:80]}")
+        raise not_offered("the filter", name)
     if name in _CHOOSING:
         result = _CHOOSING[name](sandbox, _elements(value), args, named)
     elif name in _WITH_SANDBOX:
@@ -49,7 +49,7 @@ def apply_test(name: str, value: object, args: list[Any], named: dict[str, Any])
     """A test's answer. Raises: TemplateError for a test that is not offered."""
     METER.get().step()
     if name not in TESTS:
-        raise not_offered(f"the test {name[:80]}")
+        raise not_offered("the test", name)
     return bool(TESTS[name](value, *args, **named))
 
 

@@ -60,6 +60,9 @@ class Limits:
     depth: int = 50
 
 
+METER: ContextVar[Meter] = ContextVar("meter")
+
+
 def over_limit(what: str, most: float, unit: str = "") -> TemplateError:
     """The error for a limit that was hit."""
     return TemplateError(
@@ -70,8 +73,12 @@ def over_limit(what: str, most: float, unit: str = "") -> TemplateError:
     )
 
 
-def not_offered(what: str) -> TemplateError:
-    """The error for a name that no template gets, such as `str.encode`."""
+def not_offered(kind: str, name: str) -> TemplateError:
+    """The error for a name that no template gets, such as `str.encode`.
+
+    A name that is not the template's own may be a word of a message, and is not shown.
+    """
+    what = f"{kind} {name[:80] if name in METER.get().source else '…'}"
     return TemplateError(f"the chat template asks for what is not offered: {what}", value=what)
 
 
@@ -80,6 +87,7 @@ class Meter:
     """The cost of one rendering. Raises: TemplateError naming the limit that was hit."""
 
     limits: Limits
+    source: str = ""
     now: datetime | None = None
     steps: int = 0
     units: int = 0
@@ -144,6 +152,3 @@ class Meter:
         self.depth += 1
         if self.depth > self.limits.depth:
             raise over_limit("nested calls", self.limits.depth)
-
-
-METER: ContextVar[Meter] = ContextVar("meter")

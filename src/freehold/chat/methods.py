@@ -103,7 +103,7 @@ def _format(text: str, *values: object) -> str:
         if field is None:
             continue
         if conversion or not (field == "" or field.isdecimal()) or not _SPEC.fullmatch(spec or ""):
-            raise not_offered("this field of str.format")
+            raise not_offered("this form of", "format")
         value = values[int(field) if field else count]
         if not isinstance(value, str | int | float):
             raise TypeError("not a plain value")

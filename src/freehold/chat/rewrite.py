@@ -121,7 +121,7 @@ class _Gates(NodeTransformer):
             else self.visit(part)
             for part in node.nodes
         ]
-        node.nodes = [_gate(part, OUT, line=node.lineno) for part in parts]
+        node.nodes = [_gate(part, OUT, line=part.lineno) for part in parts]
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802

@@ -115,7 +115,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if isinstance(left, Undefined) or isinstance(right, Undefined):
             return self.binop_table[sign](left, right)
         if sign == "%" and isinstance(left, str):
-            raise not_offered("text % values")
+            raise not_offered("the operation", "%")
         if sign == "**":
             _check_power(left, right, meter.limits.number_bits)
         elif sign == "*":
@@ -157,7 +157,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if isinstance(obj, LoopContext) and name in _LOOP:
             return getattr(obj, name)
         if name.startswith("_") or hasattr(kind, name):
-            raise not_offered(f"{kind.__name__}.{name[:80]}")
+            raise not_offered(f"{kind.__name__.lower()}'s", name)
         return self.undefined(obj=obj, name=name)
 
 
@@ -197,7 +197,7 @@ def _call(_context: Context, target: Any, args: list[Any], named: dict[str, Any]
     if isinstance(target, LoopContext):
         target, args = target.__call__, [_Counted(args[0])]
     elif not isinstance(target, Macro):
-        raise not_offered(f"a call of a {type(target).__name__}")
+        raise not_offered("a call of", type(target).__name__)
     meter.deeper()
     try:
         return meter.made(target(*args, **named))

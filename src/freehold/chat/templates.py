@@ -112,7 +112,7 @@ class ChatTemplate:
         asks for what is not offered. No error holds text of a message.
         """
         variables = dict(variables or {})
-        meter = Meter(self._limits, now=_moment(variables.pop("strftime_now", None)))
+        meter = Meter(self._limits, self.source, now=_moment(variables.pop("strftime_now", None)))
         given = {
             **self._tokens,
             "messages": list(messages),
@@ -164,7 +164,7 @@ class ChatTemplate:
         except RecursionError:
             raise over_limit("nested calls", self._limits.depth) from None
         except _BROKEN as error:
-            raise self._broken(error) from error
+            raise self._broken(error) from None
         return "".join(pieces)
 
     def _its_words(self, said: str) -> str:

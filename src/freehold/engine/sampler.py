@@ -47,9 +47,9 @@ class Sampling:
 
 
 def _within(name: str, value: object, low: float, high: float, *, open_low: bool = False) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    if good and math.isfinite(value) and low <= value <= high:  # type: ignore[arg-type, operator]
-        if not (open_low and value == low):
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        above = value > low if open_low else value >= low
+        if math.isfinite(value) and above and value <= high:
             return
     raise BadSampling(
         f"{name} is out of range",
@@ -82,10 +82,7 @@ class Sampler:
         """The next token for logits (V,), which are left as they are."""
         s = self.sampling
         logits = self._penalised(logits)
-        if s.temperature == 0.0:
-            token = int(np.argmax(logits))
-        else:
-            token = self._draw(logits)
+        token = int(np.argmax(logits)) if s.temperature == 0.0 else self._draw(logits)
         self._seen.add(token)
         self._counts[token] += 1
         return token

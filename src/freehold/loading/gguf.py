@@ -82,7 +82,7 @@ def _family(file: GgufFile) -> ModuleType:
 
 def _vocabulary(file: GgufFile) -> int:
     tokens = file.metadata.get("tokenizer.ggml.tokens")
-    if not hasattr(tokens, "__len__") or isinstance(tokens, str) or len(tokens) == 0:
+    if not isinstance(tokens, tuple) or not tokens:
         raise BadConfig(
             "the file has no vocabulary",
             expected="tokenizer.ggml.tokens",
@@ -91,9 +91,7 @@ def _vocabulary(file: GgufFile) -> int:
     return len(tokens)
 
 
-def _match(
-    file: GgufFile, slots: Mapping[str, Slot], table: ModuleType
-) -> dict[str, GgufTensor]:
+def _match(file: GgufFile, slots: Mapping[str, Slot], table: ModuleType) -> dict[str, GgufTensor]:
     """Each canonical name's tensor, after checking that the two sides fit exactly."""
     family = file.architecture
     names = {table.file_name(canonical): canonical for canonical in slots}

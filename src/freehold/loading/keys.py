@@ -42,10 +42,11 @@ class Keys:
         found = self._find(name)
         if found is None and default is not None:
             return default
-        good = isinstance(found, int | float) and not isinstance(found, bool)
-        if not good or not math.isfinite(found) or found <= above:  # type: ignore[arg-type, operator]
-            raise self._bad(name, found, f"a finite number above {above:g}")
-        return float(found)  # type: ignore[arg-type]
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            number = float(found)
+            if math.isfinite(number) and number > above:
+                return number
+        raise self._bad(name, found, f"a finite number above {above:g}")
 
     def word(self, name: str, *, default: str, allowed: tuple[str, ...]) -> str:
         """One of `allowed`. Raises: BadConfig."""

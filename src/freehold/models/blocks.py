@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from freehold import ops
 from freehold.ops import KvPool, Rotation, Step, Tensor, Weight
 
-__all__ = ["Attention", "Mlp", "RopeScaling", "Rope", "Workspace", "rope"]
+__all__ = ["Attention", "Mlp", "Rope", "RopeScaling", "Workspace", "rope"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def _yarn_ramp(width: int, base: float, scaling: RopeScaling) -> NDArray[np.floa
     high = min(math.ceil(dimension(scaling.beta_slow)), width - 1)
     span = high - low if high != low else 0.001
     ramp = (np.arange(width // 2, dtype=np.float32) - np.float32(low)) / np.float32(span)
-    return np.clip(ramp, 0.0, 1.0).astype(np.float32)
+    clipped: NDArray[np.float32] = np.clip(ramp, 0.0, 1.0).astype(np.float32)
+    return clipped
 
 
 @dataclass
