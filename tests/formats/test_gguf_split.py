@@ -70,8 +70,8 @@ def test_reads_what_the_gguf_package_splits(tmp_path: Path, small_first: bool) -
         tmp_path / "toy.gguf", "llama", split_max_tensors=2, small_first_shard=small_first
     )
     arrays = {f"t{i}": np.full((2, 8), i, np.float32) for i in range(5)}
-    for name, array in arrays.items():
-        writer.add_tensor(name, array)
+    for name, values in arrays.items():
+        writer.add_tensor(name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -79,7 +79,7 @@ def test_reads_what_the_gguf_package_splits(tmp_path: Path, small_first: bool) -
     first = min(tmp_path.iterdir())
     with open_gguf(first) as file:
         assert {name: one.data().tobytes() for name, one in file.tensors.items()} == {
-            name: array.tobytes() for name, array in arrays.items()
+            name: values.tobytes() for name, values in arrays.items()
         }
 
 

@@ -94,6 +94,12 @@ def test_data_are_read_only_views_that_release_leaves_valid(tmp_path: Path) -> N
         a.data()
 
 
+def test_an_empty_tensor_may_be_the_last(tmp_path: Path) -> None:
+    table = {"a": entry("U8", [4], 0, 4), "empty": entry("F32", [0], 4, 4)}
+    with open_safetensors(write(tmp_path, content(table, b"abcd"))) as file:
+        assert file.tensors["empty"].data().nbytes == 0
+
+
 def test_size_is_the_files(tmp_path: Path) -> None:
     with open_safetensors(write(tmp_path, sound())) as file:
         assert file.size_bytes == len(sound())

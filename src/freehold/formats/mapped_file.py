@@ -92,10 +92,7 @@ class MappedFile:
 
     def view(self, start: int, n_bytes: int) -> NDArray[np.uint8]:
         """Bytes `start` to `start + n_bytes` as a read-only array, without a copy."""
-        whole = self.map
-        if n_bytes == 0:
-            return np.empty(0, np.uint8)
-        return np.frombuffer(whole, np.uint8, count=n_bytes, offset=start)
+        return np.frombuffer(self.map, np.uint8, count=n_bytes, offset=start)
 
     def release(self, start: int, end: int) -> None:
         """Drop the whole pages inside the range from this process's memory.
