@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.record import table, write_result
+from benchmarks.record import RESULTS, table, write_result
 from benchmarks.workers import Worker
 
 _ROWS_AT_ONCE = 128
@@ -202,6 +202,7 @@ def main() -> None:
     parser.add_argument(
         "--freehold-python", default=sys.executable, help="the interpreter that has freehold"
     )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON is kept")
     options = parser.parse_args()
     text = options.text.read_text("utf-8")
     results = []
@@ -211,7 +212,7 @@ def main() -> None:
         results.append(measure_file(run, text, options.sides))
         show(results[-1])
     if "freehold" in options.sides:
-        print(f"\nkept in {write_result('divergence', {'files': results}).name}")
+        print(f"\nkept in {write_result('divergence', {'files': results}, folder=options.results)}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.probes import GENERATE, PROMPT
-from benchmarks.record import table, write_result
+from benchmarks.record import RESULTS, table, write_result
 from benchmarks.workers import ROOT
 
 _QUESTION = "What is the capital of France?"
@@ -139,12 +139,13 @@ def main() -> None:
     parser.add_argument(
         "--freehold-python", default=sys.executable, help="the interpreter that has freehold"
     )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON is kept")
     options = parser.parse_args()
     results = []
     for path in options.files:
         results.append(measure_file(path.resolve(), options))
         show(results[-1])
-    print(f"\nkept in {write_result('memory', {'files': results}).name}")
+    print(f"\nkept in {write_result('memory', {'files': results}, folder=options.results)}")
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def write_result(name: str, result: dict[str, Any], *, folder: Path = RESULTS) -> Path:
-    """Keep a result with its machine and commit; returns the file's path."""
+def write_result(name: str, result: dict[str, Any], *, folder: Path) -> Path:
+    """Keep a result with its machine and commit in `folder`; returns the file's path."""
     now = datetime.datetime.now(datetime.UTC)
     record = {
         "benchmark": name,

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import table, write_result
+from benchmarks.record import RESULTS, table, write_result
 from benchmarks.suites import NAMES, Case, Suite, suite
 from benchmarks.workers import Worker
 
@@ -138,10 +138,11 @@ def run_suite(plan: Suite, options: argparse.Namespace) -> dict[str, Any]:
         results = []
         for case in cases:
             results.append(measure_case(case, plan, ours, peer, options))
-            print(table(_HEADER, [_row(results[-1])]).splitlines()[-1], flush=True)
+            print(f"  {case.name}: {results[-1]['ratio']['median']:.2f}", flush=True)
         busiest = max(ours.worst_idle_share, peer.worst_idle_share)
+        print(f"the sleeping side used at most {busiest:.1%} of a core")
         if busiest > _IDLE_SHARE:
-            print(f"WARNING: the sleeping side used {busiest:.0%} of a core; distrust this run")
+            print("WARNING: that is too much; distrust this run")
     return {"sides": about, "worst_idle_share": busiest, "cases": results}
 
 
@@ -197,6 +198,7 @@ def main() -> None:
     parser.add_argument(
         "--freehold-python", default=sys.executable, help="the interpreter that has freehold"
     )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON is kept")
     options = parser.parse_args()
     kept: dict[str, Any] = {"threads": options.threads, "suites": {}}
     for name in options.suite:
@@ -208,7 +210,7 @@ def main() -> None:
         print(table(_HEADER, [_row(case) for case in kept["suites"][name]["cases"]]))
     if options.transformers:
         kept["transformers"] = run_transformers(options.dir, options)
-    print(f"\nkept in {write_result('speed', kept).name}")
+    print(f"\nkept in {write_result('speed', kept, folder=options.results)}")
 
 
 if __name__ == "__main__":
