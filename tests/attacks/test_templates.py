@@ -277,107 +277,27 @@ def test_printing_a_value_that_holds_itself_ends() -> None:
 
 
 # Scraps of templates, to be put together in any order.
-SCRAPS = st.sampled_from(
-    [
-        "{{",
-        "}}",
-        "{%",
-        "%}",
-        "{%-",
-        "-%}",
-        "{#",
-        "#}",
-        "(",
-        ")",
-        "[",
-        "]",
-        "{",
-        "}",
-        ",",
-        ":",
-        ".",
-        "|",
-        "~",
-        "+",
-        "-",
-        "*",
-        "/",
-        "//",
-        "**",
-        "%",
-        "==",
-        "!=",
-        "<",
-        "not",
-        "and",
-        "or",
-        "in",
-        "is",
-        "if",
-        "else",
-        "elif",
-        "endif",
-        "for",
-        "endfor",
-        "recursive",
-        "set",
-        "endset",
-        "macro",
-        "endmacro",
-        "m",
-        "x",
-        "loop",
-        "ns",
-        "namespace()",
-        "messages",
-        "content",
-        "role",
-        "'text'",
-        "'a",
-        "b'",
-        "0",
-        "1",
-        "-1",
-        "9999",
-        "1.5",
-        "none",
-        "true",
-        "defined",
-        "string",
-        "upper",
-        "join",
-        "list",
-        "map",
-        "selectattr",
-        "tojson",
-        "trim",
-        "length",
-        "split",
-        "replace",
-        "items",
-        "raise_exception",
-        "range",
-        "generation",
-        "endgeneration",
-        "with",
-        "endwith",
-        "filter",
-        "endfilter",
-        "break",
-        "continue",
-        "raw",
-        "endraw",
-    ]
+SCRAPS = """
+{{ }} {% %} {%- -%} {# #} ( ) [ ] { } , : . | ~ + - * / // ** % == != < not and or in is if else
+elif endif for endfor recursive set endset macro endmacro m x loop ns namespace() messages content
+role 'text' 'a b' 0 1 -1 9999 1.5 none true defined string upper join list map selectattr tojson
+trim length split replace items raise_exception range generation endgeneration with endwith filter
+endfilter break continue raw endraw
+"""
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from(SCRAPS.split()), max_size=30).map(" ".join),
+    st.sampled_from(["{0}", "{{{{ {0} }}}}"]),
 )
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(SCRAPS, max_size=30).map(" ".join), st.sampled_from(["{0}", "{{{{ {0} }}}}"]))
 def test_any_source_renders_or_is_refused(scraps: str, frame: str) -> None:
+    told = ""
     try:
         ChatTemplate(frame.format(scraps), limits=LIMITS).render(MESSAGES)
     except TemplateError as error:
-        assert "PRIVATE" not in str(error)
+        told = str(error)
+    assert "PRIVATE" not in told
 
 
 def test_the_limits_do_not_stand_in_the_way_of_plain_templates() -> None:
