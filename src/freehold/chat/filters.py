@@ -20,7 +20,7 @@ from freehold.chat.meter import ELEMENT_UNITS, METER, not_offered, over_limit
 if TYPE_CHECKING:
     from freehold.chat.sandbox import Sandbox
 
-__all__ = ["FILTERS", "TESTS", "apply_filter", "apply_test"]
+__all__ = ["FILTERS", "TESTS", "apply_filter", "apply_test", "tojson"]
 
 _MAX_INDENT = 64
 _MAX_PRECISION = 20

@@ -23,7 +23,7 @@ from freehold.chat.meter import CONTAINERS, ELEMENT_UNITS, METER, not_offered, o
 from freehold.chat.methods import GUARDED, METHODS
 from freehold.chat.rewrite import GATES, BoundedSource, MarkedAnswer
 
-__all__ = ["Refused", "Sandbox"]
+__all__ = ["Offered", "Refused", "Sandbox"]
 
 _LOOP = frozenset(
     {
