@@ -41,7 +41,7 @@ def two(first: tuple[int, int], second: tuple[int, int], data: int) -> bytes:
 
 
 HEADER: dict[str, Attack] = {
-    "7 bytes": (bytes(7), Truncated, "end of file"),
+    "7 bytes": (b"\xff" * 7, Truncated, "end of file"),
     "length 2^64-1": (content({}, length=HUGE), LimitExceeded, "header length"),
     "length past the end": (content({}, length=3), Truncated, "end of file"),
     "length 0": (content(b""), BadMagic, "header"),
@@ -177,6 +177,12 @@ def test_a_sparse_file_with_an_absurd_header_costs_nothing(tmp_path: Path) -> No
     os.truncate(path, 16 << 30)
     with pytest.raises(LimitExceeded):
         open_safetensors(path)
+
+
+def test_too_many_tensors_are_refused(tmp_path: Path) -> None:
+    table = dict.fromkeys((f"t{i}" for i in range((1 << 17) + 1)), 0)
+    with pytest.raises(LimitExceeded, match="too many tensors"):
+        open_safetensors(write(tmp_path, content(table)))
 
 
 TRICKS = [
