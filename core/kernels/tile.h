@@ -2,16 +2,17 @@
 // Included by every instruction set inside its own namespace.
 //
 // Activations of a tile, per block of 32 elements:
-//   int8 codes[tile][32]; float scale[tile]; float scaled_sum[tile];
-//   int32 minus_sum[tile], minus_low[tile], minus_high[tile]
-// The order of the float operations of one (row, token) is the same for every tile size:
-// block after block, one multiply-add each; the integer sums inside a block are exact.
+//   int8 codes[tile][32]; float low[tile], high[tile], scaled_sum[tile];
+//   int32 minus_low[tile], minus_high[tile]
+// `low` scales the first sixteen codes, `high` the others. The order of the float operations of
+// one (row, token) is the same for every tile size, block after block; the integer sums inside
+// a block are exact.
 
 template <int M>
 struct ActBlock {
     int8_t codes[M][kBlock];
-    float scale[M], scaled_sum[M];
-    int32_t minus_sum[M], minus_low[M], minus_high[M];
+    float low[M], high[M], scaled_sum[M];
+    int32_t minus_low[M], minus_high[M];
 };
 
 template <class S, class Format, int M>
@@ -40,33 +41,29 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
                 };
 #pragma GCC unroll 16
                 for (int m = 0; m < M; ++m) {
+                    auto first = S::set_int(0), second = S::set_int(0);
+                    if constexpr (kOffset >= 0) {
+                        first = S::template shift_left<kOffset>(S::set_int(a->minus_low[m]));
+                        second = S::template shift_left<kOffset>(S::set_int(a->minus_high[m]));
+                    }
+                    for (int j = 0; j < 4; ++j) first = dot(first, m, j);
+                    for (int j = 4; j < 8; ++j) second = dot(second, m, j);
+                    const F low = S::set(a->low[m]), high = S::set(a->high[m]);
                     if constexpr (Format::halves) {
-                        auto low = S::set_int(0), high = S::set_int(0);
-                        if constexpr (kOffset >= 0) {
-                            low = S::template shift_left<kOffset>(S::set_int(a->minus_low[m]));
-                            high = S::template shift_left<kOffset>(S::set_int(a->minus_high[m]));
-                        }
-                        for (int j = 0; j < 4; ++j) low = dot(low, m, j);
-                        for (int j = 4; j < 8; ++j) high = dot(high, m, j);
-                        F t = S::mul(S::to_float(low), scales.low);
-                        t = S::fma(S::to_float(high), scales.high, t);
+                        acc[m] = S::fma(S::to_float(first), S::mul(scales.low, low), acc[m]);
+                        acc[m] = S::fma(S::to_float(second), S::mul(scales.high, high), acc[m]);
                         if constexpr (Format::minimum) {
-                            t = S::fnma(S::set(static_cast<float>(a->minus_low[m])),
-                                        scales.min_low, t);
-                            t = S::fnma(S::set(static_cast<float>(a->minus_high[m])),
-                                        scales.min_high, t);
+                            const float sums[2] = {a->low[m] * static_cast<float>(a->minus_low[m]),
+                                                   a->high[m] * static_cast<float>(a->minus_high[m])};
+                            acc[m] = S::fnma(scales.min_low, S::set(sums[0]), acc[m]);
+                            acc[m] = S::fnma(scales.min_high, S::set(sums[1]), acc[m]);
                         }
-                        acc[m] = S::fma(t, S::set(a->scale[m]), acc[m]);
                     } else {
-                        auto sum = S::set_int(0);
-                        if constexpr (kOffset >= 0)
-                            sum = S::template shift_left<kOffset>(S::set_int(a->minus_sum[m]));
-#pragma GCC unroll 8
-                        for (int j = 0; j < 8; ++j) sum = dot(sum, m, j);
-                        const F scale = S::mul(scales.low, S::set(a->scale[m]));
                         if constexpr (Format::minimum)
                             acc[m] = S::fma(scales.min_low, S::set(a->scaled_sum[m]), acc[m]);
-                        acc[m] = S::fma(S::to_float(sum), scale, acc[m]);
+                        F t = S::mul(S::to_float(first), low);
+                        t = S::fma(S::to_float(second), high, t);
+                        acc[m] = S::fma(t, scales.low, acc[m]);
                     }
                 }
             }
@@ -131,35 +128,39 @@ void tile_f(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, fl
     }
 }
 
-// Rounds one token to int8 blocks: scale = largest / 127, to nearest even.
+// Rounds one token to int8: per sixteen elements, scale = largest / 127, to nearest even.
 template <class S>
 void quantize_row(const float* x, int64_t cols, uint8_t* act, int m, int tile) {
     using F = typename S::F;
-    constexpr int kVectors = kBlock / S::lanes;
+    constexpr int kVectors = kActScale / S::lanes;
     for (int64_t b = 0; b < cols / kBlock; ++b, x += kBlock, act += tile * kActBytes) {
-        F v[kVectors];
-        F largest = S::zero();
-        for (int i = 0; i < kVectors; ++i) {
-            v[i] = S::load(x + i * S::lanes);
-            largest = S::max(S::abs(v[i]), largest);
-        }
-        const float top = S::largest(largest);
-        const float scale = top / 127.0f;
-        const float inverse = scale > 0.0f ? 127.0f / top : 0.0f;
         auto* codes = reinterpret_cast<int8_t*>(act) + m * kBlock;
+        float scales[2];
         int32_t sums[2] = {0, 0};
-        for (int i = 0; i < kVectors; ++i) {
-            const auto q = S::to_int(S::mul(v[i], S::set(inverse)));
-            S::store_bytes(codes + i * S::lanes, q);
-            sums[i >= kVectors / 2] += S::sum(q);
+        for (int half = 0; half < 2; ++half) {
+            F v[kVectors];
+            F largest = S::zero();
+            for (int i = 0; i < kVectors; ++i) {
+                v[i] = S::load(x + half * kActScale + i * S::lanes);
+                largest = S::max(S::abs(v[i]), largest);
+            }
+            const float top = S::largest(largest);
+            scales[half] = top / 127.0f;
+            const F inverse = S::set(top > 1e-30f ? 127.0f / top : 0.0f);  // no overflow
+            for (int i = 0; i < kVectors; ++i) {
+                const auto q = S::to_int(S::mul(v[i], inverse));
+                S::store_bytes(codes + half * kActScale + i * S::lanes, q);
+                sums[half] += S::sum(q);
+            }
         }
         auto* numbers = reinterpret_cast<float*>(act + tile * kBlock);
-        auto* minus = reinterpret_cast<int32_t*>(numbers + 2 * tile);
-        numbers[m] = scale;
-        numbers[tile + m] = scale * static_cast<float>(sums[0] + sums[1]);
-        minus[m] = -(sums[0] + sums[1]);
-        minus[tile + m] = -sums[0];
-        minus[2 * tile + m] = -sums[1];
+        auto* minus = reinterpret_cast<int32_t*>(numbers + 3 * tile);
+        numbers[m] = scales[0];
+        numbers[tile + m] = scales[1];
+        numbers[2 * tile + m] =
+            scales[0] * static_cast<float>(sums[0]) + scales[1] * static_cast<float>(sums[1]);
+        minus[m] = -sums[0];
+        minus[tile + m] = -sums[1];
     }
 }
 

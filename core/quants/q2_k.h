@@ -17,8 +17,9 @@ inline void split_q2_k(const uint8_t* bytes, uint8_t* codes, uint8_t* header) {
     std::memcpy(header, &block.d, 2);
     std::memcpy(header + 2, &block.dmin, 2);
     std::memcpy(header + 4, block.scales, 16);
-    for (int i = 0; i < 256; ++i)  // halves of 128; each byte column holds four runs of 32
-        codes[i] = (block.qs[(i / 128) * 32 + i % 32] >> (2 * ((i % 128) / 32))) & 3;
+    for (int run = 0; run < 8; ++run)  // halves of 128; each byte column holds four runs
+        for (int j = 0; j < 32; ++j)
+            codes[32 * run + j] = (block.qs[(run / 4) * 32 + j] >> (2 * (run % 4))) & 3;
 }
 
 inline void values_q2_k(const uint8_t* codes, const uint8_t* header, float* out) {

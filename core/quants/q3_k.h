@@ -21,10 +21,12 @@ inline void split_q3_k(const uint8_t* bytes, uint8_t* codes, uint8_t* header) {
         const int high = (block.scales[8 + i % 4] >> (2 * (i / 4))) & 3;
         header[2 + i] = static_cast<uint8_t>(static_cast<int8_t>((low | high << 4) - 32));
     }
-    for (int i = 0; i < 256; ++i) {
-        const int low = (block.qs[(i / 128) * 32 + i % 32] >> (2 * ((i % 128) / 32))) & 3;
-        codes[i] = static_cast<uint8_t>(low | ((block.hmask[i % 32] >> (i / 32)) & 1) << 2);
-    }
+    for (int run = 0; run < 8; ++run)
+        for (int j = 0; j < 32; ++j) {
+            const int low = (block.qs[(run / 4) * 32 + j] >> (2 * (run % 4))) & 3;
+            codes[32 * run + j] =
+                static_cast<uint8_t>(low | ((block.hmask[j] >> run) & 1) << 2);
+        }
 }
 
 inline void values_q3_k(const uint8_t* codes, const uint8_t* header, float* out) {

@@ -17,8 +17,11 @@ inline void split_q4_k(const uint8_t* bytes, uint8_t* codes, uint8_t* header) {
     std::memcpy(header, &block.d, 2);
     std::memcpy(header + 2, &block.dmin, 2);
     split_scales_k4(block.scales, header + 4);
-    for (int i = 0; i < 256; ++i)
-        codes[i] = (block.qs[(i / 64) * 32 + i % 32] >> (i % 64 < 32 ? 0 : 4)) & 15;
+    for (int run = 0; run < 4; ++run)
+        for (int j = 0; j < 32; ++j) {
+            codes[64 * run + j] = block.qs[32 * run + j] & 15;
+            codes[64 * run + 32 + j] = block.qs[32 * run + j] >> 4;
+        }
 }
 
 inline void values_q4_k(const uint8_t* codes, const uint8_t* header, float* out) {

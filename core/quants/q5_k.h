@@ -18,10 +18,14 @@ inline void split_q5_k(const uint8_t* bytes, uint8_t* codes, uint8_t* header) {
     std::memcpy(header, &block.d, 2);
     std::memcpy(header + 2, &block.dmin, 2);
     split_scales_k4(block.scales, header + 4);
-    for (int i = 0; i < 256; ++i) {
-        const int low = (block.qs[(i / 64) * 32 + i % 32] >> (i % 64 < 32 ? 0 : 4)) & 15;
-        codes[i] = static_cast<uint8_t>(low | ((block.qh[i % 32] >> (i / 32)) & 1) << 4);
-    }
+    for (int run = 0; run < 4; ++run)
+        for (int j = 0; j < 32; ++j) {
+            const uint8_t bits = static_cast<uint8_t>(block.qh[j] >> (2 * run));
+            codes[64 * run + j] =
+                static_cast<uint8_t>((block.qs[32 * run + j] & 15) | (bits & 1) << 4);
+            codes[64 * run + 32 + j] =
+                static_cast<uint8_t>((block.qs[32 * run + j] >> 4) | (bits & 2) << 3);
+        }
 }
 
 inline void values_q5_k(const uint8_t* codes, const uint8_t* header, float* out) {

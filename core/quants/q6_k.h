@@ -17,11 +17,16 @@ inline void split_q6_k(const uint8_t* bytes, uint8_t* codes, uint8_t* header) {
     std::memcpy(&block, bytes, sizeof(block));
     std::memcpy(header, &block.d, 2);
     std::memcpy(header + 2, block.scales, 16);
-    for (int i = 0; i < 256; ++i) {  // halves of 128; nibbles pair i with i + 64
-        const int half = i / 128, j = i % 128;
-        const int low = (block.ql[half * 64 + j % 64] >> (j < 64 ? 0 : 4)) & 15;
-        const int high = (block.qh[half * 32 + j % 32] >> (2 * (j / 32))) & 3;
-        codes[i] = static_cast<uint8_t>(low | high << 4);
+    for (int half = 0; half < 2; ++half) {  // of 128; nibbles pair i with i + 64
+        const uint8_t* low = block.ql + 64 * half;
+        const uint8_t* high = block.qh + 32 * half;
+        uint8_t* out = codes + 128 * half;
+        for (int j = 0; j < 32; ++j) {
+            out[j] = static_cast<uint8_t>((low[j] & 15) | (high[j] & 3) << 4);
+            out[32 + j] = static_cast<uint8_t>((low[32 + j] & 15) | (high[j] & 12) << 2);
+            out[64 + j] = static_cast<uint8_t>((low[j] >> 4) | (high[j] & 48));
+            out[96 + j] = static_cast<uint8_t>((low[32 + j] >> 4) | (high[j] & 192) >> 2);
+        }
     }
 }
 

@@ -6,7 +6,8 @@
 namespace freehold {
 
 constexpr int kMaxTile = 16;
-// Bytes of one activation block and token: 32 codes, scale, scaled sum, three negated sums.
+// Bytes of one activation block and token: 32 codes, two scales, their scaled sum, two
+// negated sums.
 constexpr int kActBytes = 52;
 
 // `m` of `tile` tokens: blocks of 32 codes a token, then the per-token numbers; see tile.h.

@@ -19,7 +19,8 @@ inline void require(bool ok, const char* what) {
 }
 
 constexpr int kGroupRows = 16;     // weight rows interleaved into one group
-constexpr int kBlock = 32;         // elements that share one activation scale
+constexpr int kBlock = 32;         // elements that kernels take at once
+constexpr int kActScale = 16;      // elements that share one activation scale
 constexpr int kPageTokens = 64;    // tokens in one KV page
 constexpr int kSegmentPages = 4;   // pages that form one softmax block
 constexpr int kSegmentTokens = kPageTokens * kSegmentPages;
