@@ -9,8 +9,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import setitem
 from pathlib import Path
 from types import ModuleType
 
@@ -139,18 +140,21 @@ def measure(
         yield Measurement("decode", 0, generate, batch, depth, 2, "generic", repeats, 12.5)
 
 
-def install() -> None:
+def install(put: Callable[..., None] = setattr, put_item: Callable[..., None] = setitem) -> None:
     """Put the scripted model where the command line will look for the runtime."""
     import freehold
     import freehold.engine
+    import freehold.engine.measure
+    import freehold.local
 
     local = ModuleType("freehold.local")
     local.load = load  # type: ignore[attr-defined]
     timing = ModuleType("freehold.engine.measure")
     timing.measure = measure  # type: ignore[attr-defined]
-    sys.modules |= {"freehold.local": local, "freehold.engine.measure": timing}
-    freehold.local = local
-    freehold.engine.measure = timing
+    put_item(sys.modules, "freehold.local", local)
+    put_item(sys.modules, "freehold.engine.measure", timing)
+    put(freehold, "local", local)
+    put(freehold.engine, "measure", timing)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from freehold.library import entry_named
-from tests.cli.conftest import ROOT, SCRIPTED, Run
+from tests.cli.conftest import ROOT, SCRIPTED, Run, in_own_process
 
 STATS = "prompt 7 tokens 100.0 tok/s · generated {} tokens 50.0 tok/s"
 
@@ -134,8 +134,8 @@ def test_bad_setting_ends_with_status_2(scripted: Run) -> None:
     assert "FREEHOLD_CONTEXT" in ran.err
 
 
-def test_a_bug_is_two_lines_and_never_quotes_the_prompt(scripted: Run) -> None:
-    ran = scripted("run", "broken", "hi")
+def test_a_bug_is_two_lines_and_never_quotes_the_prompt(home: Path) -> None:
+    ran = in_own_process(SCRIPTED)("run", "broken", "hi")
     assert ran.status == 1
     assert ran.err.startswith("error[internal]: ZeroDivisionError in __main__:")
     assert "FREEHOLD_DEBUG=1" in ran.err
@@ -143,15 +143,9 @@ def test_a_bug_is_two_lines_and_never_quotes_the_prompt(scripted: Run) -> None:
 
 
 def test_debug_shows_the_traceback(home: Path) -> None:
-    done = subprocess.run(
-        [*SCRIPTED, "run", "broken", "hi"],
-        capture_output=True,
-        cwd=ROOT,
-        env={**os.environ, "FREEHOLD_DEBUG": "1"},
-        timeout=60,
-    )
-    assert done.returncode == 1
-    assert b"Traceback" in done.stderr
+    ran = in_own_process(SCRIPTED)("run", "broken", "hi", env={"FREEHOLD_DEBUG": "1"})
+    assert ran.status == 1
+    assert "Traceback" in ran.err
 
 
 def test_piped_answer_keeps_its_control_characters(scripted: Run) -> None:

