@@ -21,7 +21,10 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
     constexpr int kSubs = Format::elements / kBlock;
     constexpr bool kSigned = Format::wide && !S::exact_bytes;  // codes come as signed bytes
     constexpr int kOffset = kSigned ? -1 : Format::offset;
+    constexpr int kSubBytes = plane_bytes(Format::planes) + kGroupRows * Format::header / kSubs;
     static_assert(sizeof(ActBlock<M>) == M * kActBytes);
+    // While several tokens keep the units busy, the next group comes in from memory.
+    const int64_t ahead = cols / kBlock * kSubBytes;
     for (int part = 0; part < kGroupRows / S::lanes; ++part) {
         const uint8_t* p = group;
         const auto* a = reinterpret_cast<const ActBlock<M>*>(act);
@@ -31,6 +34,9 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
             const uint8_t* head = p;
             p += kGroupRows * Format::header;
             for (int sub = 0; sub < kSubs; ++sub, p += plane_bytes(Format::planes), ++a) {
+                if constexpr (M >= 8)
+                    for (int line = 0; line < kSubBytes + 63; line += 64)
+                        __builtin_prefetch(p + ahead + line, 0, 2);
                 typename S::B w[8];
                 load_codes<S, Format>(p, part, w);
                 Scales<S> scales;
