@@ -121,7 +121,7 @@ TENSOR: dict[str, Attack] = {
     "offset 2^64": (one(entry("U8", [4], 1 << 64, (1 << 64) + 4)), BadValue, "data_offsets of w"),
     "too many bytes": (one(entry("F32", [2], 0, 4)), BadOffset, "data_offsets of w"),
     "too few bytes": (one(entry("U8", [3], 0, 4)), BadOffset, "data_offsets of w"),
-    "half a byte": (one(entry("F4", [7], 0, 4)), BadOffset, "data_offsets of w"),
+    "half a byte": (one(entry("F4", [7], 0, 3), bytes(3)), BadOffset, "data_offsets of w"),
 }
 
 LAYOUT: dict[str, Attack] = {
@@ -222,7 +222,7 @@ def test_an_index_cannot_point_anywhere_but_beside_itself(tmp_path: Path, shard:
         (b"[]", BadValue),
         (b"{}", BadValue),
         (b'{"weight_map":{}}', BadValue),
-        (b'{"weight_map":[]}', BadValue),
+        (b'{"weight_map":["a.safetensors"]}', BadValue),
         (b'{"weight_map":{"a":"a.safetensors"},"other":1}', BadValue),
         (b'{"weight_map":{"a":"a.safetensors","a":"b.safetensors"}}', DuplicateName),
         (b" " * (33 << 20), LimitExceeded),
@@ -235,6 +235,13 @@ def test_an_index_that_is_none_is_refused(
     with pytest.raises(FormatError) as caught:
         open_safetensors(write(tmp_path, raw, "model.safetensors.index.json"))
     assert type(caught.value) is kind
+
+
+def test_an_index_of_too_many_tensors_is_refused(tmp_path: Path) -> None:
+    weight_map = dict.fromkeys((f"t{i}" for i in range((1 << 17) + 1)), "m.safetensors")
+    raw = json.dumps({"weight_map": weight_map}).encode()
+    with pytest.raises(LimitExceeded, match="index is larger"):
+        open_safetensors(write(tmp_path, raw, "model.safetensors.index.json"))
 
 
 def test_an_index_of_too_many_files_is_refused(tmp_path: Path) -> None:
