@@ -92,11 +92,9 @@ class Run:
 
     def prepare(self, text: str) -> None:
         """Write the chunks of token ids, tokenised by the file's own tokenizer."""
-        shape = (self.options.chunks, self.options.chunk_tokens)
-        if self.ids.exists() and np.load(self.ids, mmap_mode="r").shape == shape:
+        if self.ids.exists():
             return
-        for stale in self.cache.glob("*.npy"):
-            stale.unlink()
+        shape = (self.options.chunks, self.options.chunk_tokens)
         with self._worker("side_llama_cpp") as worker:
             worker.ask("load", {"path": str(self.model), "threads": self.options.threads})
             ids = worker.ask("tokenize", {"text": text})["ids"]
@@ -208,7 +206,8 @@ def main() -> None:
     results = []
     for model in options.files:
         key = hashlib.sha256(f"{model.resolve()}{model.stat().st_size}{text}".encode()).hexdigest()
-        run = Run(model=model, cache=options.cache / f"{model.stem}-{key[:12]}", options=options)
+        folder = f"{model.stem}-{key[:12]}-{options.chunks}x{options.chunk_tokens}"
+        run = Run(model=model, cache=options.cache / folder, options=options)
         results.append(measure_file(run, text, options.sides))
         show(results[-1])
     if "freehold" in options.sides:
