@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,13 @@ def commit() -> dict[str, Any]:
     return {"commit": head, "dirty": bool(_git("status", "--porcelain", "--", "src", "core"))}
 
 
+def versions() -> dict[str, str]:
+    """The peers and oracles installed beside this script."""
+    names = ("llama_cpp_python", "gguf", "transformers", "torch", "numpy")
+    found = {each.metadata["Name"].replace("-", "_"): each.version for each in distributions()}
+    return {name: found[name] for name in names if name in found}
+
+
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
     return done.stdout.strip()
@@ -57,6 +65,7 @@ def write_result(name: str, result: dict[str, Any], *, folder: Path) -> Path:
         "time": now.isoformat(timespec="seconds"),
         **commit(),
         "machine": machine(),
+        "versions": versions(),
         **result,
     }
     folder.mkdir(parents=True, exist_ok=True)
