@@ -1,0 +1,208 @@
+"""The NumPy twin of every op: the same contract on plain arrays, slow and easy to read.
+
+Room: ops. For tests only: nothing of Freehold runs on it. Knows arrays; must not know the compiled
+core, files or models. Sums are float64, so a twin is nearer to the mathematics than its op; what
+an op rounds on purpose (activations to int8, keys and values to float16) is rounded here too.
+Dims: those of `freehold.ops`; N rows of a weight, K its columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Matrix",
+    "Pages",
+    "StepArrays",
+    "attend",
+    "embed",
+    "gate_up",
+    "head",
+    "make_rotation",
+    "norm_project",
+    "project_add",
+    "rotate_write",
+    "round_activations",
+]
+
+ACTIVATION_BLOCK = 16  # elements that share one activation scale
+SMALLEST = np.float32(1e-30)  # blocks below it become zeros, so that 127 / largest stays finite
+
+Floats = NDArray[np.float32]
+Halves = NDArray[np.float16]
+Rotation = tuple[Floats, Floats]  # cos and sin, (T, A_rotated / 2) each
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A weight's dequantized values (N, K), and whether activations meet it as int8 blocks."""
+
+    values: Floats
+    quantized: bool
+
+
+@dataclass(frozen=True)
+class StepArrays:
+    """The tokens of one step, packed sequence after sequence; the fields of `ops.Step`."""
+
+    tokens: list[int]  # (T,)
+    positions: list[int]  # (T,)
+    offsets: list[int]  # (S + 1,) first token of each sequence
+    pages: list[list[int]]  # per sequence: page ids, in token order
+    logit_rows: list[int]
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Keys and values of every layer and page, (L, pages, G, P, A) float16 each."""
+
+    keys: Halves
+    values: Halves
+
+    @classmethod
+    def empty(cls, layers: int, pages: int, kv_heads: int, shape: tuple[int, int]) -> Pages:
+        """Zeroed pages; `shape` is (P, A)."""
+        size = (layers, pages, kv_heads, *shape)
+        return cls(np.zeros(size, np.float16), np.zeros(size, np.float16))
+
+
+def round_activations(x: Floats) -> NDArray[np.float64]:
+    """Rounds x (T, K) to int8 blocks of 16: scale = largest / 127, half to even.
+
+    The scale and the codes are those of the op, bit for bit.
+    """
+    blocks = x.reshape(-1, ACTIVATION_BLOCK)
+    largest = np.abs(blocks).max(axis=1, keepdims=True)
+    scale = largest / np.float32(127)
+    zeros = np.zeros_like(largest)
+    inverse = np.divide(np.float32(127), largest, out=zeros, where=largest > SMALLEST)
+    codes = np.rint(blocks * inverse)  # (T K / 16, 16), whole numbers within -127 .. 127
+    met: NDArray[np.float64] = (codes.astype(np.float64) * scale).reshape(x.shape)
+    return met
+
+
+def embed(weight: Matrix, tokens: Sequence[int]) -> Floats:
+    """x (T, D): row tokens[t] of weight (V, D), exactly."""
+    return weight.values[np.asarray(tokens)]
+
+
+def norm_project(
+    x: Floats,
+    norm: Floats | None,
+    eps: float,
+    weights: Sequence[Matrix],
+    biases: Sequence[Floats | None],
+) -> list[Floats]:
+    """norm(x) (T, D) . weights[i]^T + biases[i], (T, N_i) each; a null norm leaves x as it is."""
+    normed = x if norm is None else _rms_norm(x, norm, eps)  # (T, D)
+    outs = []
+    for weight, bias in zip(weights, biases, strict=True):
+        out = _multiply(normed, weight)  # (T, N_i)
+        outs.append((out if bias is None else out + bias).astype(np.float32))
+    return outs
+
+
+def project_add(a: Floats, weight: Matrix, bias: Floats | None, x: Floats) -> Floats:
+    """x (T, D) + a (T, N) . weight^T + bias."""
+    out = x + _multiply(a, weight)  # (T, D)
+    return (out if bias is None else out + bias).astype(np.float32)
+
+
+def gate_up(x: Floats, norm: Floats, eps: float, gate: Matrix, up: Matrix) -> Floats:
+    """silu(norm(x) . gate^T) * (norm(x) . up^T), (T, F)."""
+    normed = _rms_norm(x, norm, eps)  # (T, D)
+    opened = _multiply(normed, gate)  # (T, F)
+    with np.errstate(over="ignore"):
+        silu = opened / (1 + np.exp(-opened))
+    return (silu * _multiply(normed, up)).astype(np.float32)
+
+
+def make_rotation(positions: Sequence[int], frequencies: Floats, scale: float) -> Rotation:
+    """cos and sin of position * frequency, times `scale`, (T, A_rotated / 2) each.
+
+    The angle is rounded to float32 before the cosine, as the op and the checkpoints' code do.
+    """
+    angles = np.asarray(positions, np.float32)[:, None] * frequencies  # (T, A_rotated / 2)
+    wide = angles.astype(np.float64)
+    factor = np.float32(scale)
+    return np.cos(wide).astype(np.float32) * factor, np.sin(wide).astype(np.float32) * factor
+
+
+def rotate_write(
+    qkv: tuple[Floats, Floats, Floats],
+    rotation: Rotation | None,
+    step: StepArrays,
+    kv: Pages,
+    layer: int,
+) -> tuple[Floats, Floats]:
+    """Rotated q (T, H A) and k (T, G A); a null rotation leaves them as they are.
+
+    Mutates: kv, by the rotated k and v (T, G A) at the step's positions.
+    """
+    width, page_tokens = kv.keys.shape[4], kv.keys.shape[3]
+    q, k, v = qkv
+    if rotation is not None:
+        q, k = _rotate(q, rotation, width), _rotate(k, rotation, width)
+    for s, pages in enumerate(step.pages):
+        for t in range(step.offsets[s], step.offsets[s + 1]):
+            page, slot = pages[step.positions[t] // page_tokens], step.positions[t] % page_tokens
+            with np.errstate(over="ignore"):
+                kv.keys[layer, page, :, slot] = k[t].reshape(-1, width)  # (G, A)
+                kv.values[layer, page, :, slot] = v[t].reshape(-1, width)  # (G, A)
+    return q, k
+
+
+def attend(q: Floats, kv: Pages, layer: int, step: StepArrays, scale: float) -> Floats:
+    """Causal attention of q (T, H A) over the step's pages, (T, H A)."""
+    kv_heads, width = kv.keys.shape[2], kv.keys.shape[4]
+    group = q.shape[1] // width // kv_heads  # query heads a KV head
+    out = np.empty(q.shape, np.float64)  # (T, H A)
+    for s, pages in enumerate(step.pages):
+        keys = _gather(kv.keys, layer, pages)  # (G, pages P, A)
+        values = _gather(kv.values, layer, pages)  # (G, pages P, A)
+        for t in range(step.offsets[s], step.offsets[s + 1]):
+            seen = step.positions[t] + 1
+            query = q[t].reshape(kv_heads, group, width).astype(np.float64)  # (G, H / G, A)
+            scores = query @ keys[:, :seen].swapaxes(1, 2) * scale  # (G, H / G, seen)
+            weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            weights /= weights.sum(axis=-1, keepdims=True)
+            out[t] = (weights @ values[:, :seen]).reshape(-1)  # (H A,)
+    return out.astype(np.float32)
+
+
+def head(x: Floats, norm: Floats, eps: float, weight: Matrix, logit_rows: Sequence[int]) -> Floats:
+    """norm(x[logit_rows]) . weight^T, (S, V)."""
+    return norm_project(x[np.asarray(logit_rows)], norm, eps, [weight], [None])[0]
+
+
+def _rms_norm(x: Floats, weight: Floats, eps: float) -> Floats:
+    wide = x.astype(np.float64)
+    scale = 1 / np.sqrt((wide**2).mean(axis=1, keepdims=True) + eps)
+    return (wide * scale * weight).astype(np.float32)
+
+
+def _multiply(x: Floats, weight: Matrix) -> NDArray[np.float64]:
+    """x (T, K) . weight^T, (T, N)."""
+    met = round_activations(x) if weight.quantized else x
+    product: NDArray[np.float64] = met.astype(np.float64) @ weight.values.T.astype(np.float64)
+    return product
+
+
+def _rotate(x: Floats, rotation: Rotation, width: int) -> Floats:
+    """Turns the pairs (i, i + half) of every head; elements past 2 half stay."""
+    cosine, sine = (part[:, None, :].astype(np.float64) for part in rotation)  # (T, 1, half)
+    half = cosine.shape[2]
+    heads = x.reshape(x.shape[0], -1, width).astype(np.float64)  # (T, heads, A)
+    first, second, rest = heads[..., :half], heads[..., half : 2 * half], heads[..., 2 * half :]
+    turned = [first * cosine - second * sine, second * cosine + first * sine, rest]
+    return np.concatenate(turned, axis=-1).reshape(x.shape).astype(np.float32)
+
+
+def _gather(kept: Halves, layer: int, pages: Sequence[int]) -> NDArray[np.float64]:
+    """A sequence's keys or values of one layer in token order, (G, pages P, A)."""
+    chosen = kept[layer, np.asarray(pages)].astype(np.float64)  # (pages, G, P, A)
+    return np.concatenate(list(chosen), axis=1)
