@@ -68,6 +68,8 @@ fh::Step* make_step(std::vector<int32_t> tokens, std::vector<int32_t> positions,
                     step->offsets.front() == 0 &&
                     step->offsets.back() == static_cast<int32_t>(step->tokens.size()),
                 "step: offsets must span the tokens");
+    fh::require(step->positions.size() == step->tokens.size(),
+                "step: tokens and positions must have one entry a token");
     for (size_t s = 0; s + 1 < step->offsets.size(); ++s) {
         fh::require(step->offsets[s] < step->offsets[s + 1], "step: a sequence has no token");
         step->sequence.resize(static_cast<size_t>(step->offsets[s + 1]), static_cast<int32_t>(s));
