@@ -133,7 +133,7 @@ def test_norm_project_matches_its_twin(isa: str, thread_count: int, name: str) -
 def test_norm_holds_for_small_and_large_rows(isa: str, scale: float) -> None:
     """Rows of zeros included; epsilon matters for the small ones."""
     rng = seeded("scale", scale)
-    x = scale * floats(rng, 5, 75)
+    x = (scale * floats(rng, 5, 75)).astype(np.float32)
     x[3] = 0
     packed, matrix = weight(rng, "F32", 75, 75)
     out = ops.Tensor(5, 75)

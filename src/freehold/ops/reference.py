@@ -87,7 +87,8 @@ def round_activations(x: Floats) -> NDArray[np.float64]:
 
 def embed(weight: Matrix, tokens: Sequence[int]) -> Floats:
     """x (T, D): row tokens[t] of weight (V, D), exactly."""
-    return weight.values[np.asarray(tokens)]
+    rows: Floats = weight.values[np.asarray(tokens)]
+    return rows
 
 
 def norm_project(
@@ -118,7 +119,8 @@ def gate_up(x: Floats, norm: Floats, eps: float, gate: Matrix, up: Matrix) -> Fl
     opened = _multiply(normed, gate)  # (T, F)
     with np.errstate(over="ignore"):
         silu = opened / (1 + np.exp(-opened))
-    return (silu * _multiply(normed, up)).astype(np.float32)
+    out: Floats = (silu * _multiply(normed, up)).astype(np.float32)
+    return out
 
 
 def make_rotation(positions: Sequence[int], frequencies: Floats, scale: float) -> Rotation:
@@ -182,7 +184,8 @@ def head(x: Floats, norm: Floats, eps: float, weight: Matrix, logit_rows: Sequen
 def _rms_norm(x: Floats, weight: Floats, eps: float) -> Floats:
     wide = x.astype(np.float64)
     scale = 1 / np.sqrt((wide**2).mean(axis=1, keepdims=True) + eps)
-    return (wide * scale * weight).astype(np.float32)
+    normed: Floats = (wide * scale * weight).astype(np.float32)
+    return normed
 
 
 def _multiply(x: Floats, weight: Matrix) -> NDArray[np.float64]:
