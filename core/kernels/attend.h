@@ -1,47 +1,28 @@
-// Room: core/kernels. Attention over pages: an online softmax, one segment of 256 keys at a
-// time. Included by every instruction set inside its own namespace.
+// Room: core/kernels. Attention over pages: an online softmax, page by page within a segment of
+// 256 keys. Included by every instruction set inside its own namespace.
 //
 // Keys of a page lie (A, P), so one vector holds sixteen keys and a score needs no horizontal
 // sum; values lie (P, A). A row's result depends on its own query and keys only: rows of a
 // tile share loads, never sums.
 
-// The order in which a segment reads: key pages, value pages, then the next segment's keys.
-// Pages lie apart, and the processor's own prefetcher starts anew at each, so every step of a
-// page asks for 128 bytes of the one `kAhead` places later.
-struct ReadOrder {
-    static constexpr int kAhead = 1;
-    const uint16_t* pages[2 * kSegmentPages + kAhead];
-
-    ReadOrder(const PageView& view, int segment, int used) {
-        const int first = segment * kSegmentPages;
-        for (int i = 0; i < used; ++i) {
-            pages[i] = view.keys[first + i];
-            pages[used + i] = view.values[first + i];
-        }
-        for (int i = 0; i < kAhead; ++i) {
-            const int later = first + kSegmentPages + i;
-            pages[2 * used + i] = view.keys[later < view.count ? later : first];
-        }
-    }
-    void prefetch(int place, int step) const {
-        const uint16_t* p = pages[place + kAhead] + 64 * step;
-        __builtin_prefetch(p);
-        __builtin_prefetch(p + 32);
-    }
-};
+// Asks for 128 bytes of a page to come. A page's keys and values are neighbours, but pages lie
+// apart, and the processor's own prefetcher starts anew at each.
+inline void prefetch(const uint16_t* page, int step) {
+    __builtin_prefetch(page + 64 * step);
+    __builtin_prefetch(page + 64 * step + 32);
+}
 
 // scores[r][k] = scale * q_r . key_k for the keys of one page, R rows at a time.
 template <class S, int R>
-inline void score_page(const PageView& view, const ReadOrder& order, int place,
-                       const QueryRow* rows, int count, float (*scores)[kSegmentTokens]) {
-    const uint16_t* keys = order.pages[place];
+inline void score_page(const PageView& view, const uint16_t* keys, const uint16_t* next,
+                       const QueryRow* rows, int count, float (*scores)[kPageTokens]) {
     constexpr int kVectors = S::attend_vectors;
     for (int k = 0; k < count; k += kVectors * S::lanes) {
         typename S::F acc[R][kVectors];
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < kVectors; ++v) acc[r][v] = S::zero();
         for (int a = 0; a < view.head_width; ++a) {
-            if (k == 0) order.prefetch(place, a);
+            if (k == 0) prefetch(next, a);
             typename S::F key[kVectors];
             for (int v = 0; v < kVectors; ++v)
                 key[v] = S::load_half(keys + a * kPageTokens + k + v * S::lanes);
@@ -57,30 +38,37 @@ inline void score_page(const PageView& view, const ReadOrder& order, int place,
     }
 }
 
-// Scores of `keys` visible keys -> exponentials, zero up to `padded`.
+// Scores of a row's `keys` visible keys of a page -> exponentials against the largest so far,
+// zero from there to the page's end. Returns the factor that rescales what came before.
 template <class S>
-inline RowState soften(float* scores, int keys, int padded) {
+inline float soften(float* scores, int keys, RowState& state) {
     const auto lowest = S::set(-INFINITY);
     auto top = lowest;
     for_vectors<S>(keys, [&](int64_t i, int n) {
         top = S::max(top, S::keep_first(S::load(scores + i), n, lowest));
     });
-    const float largest = S::largest(top);
+    const float before = state.largest;
+    const float page = S::largest(top);
+    state.largest = page > before ? page : before;
+    // The first factor scales nothing but zeros.
+    const float factor =
+        page > before ? S::first(exponential<S>(S::set(before - page))) : 1.0f;
     auto sum = S::zero();
-    for (int i = 0; i < padded; i += S::lanes) {
+    for (int i = 0; i < kPageTokens; i += S::lanes) {
         const int n = keys - i < 0 ? 0 : keys - i > S::lanes ? S::lanes : keys - i;
-        auto e = exponential<S>(S::sub(S::load(scores + i), S::set(largest)));
+        auto e = exponential<S>(S::sub(S::load(scores + i), S::set(state.largest)));
         e = S::keep_first(e, n, S::zero());
         S::store(scores + i, e);
         sum = S::add(sum, e);
     }
-    return {largest, S::sum(sum)};
+    state.sum = state.sum * factor + S::sum(sum);
+    return factor;
 }
 
-// values[r] (+)= sum over the segment's keys of weight . value row.
+// values[r] = values[r] * factor[r] + sum over the page's keys of weight . value row.
 template <class S, int R>
-inline void weigh_values(const PageView& view, const ReadOrder& order, int count,
-                         const float (*weights)[kSegmentTokens], float* values) {
+inline void weigh_page(const PageView& view, const uint16_t* page, const uint16_t* next, int count,
+                       const float (*weights)[kPageTokens], const float* factors, float* values) {
     constexpr int kVectors = S::attend_vectors;
     for (int a = 0; a < view.head_padded; a += kVectors * S::lanes) {
         const int left = (view.head_padded - a) / S::lanes;
@@ -88,21 +76,18 @@ inline void weigh_values(const PageView& view, const ReadOrder& order, int count
             constexpr int N = decltype(vectors)::value;
             typename S::F acc[R][N];
             for (int r = 0; r < R; ++r)
-                for (int v = 0; v < N; ++v) acc[r][v] = S::zero();
-            for (int first = 0; first < count; first += kPageTokens) {
-                const int place = (count + kPageTokens - 1) / kPageTokens + first / kPageTokens;
-                const uint16_t* page = order.pages[place];
-                const int keys = count - first < kPageTokens ? count - first : kPageTokens;
-                for (int k = 0; k < keys; ++k) {
-                    order.prefetch(place, a + k);
-                    typename S::F value[N];
-                    for (int v = 0; v < N; ++v)
-                        value[v] = S::load_half(page + k * view.head_padded + a + v * S::lanes);
+                for (int v = 0; v < N; ++v)
+                    acc[r][v] = S::mul(S::set(factors[r]),
+                                       S::load(values + r * view.head_padded + a + v * S::lanes));
+            for (int k = 0; k < count; ++k) {
+                prefetch(next, a + k);
+                typename S::F value[N];
+                for (int v = 0; v < N; ++v)
+                    value[v] = S::load_half(page + k * view.head_padded + a + v * S::lanes);
 #pragma GCC unroll 8
-                    for (int r = 0; r < R; ++r) {
-                        const auto w = S::set(weights[r][first + k]);
-                        for (int v = 0; v < N; ++v) acc[r][v] = S::fma(w, value[v], acc[r][v]);
-                    }
+                for (int r = 0; r < R; ++r) {
+                    const auto w = S::set(weights[r][k]);
+                    for (int v = 0; v < N; ++v) acc[r][v] = S::fma(w, value[v], acc[r][v]);
                 }
             }
             for (int r = 0; r < R; ++r)
@@ -119,24 +104,28 @@ inline void weigh_values(const PageView& view, const ReadOrder& order, int count
 template <class S, int R>
 void attend_rows(const PageView& view, int segment, const QueryRow* rows, RowState* state,
                  float* values) {
-    alignas(64) float scores[R][kSegmentTokens];
+    alignas(64) float scores[R][kPageTokens];
+    float factors[R];
     const int start = segment * kSegmentTokens;
-    int most = 0, visible[R];
+    int most = 0;
     for (int r = 0; r < R; ++r) {
-        const int left = rows[r].keys - start;
-        visible[r] = left > kSegmentTokens ? kSegmentTokens : left < 0 ? 0 : left;
-        most = visible[r] > most ? visible[r] : most;
+        most = rows[r].keys - start > most ? rows[r].keys - start : most;
+        state[r] = {-INFINITY, 0.0f};
     }
-    const ReadOrder order(view, segment, (most + kPageTokens - 1) / kPageTokens);
+    most = most < kSegmentTokens ? most : kSegmentTokens;
+    for (int i = 0; i < R * view.head_padded; ++i) values[i] = 0.0f;
     for (int first = 0; first < most; first += kPageTokens) {
+        const int at = (start + first) / kPageTokens;
+        const int later = at + 1 < view.count ? at + 1 : at;
         const int count = most - first < kPageTokens ? most - first : kPageTokens;
-        float(*page_scores)[kSegmentTokens] =
-            reinterpret_cast<float(*)[kSegmentTokens]>(&scores[0][first]);
-        score_page<S, R>(view, order, first / kPageTokens, rows, count, page_scores);
+        score_page<S, R>(view, view.keys[at], view.keys[later], rows, count, scores);
+        for (int r = 0; r < R; ++r) {
+            const int left = rows[r].keys - start - first;
+            const int visible = left > kPageTokens ? kPageTokens : left < 0 ? 0 : left;
+            factors[r] = soften<S>(scores[r], visible, state[r]);
+        }
+        weigh_page<S, R>(view, view.values[at], view.values[later], count, scores, factors, values);
     }
-    const int padded = (most + S::lanes - 1) / S::lanes * S::lanes;
-    for (int r = 0; r < R; ++r) state[r] = soften<S>(scores[r], visible[r], padded);
-    weigh_values<S, R>(view, order, most, scores, values);
 }
 
 template <class S>

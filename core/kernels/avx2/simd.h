@@ -79,6 +79,7 @@ struct Simd {
         s = _mm_max_ps(s, _mm_movehl_ps(s, s));
         return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
     }
+    static float first(F v) { return _mm256_cvtss_f32(v); }
     static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
     static I to_int(F v) { return _mm256_cvtps_epi32(v); }
     static F power_of_two(I n) {

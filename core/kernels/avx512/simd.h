@@ -69,6 +69,7 @@ struct Simd {
     }
     static float sum(F v) { return _mm512_reduce_add_ps(v); }
     static float largest(F v) { return _mm512_reduce_max_ps(v); }
+    static float first(F v) { return _mm512_cvtss_f32(v); }
     static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
     static I to_int(F v) { return _mm512_cvtps_epi32(v); }  // round to nearest even
     static F power_of_two(I n) {  // 2^n for n in [-126, 127]

@@ -79,6 +79,7 @@ struct Simd {
         for (int i = 1; i < lanes; ++i) m = a.v[i] > m ? a.v[i] : m;
         return m;
     }
+    static float first(F v) { return v.v[0]; }
     static F to_float(I a) { return make<F>([&](int i) { return static_cast<float>(a.v[i]); }); }
     static I to_int(F a) {  // to nearest even, for |a| < 2^22
         return make<I>([&](int i) { return (a.v[i] + 0x1.8p23f) - 0x1.8p23f; });
