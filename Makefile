@@ -14,6 +14,8 @@ MODEL ?= starter
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+TOOLS := build/tools
+WITH_TOOLS := PYTHONPATH=$(CURDIR)/$(TOOLS) PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH"
 PIP_INSTALL := $(BIN)/python -m pip install --no-input
 
 # Through the environment, so that quotes and backticks in a prompt reach the model untouched.
@@ -38,10 +40,20 @@ $(VENV)/.packages: pyproject.toml | $(BIN)/python
 	@.ci/quietly $(VENV)/packages.log $(PIP_INSTALL) --requirement $(VENV)/requirements.txt
 	@touch $@
 
+# The build's tools keep one place, because a build environment made anew for each install would
+# compile everything anew. cmake and ninja are among them only where the machine has none.
+$(TOOLS)/.ready: pyproject.toml | $(BIN)/python
+	@rm -rf $(TOOLS) && mkdir -p $(TOOLS)
+	@$(BIN)/python .ci/requirements.py build > $(TOOLS)/requirements.txt
+	@.ci/quietly $(TOOLS)/pip.log $(PIP_INSTALL) --target $(TOOLS) --requirement $(TOOLS)/requirements.txt
+	@$(WITH_TOOLS) $(BIN)/python -c 'from scikit_build_core.build import get_requires_for_build_editable as get; print(*get(), sep="\n")' > $(TOOLS)/more.txt
+	@.ci/quietly $(TOOLS)/more.log $(PIP_INSTALL) --target $(TOOLS) --upgrade --requirement $(TOOLS)/more.txt
+	@touch $@
+
 # Editable: a changed Python file needs no new set-up, a changed kernel compiles itself alone.
-$(VENV)/.freehold: $(VENV)/.packages $(NATIVE)
+$(VENV)/.freehold: $(VENV)/.packages $(TOOLS)/.ready $(NATIVE)
 	@echo "[3/3] compiled core, on $(CMAKE_BUILD_PARALLEL_LEVEL) cores"
-	@.ci/quietly $(VENV)/build.log $(PIP_INSTALL) --verbose --no-deps --editable .
+	@$(WITH_TOOLS) .ci/quietly $(VENV)/build.log $(PIP_INSTALL) --verbose --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "ready: $(BIN)/freehold"
 

@@ -8,10 +8,15 @@ from pathlib import Path
 
 
 def requirements(group: str) -> list[str]:
-    """`dependencies`, or the name of an optional extra."""
+    """`dependencies`, `build`, or the name of an optional extra."""
     text = (Path(__file__).resolve().parents[1] / "pyproject.toml").read_text("utf-8")
-    project = tomllib.loads(text)["project"]
-    table = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
+    document = tomllib.loads(text)
+    project = document["project"]
+    table = {
+        "dependencies": project["dependencies"],
+        "build": document["build-system"]["requires"],
+        **project["optional-dependencies"],
+    }
     return list(table[group])
 
 
