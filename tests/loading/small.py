@@ -123,19 +123,15 @@ def metadata(dims: Dims) -> dict[str, Value]:
 
 
 def _pair(key: str, value: Value) -> bytes:
-    match value:
-        case bool():
-            return pair(key, BOOL, value)
-        case int():
-            return pair(key, U32 if value >= 0 else I32, value)
-        case float():
-            return pair(key, F32, value)
-        case str():
-            return pair(key, STRING, value)
-        case [str(), *_]:
-            return array(key, STRING, value)
-        case _:
-            return array(key, I32, value)
+    if isinstance(value, list):
+        return array(key, STRING if isinstance(value[0], str) else I32, value)
+    if isinstance(value, str):
+        return pair(key, STRING, value)
+    if isinstance(value, bool):
+        return pair(key, BOOL, value)
+    if isinstance(value, float):
+        return pair(key, F32, value)
+    return pair(key, U32 if value >= 0 else I32, value)
 
 
 def _values(rng: np.random.Generator, name: str, kind: str, shape: tuple[int, ...]) -> bytes:
