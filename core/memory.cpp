@@ -209,14 +209,19 @@ KvPool::KvPool(int layers_, int kv_heads_, int head_width_, int64_t pages_)
             "kv pool: shape out of range");
     head_padded = static_cast<int>(round_up(static_cast<size_t>(head_width), 16));
     head_bytes_ = 2 * sizeof(uint16_t) * kPageTokens * static_cast<size_t>(head_padded);
-    require(static_cast<size_t>(pages) <= SIZE_MAX / 4 / page_bytes(), "kv pool: too large");
-    memory_ = Memory(page_bytes() * static_cast<size_t>(pages));
+    // An odd number of 4 KiB between pages: a power of two would put a head's pages all in the
+    // same cache sets and memory banks.
+    page_stride_ = (head_bytes_ * kv_heads * layers + 4095) / 4096 * 4096;
+    if (page_stride_ / 4096 % 2 == 0) page_stride_ += 4096;
+    require(static_cast<size_t>(pages) <= SIZE_MAX / 4 / page_stride_, "kv pool: too large");
+    memory_ = Memory(page_stride_ * static_cast<size_t>(pages));
 }
 
 uint16_t* KvPool::keys(int layer, int64_t page, int head) const {
     // Pages outermost: memory becomes resident only as tokens arrive.
-    const size_t index = (static_cast<size_t>(page) * layers + layer) * kv_heads + head;
-    return reinterpret_cast<uint16_t*>(memory_.data() + index * head_bytes_);
+    const size_t index = static_cast<size_t>(layer) * kv_heads + head;
+    return reinterpret_cast<uint16_t*>(memory_.data() + page_stride_ * page +
+                                       index * head_bytes_);
 }
 
 uint16_t* KvPool::values(int layer, int64_t page, int head) const {

@@ -86,12 +86,12 @@ class KvPool {
     KvPool(int layers, int kv_heads, int head_width, int64_t pages);
     uint16_t* keys(int layer, int64_t page, int head) const;    // (A, P) float16
     uint16_t* values(int layer, int64_t page, int head) const;  // (P, A_padded) float16
-    size_t page_bytes() const { return head_bytes_ * kv_heads * layers; }
+    size_t page_bytes() const { return page_stride_; }
     int layers, kv_heads, head_width, head_padded;
     int64_t pages;
 
   private:
-    size_t head_bytes_;
+    size_t head_bytes_, page_stride_;
     Memory memory_;
 };
 
