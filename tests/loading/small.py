@@ -95,7 +95,7 @@ def small(dims: Dims | None = None, *, seed: int = 0) -> Checkpoint:
 
 def metadata(dims: Dims) -> dict[str, Value]:
     """What a sound file of these dimensions says."""
-    tokens = ["<|begin|>", "<|end|>", *byte_alphabet()]
+    tokens = ["<|begin|>", "<|end|>", *byte_alphabet(), "he"]
     filler = [f"[PAD{i}]" for i in range(dims.V - len(tokens))]
     return {
         "general.architecture": "llama",
@@ -113,7 +113,7 @@ def metadata(dims: Dims) -> dict[str, Value]:
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "llama-bpe",
         "tokenizer.ggml.tokens": [*tokens, *filler],
-        "tokenizer.ggml.token_type": [3, 3] + [1] * 256 + [5] * len(filler),
+        "tokenizer.ggml.token_type": [3, 3] + [1] * 257 + [5] * len(filler),
         "tokenizer.ggml.merges": ["h e"],
         "tokenizer.ggml.bos_token_id": 0,
         "tokenizer.ggml.eos_token_id": 1,
