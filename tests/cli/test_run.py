@@ -23,6 +23,11 @@ def test_answer_goes_to_stdout_and_speed_to_stderr(scripted: Run) -> None:
     assert ran.err.splitlines()[-1] == STATS.format(2)
 
 
+def test_one_token_has_no_rate(scripted: Run) -> None:
+    ran = scripted("run", "model", "hello", env={"FREEHOLD_SCRIPT": "Good"})
+    assert ran.err == "prompt 7 tokens 100.0 tok/s · generated 1 tokens\n"
+
+
 def test_flags_reach_the_model(scripted: Run) -> None:
     ran = scripted(
         *("run", "model", "hello", "--system", "Be brief.", "--temperature", "0.5"),

@@ -140,9 +140,10 @@ def answer_once(model: Model, text: str, asking: Asking, *, as_json: bool) -> in
 def stats_line(completion: Completion) -> str:
     """The last line of an answer: how much was read and written, and how fast."""
     stats = completion.stats
-    line = (
-        f"prompt {stats.prompt_tokens} tokens {stats.prompt_tokens_per_s:.1f} tok/s"
-        f" · generated {stats.generated_tokens} tokens {stats.generated_tokens_per_s:.1f} tok/s"
-    )
+    line = f"prompt {stats.prompt_tokens} tokens {stats.prompt_tokens_per_s:.1f} tok/s"
+    line += f" · generated {stats.generated_tokens} tokens"
+    # The first token belongs to the prompt's time, so one token alone has no rate.
+    if stats.generated_tokens > 1:
+        line += f" {stats.generated_tokens_per_s:.1f} tok/s"
     reasons = {"length": " · stopped at the length limit", "cancelled": " · interrupted"}
     return line + reasons.get(completion.finish_reason, "")
