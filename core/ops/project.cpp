@@ -40,19 +40,19 @@ Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, co
     }
     if (int8_token_) int8_ = scratch(0, static_cast<size_t>(int8_token_ * count));
     if (panel_token_) panels_ = scratch(1, static_cast<size_t>(panel_token_ * count));
-    float* normed = reinterpret_cast<float*>(
-        scratch(2, sizeof(float) * static_cast<size_t>(cols_) * thread_count()));
     const int max_tile = table.max_tile;
-    parallel((count + max_tile - 1) / max_tile, [&](int64_t item, int thread) {
+    parallel((count + max_tile - 1) / max_tile, [&](int64_t item, int) {
+        // The running thread's own: another caller may change the number of threads meanwhile.
+        const size_t row_bytes = sizeof(float) * static_cast<size_t>(cols_);
+        float* normed = norm ? reinterpret_cast<float*>(scratch(2, row_bytes)) : nullptr;
         const int64_t last = std::min(count_, (item + 1) * max_tile);
         for (int64_t t = item * max_tile; t < last;) {
             const int tile = tile_at(t, count_, max_tile);
             for (int m = 0; m < tile; ++m) {
                 const float* row = x.row(rows ? rows[t + m] : t + m);
                 if (norm != nullptr) {
-                    float* out = normed + thread * cols_;
-                    table.rms_norm(row, norm->weight.data(), norm->eps, cols_, out);
-                    row = out;
+                    table.rms_norm(row, norm->weight.data(), norm->eps, cols_, normed);
+                    row = normed;
                 }
                 if (int8_) table.quantize_row(row, cols_, int8_ + t * int8_token_, m, tile);
                 if (panels_) table.panel_row(row, cols_, panels_ + t * panel_token_, m, tile);
