@@ -42,6 +42,30 @@ assert np.array_equal(runner.logits(ids), before)
 sys.exit(code)
 """
 
+# Fresh callers, so that none has room left over from a step with more threads.
+RESIZED = """
+import threading, time
+from freehold import ops
+cols = 16384
+weight, x = ops.Weight(0, 16, cols), ops.Tensor(64, cols)
+norm, out = ops.Tensor(1, cols), ops.Tensor(64, 16)
+until = time.monotonic() + 1
+def resize():
+    while time.monotonic() < until:
+        ops.set_threads(1)
+        ops.set_threads(64)
+def multiply():
+    for _ in range(3):
+        ops.norm_project(x, norm, 1e-5, 64, [weight], [None], [out])
+resizer = threading.Thread(target=resize)
+resizer.start()
+while time.monotonic() < until:
+    caller = threading.Thread(target=multiply)
+    caller.start()
+    caller.join()
+resizer.join()
+"""
+
 
 @pytest.fixture(autouse=True)
 def two_threads() -> Iterator[None]:
@@ -82,6 +106,12 @@ def test_the_pool_may_change_size_between_steps(path: Path) -> None:
         ops.set_threads(count)
         assert ops.threads() == count
         assert np.array_equal(runner.logits(ids), expected), count
+
+
+def test_the_pool_may_change_size_during_another_callers_step() -> None:
+    """In a process of its own: what goes wrong here goes wrong with a crash."""
+    done = subprocess.run([sys.executable, "-c", RESIZED], capture_output=True, timeout=60)
+    assert done.returncode == 0
 
 
 def test_a_bad_thread_count_changes_nothing() -> None:
