@@ -27,10 +27,11 @@ MODELS = {
     "Q8_0": Dims(kind="Q8_0", D=64, H=2, G=1, A=64, F=96),
     "Q4_K and others": Dims(
         kind="Q4_K",
+        F=256,
         other_kinds={"attn_v.weight": "Q6_K", "ffn_up.weight": "Q3_K", "attn_k.weight": "F16"},
     ),
     "IQ4_XS and others": Dims(
-        kind="IQ4_XS", other_kinds={"attn_v.weight": "MXFP4", "ffn_down.weight": "Q2_K"}
+        kind="IQ4_XS", F=256, other_kinds={"attn_v.weight": "MXFP4", "ffn_down.weight": "Q2_K"}
     ),
 }
 EVERY_ISA = ("F32", "Q4_1", "Q4_K and others")
@@ -134,14 +135,14 @@ def test_the_logits_are_worth_comparing(case: Case) -> None:
 
 @pytest.mark.parametrize(
     "sizes",
-    [[1], [2], [3], [5], [16], [17], [63], [64], [65], [200], [255], [257], [1, 300, 2, 31, 4]],
+    [[1], [2], [3], [5], [16], [63], [64], [65], [200], [257], [1, 300, 2, 31, 4]],
     ids=str,
 )
 def test_chunks_of_any_size_give_the_same_bits(case: Case, sizes: list[int]) -> None:
     assert np.array_equal(in_chunks(case.runner, case.ids, sizes), case.whole)
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 64, 65, 256, 257, 512, 513, 600])
+@pytest.mark.parametrize("length", [1, 2, 64, 65, 256, 257, 513, 600])
 @pytest.mark.parametrize("size", [600, 64])
 def test_the_last_token_alone_gets_the_same_bits(case: Case, length: int, size: int) -> None:
     """Whether or not other logits are wanted beside it, and whatever follows it."""
