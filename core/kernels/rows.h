@@ -71,11 +71,18 @@ void rotate(float* head, const float* cosine, const float* sine, int half) {
     });
 }
 
+// Keeps a number inside float16: an infinity in the cache would meet weights of zero and turn the
+// sums of earlier tokens into NaN. A NaN stays one.
+template <class S>
+inline typename S::F within_half(typename S::F v) {
+    return S::max(S::set(-65504.0f), S::min(S::set(65504.0f), v));
+}
+
 template <class S>
 void store_key(uint16_t* page, int slot, const float* k, int width) {
     uint16_t part[S::lanes];
     for_vectors<S>(width, [&](int64_t i, int n) {
-        S::store_half(part, S::load_part(k + i, n), n);
+        S::store_half(part, within_half<S>(S::load_part(k + i, n)), n);
         for (int j = 0; j < n; ++j) page[(i + j) * kPageTokens + slot] = part[j];
     });
 }
@@ -84,7 +91,7 @@ template <class S>
 void store_value(uint16_t* page, int slot, const float* v, int width, int padded) {
     uint16_t* row = page + static_cast<int64_t>(slot) * padded;
     for_vectors<S>(width, [&](int64_t i, int n) {
-        S::store_half(row + i, S::load_part(v + i, n), n);
+        S::store_half(row + i, within_half<S>(S::load_part(v + i, n)), n);
     });
     for (int i = width; i < padded; ++i) row[i] = 0;
 }

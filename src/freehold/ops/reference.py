@@ -134,6 +134,12 @@ def make_rotation(positions: Sequence[int], frequencies: Floats, scale: float) -
     return np.cos(wide).astype(np.float32) * factor, np.sin(wide).astype(np.float32) * factor
 
 
+def _within_half(row: Floats) -> Floats:
+    """Keeps finite numbers finite in float16, as the op does."""
+    limit = np.float32(np.finfo(np.float16).max)
+    return np.clip(row, -limit, limit)
+
+
 def rotate_write(
     qkv: tuple[Floats, Floats, Floats],
     rotation: Rotation | None,
@@ -153,8 +159,8 @@ def rotate_write(
         for t in range(step.offsets[s], step.offsets[s + 1]):
             page, slot = pages[step.positions[t] // page_tokens], step.positions[t] % page_tokens
             with np.errstate(over="ignore"):
-                kv.keys[layer, page, :, slot] = k[t].reshape(-1, width)  # (G, A)
-                kv.values[layer, page, :, slot] = v[t].reshape(-1, width)  # (G, A)
+                kv.keys[layer, page, :, slot] = _within_half(k[t]).reshape(-1, width)  # (G, A)
+                kv.values[layer, page, :, slot] = _within_half(v[t]).reshape(-1, width)  # (G, A)
     return q, k
 
 
