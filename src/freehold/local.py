@@ -281,16 +281,16 @@ class Model:
         first = started
         reason = "length"
         with self._sequence() as sequence:
-            chunks = self._runner.prefill(sequence, tokens)
-            logits = next(chunks)  # (1, V); a checked prompt has at least one chunk
-            while not cancelled.is_set() and (later := next(chunks, None)) is not None:
-                logits = later
+            for start in range(0, len(tokens), self._runner.step_tokens):
+                logits = self._step(sequence, tokens[start : start + self._runner.step_tokens])
+                if cancelled.is_set():
+                    break
             first = time.perf_counter()
             while len(ids) < limit:
                 if cancelled.is_set():
                     reason = "cancelled"
                     break
-                token = sampler.next(logits[0])
+                token = sampler.next(logits)
                 if token in self.tokenizer.eos_ids:
                     reason = "stop"
                     break
@@ -299,7 +299,7 @@ class Model:
                     text.append(piece)
                     yield piece
                 if len(ids) < limit:
-                    logits = self._runner.run([Part(sequence, [token])])
+                    logits = self._step(sequence, [token])
         if piece := decoder.finish():
             text.append(piece)
             yield piece
@@ -310,11 +310,17 @@ class Model:
     def _sequence(self) -> Iterator[pages.Sequence]:
         """A fresh sequence of the model's own pool, whose pages come back whatever happens."""
         sequence = pages.Sequence()
-        with self._lock:
-            try:
-                yield sequence
-            finally:
+        try:
+            yield sequence
+        finally:
+            with self._lock:
                 self._runner.pages.release(sequence)
+
+    def _step(self, sequence: pages.Sequence, tokens: list[int]) -> NDArray[np.float32]:
+        """Runs tokens; their last logits (V,), a copy: other open answers may step in between."""
+        with self._lock:
+            logits = self._runner.run([Part(sequence, tokens)])  # (1, V)
+            return np.array(logits[0])
 
 
 def load(
