@@ -11,9 +11,13 @@ FreeholdError                            code, message, value, expected, found, 
 │                                        UnexpectedTensor · ShapeMismatch
 ├─ SetupError     the machine's set-up   BadSetting
 ├─ LibraryError   getting weights        DownloadFailed · DigestMismatch · DiskFull
-├─ RequestError   the asker's fault      BadPrompt · PromptTooLong · BadSampling · UnknownModel
-│                                        TemplateError · BadToolSchema
-├─ CapacityError  retry_after_s          QueueFull · OutOfPages
+├─ RequestError   param                  BadRequest · UnsupportedField · BadPrompt · PromptTooLong
+│                 the asker's fault      BadSampling · BadSchema · BadToolSchema · UnknownModel
+│                                        WrongTask · TemplateError · NotFound · TooLarge · TooSlow
+├─ AccessError    who may do what        Unauthenticated · Forbidden
+├─ CapacityError  retry_after_s          QueueFull · RateLimited · OutOfPages · ModelLoading
+│                                        Draining · DeadlineExceeded · EngineDied
+├─ StoreError     the database           StoreUnusable
 ├─ ToolError      running tools          ToolCallUnparsable · ToolRetry · ToolFailed · ToolDenied
 ├─ PrivacyError   a promise was at risk  EgressBlocked · RetentionForbidden
 └─ KernelError    our bug                UnsupportedIsa · ContractBroken
@@ -208,7 +212,31 @@ class DiskFull(LibraryError, code="library.disk_full"):
 
 
 class RequestError(FreeholdError, code="request"):
-    """The one who asked must ask differently; trying again will not help."""
+    """The one who asked must ask differently; trying again will not help.
+
+    `param` names the field of the request that is at fault, where one is.
+    """
+
+    def __init__(  # noqa: PLR0913 - an error carries its facts flat, for whoever reports it
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        value: object = None,
+        expected: str = "",
+        found: str = "",
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, value=value, expected=expected, found=found, hint=hint)
+        self.param = param
+
+
+class BadRequest(RequestError, code="request.invalid"):
+    """The request is not what its interface defines."""
+
+
+class UnsupportedField(RequestError, code="request.unsupported_field"):
+    """A field or a value that the interface defines and Freehold does not offer."""
 
 
 class BadPrompt(RequestError, code="request.bad_prompt"):
@@ -223,6 +251,26 @@ class BadSampling(RequestError, code="request.bad_sampling"):
     """A sampling parameter is outside its range."""
 
 
+class BadSchema(RequestError, code="request.bad_schema"):
+    """A schema, expression or grammar cannot be enforced; the message names the keyword."""
+
+
+class WrongTask(RequestError, code="request.wrong_task"):
+    """The model is of another kind than the request needs: it does not chat, or does not embed."""
+
+
+class NotFound(RequestError, code="request.not_found"):
+    """There is no such thing, or not for this asker."""
+
+
+class TooLarge(RequestError, code="request.too_large"):
+    """The request is longer, deeper or wider than its limit."""
+
+
+class TooSlow(RequestError, code="request.too_slow"):
+    """The request's bytes did not arrive in time."""
+
+
 class UnknownModel(RequestError, code="request.unknown_model"):
     """Nothing is known by this reference."""
 
@@ -233,6 +281,18 @@ class TemplateError(RequestError, code="request.template"):
 
 class BadToolSchema(RequestError, code="request.bad_tool_schema"):
     """A tool's schema cannot be enforced."""
+
+
+class AccessError(FreeholdError, code="access"):
+    """The asker may not do this."""
+
+
+class Unauthenticated(AccessError, code="access.unauthenticated"):
+    """There is no key, or not one that is known and valid."""
+
+
+class Forbidden(AccessError, code="access.forbidden"):
+    """The key is valid and does not cover this."""
 
 
 class CapacityError(FreeholdError, code="capacity"):
@@ -257,6 +317,26 @@ class CapacityError(FreeholdError, code="capacity"):
 
 class QueueFull(CapacityError, code="capacity.queue_full"):
     """Too many requests are waiting."""
+
+
+class RateLimited(CapacityError, code="capacity.rate_limited"):
+    """This key has used up its requests, tokens or places for now."""
+
+
+class ModelLoading(CapacityError, code="capacity.loading"):
+    """The model is not in memory yet, or does not fit beside those in use."""
+
+
+class Draining(CapacityError, code="capacity.draining"):
+    """The server is shutting down and takes no new request."""
+
+
+class DeadlineExceeded(CapacityError, code="capacity.deadline"):
+    """The answer was not finished within the time the request had."""
+
+
+class EngineDied(CapacityError, code="capacity.engine_died"):
+    """The process that runs the model ended while it worked on this request; it is restarted."""
 
 
 class OutOfPages(CapacityError, code="capacity.out_of_pages"):
@@ -293,6 +373,14 @@ class EgressBlocked(PrivacyError, code="privacy.egress_blocked"):
 
 class RetentionForbidden(PrivacyError, code="privacy.retention_forbidden"):
     """The retention rules do not allow keeping this."""
+
+
+class StoreError(FreeholdError, code="store"):
+    """The database could not do its part."""
+
+
+class StoreUnusable(StoreError, code="store.unusable"):
+    """The database cannot be opened, or belongs to another version."""
 
 
 class KernelError(FreeholdError, code="kernel"):

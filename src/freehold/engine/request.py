@@ -1,0 +1,59 @@
+"""What the engine is asked and what it gives back: plain data that crosses to its process.
+
+Room: engine. Knows token ids only; must not know text, messages or HTTP.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from freehold.engine.sampler import Sampling
+
+__all__ = ["Output", "Request", "TokenLogprob"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One sequence to continue.
+
+    Units: `deadline_s` counts from submission. `logprobs` k asks for the chosen token's and the k
+    likeliest, of the model's own distribution (before penalties, masks and temperature); 0 for the
+    chosen one's alone. `grammar` is in llguidance's form. `owner` is who waits fairly with others.
+    """
+
+    id: str
+    tokens: list[int]
+    max_tokens: int
+    sampling: Sampling = field(default_factory=Sampling)
+    stop_ids: frozenset[int] = frozenset()
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    grammar: str | None = None
+    deadline_s: float | None = None
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token, its log probability, and the likeliest tokens at its place, likeliest first."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What a step added to a request.
+
+    `finish_reason` is None while it goes on, then "stop" (a stop id, which is given in `stop_id`
+    and is not among the tokens, or the grammar's end), "length", "cancelled" or "deadline".
+    `cached_tokens` of the prompt came from the prefix cache.
+    """
+
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
+    finish_reason: str | None = None
+    stop_id: int | None = None
+    cached_tokens: int = 0

@@ -1,0 +1,4 @@
+"""One private endpoint: every surface over the same models.
+
+Room: server. Must not know terminals.
+"""

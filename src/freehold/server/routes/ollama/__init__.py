@@ -1,0 +1,1 @@
+"""Routes of the server; see the files beside this one."""
