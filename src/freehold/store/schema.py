@@ -1,0 +1,69 @@
+"""The tables, as the code of today wants them; `migrations/` gets a database there.
+
+Room: store. Knows names and types only; must not know connections or queries. A test holds this
+file and the migrations together: whoever changes one changes the other.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
+
+__all__ = ["keys", "meta", "metadata", "responses", "usage"]
+
+metadata = MetaData()
+
+# Facts about the database as a whole; `application` tells ours from a file of somebody else.
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# The secret itself is never here: `digest` is its SHA-256, `prefix` its first characters, for
+# people to recognise it by. Times are seconds since 1970 in UTC.
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("prefix", String, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
+    Column("concurrent", Integer),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+    Column("last_used_at", Double),
+    Index("ix_keys_digest", "digest", unique=True),
+)
+
+# One row per key, model and day (UTC). No foreign key: `local`, who needs no key, is counted too.
+usage = Table(
+    "usage",
+    metadata,
+    Column("key_id", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+)
+
+# Stored responses; `owner` is a key's id or `local`, and every query names it. `previous_id` is
+# no foreign key, because an owner may delete an earlier turn and keep a later one.
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("model", String, nullable=False),
+    Column("previous_id", String),
+    Column("input", Text, nullable=False),
+    Column("output", Text, nullable=False),
+    Index("ix_responses_owner", "owner", "created_at"),
+)
