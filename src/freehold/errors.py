@@ -14,6 +14,7 @@ FreeholdError                            code, message, value, expected, found, 
 ├─ RequestError   param                  BadRequest · UnsupportedField · BadPrompt · PromptTooLong
 │                 the asker's fault      BadSampling · BadSchema · BadToolSchema · UnknownModel
 │                                        WrongTask · TemplateError · NotFound · TooLarge · TooSlow
+│                                        WrongMediaType
 ├─ AccessError    who may do what        Unauthenticated · Forbidden
 ├─ CapacityError  retry_after_s          QueueFull · RateLimited · OutOfPages · ModelLoading
 │                                        Draining · DeadlineExceeded · EngineDied
@@ -269,6 +270,10 @@ class TooLarge(RequestError, code="request.too_large"):
 
 class TooSlow(RequestError, code="request.too_slow"):
     """The request's bytes did not arrive in time."""
+
+
+class WrongMediaType(RequestError, code="request.wrong_media_type"):
+    """The request's body is not of the type that is read here."""
 
 
 class UnknownModel(RequestError, code="request.unknown_model"):
