@@ -218,7 +218,7 @@ class RequestError(FreeholdError, code="request"):
     `param` names the field of the request that is at fault, where one is.
     """
 
-    def __init__(  # noqa: PLR0913 - an error carries its facts flat, for whoever reports it
+    def __init__(
         self,
         message: str,
         *,
