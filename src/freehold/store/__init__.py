@@ -2,3 +2,25 @@
 
 Room: store. Knows rows; must not know HTTP, models or terminals.
 """
+
+from __future__ import annotations
+
+from freehold.store.database import FILE_NAME, Database
+from freehold.store.keys import DEFAULT_SCOPES, SCOPES, KeyRecord, Keys, Limits, find_among
+from freehold.store.store import Store, open_store
+from freehold.store.usage import Usage, UsageTotal
+
+__all__ = [
+    "DEFAULT_SCOPES",
+    "FILE_NAME",
+    "SCOPES",
+    "Database",
+    "KeyRecord",
+    "Keys",
+    "Limits",
+    "Store",
+    "Usage",
+    "UsageTotal",
+    "find_among",
+    "open_store",
+]
