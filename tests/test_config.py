@@ -89,3 +89,28 @@ def test_bad_variable_is_refused_by_name(value: str, tmp_path: Path) -> None:
     environment = {"FREEHOLD_THREADS": value, "XDG_CONFIG_HOME": str(tmp_path)}
     with pytest.raises(BadSetting, match="environment FREEHOLD_THREADS"):
         resolve_settings(environment=environment)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:word@db/freehold", "postgresql://me:***@db/freehold"),
+        ("postgresql://db/freehold", "postgresql://db/freehold"),
+    ],
+)
+def test_a_password_in_a_url_is_not_shown(url: str, shown: str, tmp_path: Path) -> None:
+    environment = {"FREEHOLD_DATABASE": url, "XDG_CONFIG_HOME": str(tmp_path)}
+    settings = resolve_settings(environment=environment)
+    assert settings.database == url
+    assert settings.shown("database") == shown
+
+
+def test_several_words_come_from_a_variable_or_a_list(tmp_path: Path) -> None:
+    environment = {"FREEHOLD_ALLOWED_HOSTS": "a.example, b.example,"}
+    environment["XDG_CONFIG_HOME"] = str(tmp_path)
+    settings = resolve_settings(environment=environment)
+    assert settings.allowed_hosts == ("a.example", "b.example")
+    assert settings.shown("allowed_hosts") == "a.example, b.example"
+    (tmp_path / "freehold").mkdir()
+    (tmp_path / "freehold" / "config.toml").write_text('allowed_origins = ["https://a.example"]')
+    assert resolve_settings(environment=environment).allowed_origins == ("https://a.example",)

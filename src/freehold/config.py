@@ -7,9 +7,10 @@ room does with them.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -49,6 +50,19 @@ def _switch(raw: object) -> bool:
     return word in _TRUE
 
 
+def _text(raw: object) -> str:
+    if not isinstance(raw, str) or not raw.strip() or not raw.isprintable():
+        raise ValueError("a line of text")
+    return raw.strip()
+
+
+def _words(raw: object) -> tuple[str, ...]:
+    parts = raw.split(",") if isinstance(raw, str) else raw
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError("words with commas between them, or a list of texts")
+    return tuple(part.strip() for part in parts if part.strip())
+
+
 def _setting(env: str, parse: Callable[[object], object], doc: str) -> Mapping[str, Any]:
     """A setting's environment variable, its parser and its line of the manual."""
     return {"env": env, "parse": parse, "doc": doc}
@@ -73,12 +87,42 @@ class Settings:
     history: bool = field(
         metadata=_setting("FREEHOLD_HISTORY", _switch, "Keep what you type in a private file.")
     )
+    database: str | None = field(
+        default=None,
+        metadata=_setting(
+            "FREEHOLD_DATABASE", _text, "postgresql:// URL; unset: freehold.db in the home."
+        ),
+    )
+    host: str = field(
+        default="127.0.0.1",
+        metadata=_setting("FREEHOLD_HOST", _text, "The address the server listens on."),
+    )
+    allowed_hosts: tuple[str, ...] = field(
+        default=(),
+        metadata=_setting(
+            "FREEHOLD_ALLOWED_HOSTS", _words, "Host names a server without keys answers to."
+        ),
+    )
+    allowed_origins: tuple[str, ...] = field(
+        default=(),
+        metadata=_setting(
+            "FREEHOLD_ALLOWED_ORIGINS", _words, "Web pages that may ask: https://name, or *."
+        ),
+    )
     origin: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def models_dir(self) -> Path:
         """The store directory: one folder per model."""
         return self.home / "models"
+
+    def shown(self, name: str) -> str | None:
+        """A setting's value as people may see it: without the password of a URL."""
+        value = getattr(self, name)
+        if value is None:
+            return None
+        text = ", ".join(value) if isinstance(value, tuple) else str(value)
+        return re.sub(r"(://[^/@]*?):[^/@]*@", r"\1:***@", text)
 
 
 def _resolvable() -> dict[str, Mapping[str, Any]]:
@@ -157,6 +201,7 @@ def resolve_settings(
         "context_tokens": None,
         "history": True,
     }
+    values |= {f.name: f.default for f in fields(Settings) if f.default is not MISSING}
     origin = dict.fromkeys(values, "default")
     for name, meta in _resolvable().items():
         candidates = (

@@ -69,7 +69,6 @@ class Checkup:
 
 def check_up(settings: Settings) -> Checkup:
     """Look at the machine, the installation and the settings."""
-    values = {name: getattr(settings, name) for name in settings.origin}
     core, core_missing = _core(settings.threads)
     return Checkup(
         version=freehold.__version__,
@@ -82,7 +81,7 @@ def check_up(settings: Settings) -> Checkup:
         store=str(settings.models_dir),
         models={row.entry.name: row.present for row in shelf(settings.models_dir)},
         settings_file=str(config_path(os.environ)),
-        settings={name: None if value is None else str(value) for name, value in values.items()},
+        settings={name: settings.shown(name) for name in settings.origin},
         settings_from=dict(settings.origin),
     )
 
