@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from freehold.server.accounting import Accounting
+
 if TYPE_CHECKING:
     from freehold.config import Settings
     from freehold.server.residents import Residents
@@ -39,6 +41,7 @@ class House:
     residents: Residents
     store: Store
     draining: bool = field(default=False)
+    accounting: Accounting = field(default_factory=Accounting)
 
 
 @dataclass(frozen=True)
