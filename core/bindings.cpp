@@ -23,6 +23,8 @@ using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::
 using Ints = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using FloatsOut = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Words = nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using NumpyMatrix = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
 using Release = nb::call_guard<nb::gil_scoped_release>;
 
@@ -75,6 +77,28 @@ fh::Step* make_step(std::vector<int32_t> tokens, std::vector<int32_t> positions,
         step->sequence.resize(static_cast<size_t>(step->offsets[s + 1]), static_cast<int32_t>(s));
     }
     return step.release();
+}
+
+std::vector<int32_t> sample(Matrix logits, const std::vector<float>& temperature,
+                            const std::vector<int32_t>& top_k, const std::vector<float>& top_p,
+                            const std::vector<float>& min_p, const std::vector<double>& uniform) {
+    const size_t count = logits.shape(0);
+    fh::require(temperature.size() == count && top_k.size() == count && top_p.size() == count &&
+                    min_p.size() == count && uniform.size() == count && logits.shape(1) >= 1,
+                "sample: one parameter of each kind is needed for each row");
+    std::vector<fh::Draw> draws(count);
+    for (size_t s = 0; s < count; ++s)
+        draws[s] = {temperature[s], top_k[s], top_p[s], min_p[s], uniform[s]};
+    std::vector<int32_t> tokens(count);
+    nb::gil_scoped_release release;
+    fh::sample(logits.data(), static_cast<int64_t>(logits.shape(1)), draws, tokens.data());
+    return tokens;
+}
+
+void mask_logits(FloatsOut logits, Words allowed) {
+    fh::require(allowed.size() == (logits.size() + 31) / 32,
+                "mask_logits: one bit is needed for each logit");
+    fh::mask_logits(logits.data(), static_cast<int64_t>(logits.size()), allowed.data());
 }
 
 NumpyMatrix dequantize(int type, Bytes raw, int64_t count) {
@@ -154,6 +178,9 @@ void bind_ops(nb::module_& m) {
             fh::head(x, {norm, eps}, weight, step, logits);
         },
         "x"_a, "norm"_a, "eps"_a, "weight"_a, "step"_a, "logits"_a, Release());
+    m.def("sample", &sample, "logits"_a, "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a,
+          "uniform"_a);
+    m.def("mask_logits", &mask_logits, "logits"_a, "allowed"_a);
     m.def("dequantize", &dequantize, "block_type"_a, "raw"_a, "count"_a);
     m.def("measure_bandwidth", &fh::measure_bandwidth, Release());
 }

@@ -24,6 +24,7 @@ constexpr KernelTable make_table(const char* name) {
         .attend_segment = attend_segment<S>,
         .merge = merge_states<S>,
         .finish = finish_row<S>,
+        .weigh_logits = weigh_logits<S>,
         .read_all = read_all<S>,
     };
 }

@@ -86,7 +86,7 @@ def in_chunks(runner: Runner, ids: list[int], sizes: list[int]) -> Array:
     sequence, rows, done, turn = Sequence(), [], 0, 0
     while done < len(ids):
         chunk = ids[done : done + sizes[turn % len(sizes)]]
-        rows.append(runner.run([Part(sequence, chunk, all_logits=True)]).copy())
+        rows.append(runner.run([Part(sequence, chunk, len(chunk))]).copy())
         done, turn = done + len(chunk), turn + 1
     runner.pages.release(sequence)
     return np.concatenate(rows)
@@ -108,12 +108,9 @@ def together(runner: Runner, texts: list[list[int]], sizes: list[int]) -> list[A
     while any(s.length < len(ids) for s, ids in zip(sequences, texts, strict=True)):
         running = [i for i, s in enumerate(sequences) if s.length < len(texts[i])]
         parts = [
-            Part(
-                sequences[i],
-                texts[i][sequences[i].length : sequences[i].length + sizes[i]],
-                all_logits=True,
-            )
+            Part(sequences[i], chunk, len(chunk))
             for i in running
+            for chunk in [texts[i][sequences[i].length : sequences[i].length + sizes[i]]]
         ]
         logits = runner.run(parts)
         for i, part in zip(running, parts, strict=True):

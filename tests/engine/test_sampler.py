@@ -215,4 +215,30 @@ def test_a_parameter_at_its_edge_is_taken(name: str, value: object) -> None:
 
 
 def test_every_parameter_has_its_limits_tested() -> None:
-    assert {field.name for field in fields(Sampling)} == set(BAD)
+    assert {field.name for field in fields(Sampling)} == set(BAD) | {"logit_bias"}
+
+
+@pytest.mark.parametrize(
+    "bias", [((-1, 1.0),), ((5, NAN),), ((5, 101.0),), ((True, 1.0),), ((5, "1"),)], ids=repr
+)
+def test_a_bias_outside_its_range_is_named(bias: object) -> None:
+    with pytest.raises(BadSampling, match="logit_bias"):
+        Sampling(logit_bias=bias)  # type: ignore[arg-type]
+
+
+def test_a_bias_is_added_to_its_logit() -> None:
+    row = [0.0] * V
+    row[40] = 2.0
+    assert tokens_of(Sampling(logit_bias=((40, -3.0), (7, 1.0))), [row]) == [7]
+    assert tokens_of(Sampling(logit_bias=((9, 100.0),), temperature=1.0, seed=1), [row]) == [9]
+
+
+def test_several_answers_of_one_seed_differ_and_repeat() -> None:
+    rows = [np.array(row, np.float32) for row in rows_of(40)]
+
+    def tokens(branch: int) -> list[int]:
+        sampler = Sampler(Sampling(temperature=2.0, seed=4), PROMPT, branch=branch)
+        return [sampler.next(row) for row in rows]
+
+    assert tokens(1) == tokens(1) != tokens(2)
+    assert tokens(0) == tokens_of(Sampling(temperature=2.0, seed=4), rows_of(40))

@@ -87,7 +87,7 @@ def in_chunks(runner: Runner, ids: list[int], sizes: list[int]) -> Array:
     done = 0
     while done < len(ids):
         size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-        part = Part(sequence, ids[done : done + size], all_logits=True)
+        part = Part(sequence, ids[done : done + size], wanted=len(ids[done : done + size]))
         rows.append(runner.run([part]).copy())
         done += size
     runner.pages.release(sequence)

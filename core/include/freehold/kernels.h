@@ -59,6 +59,9 @@ struct KernelTable {
     // Folds a later segment's state into an earlier one's.
     void (*merge)(RowState& into, float* values, const RowState& from, const float* more, int n);
     void (*finish)(const RowState& state, const float* values, int width, float* out);
+    // Weights for drawing, or the largest logit alone when `weights` is null; see draw.h.
+    float (*weigh_logits)(const float* logits, int64_t count, float sharpness, float* weights,
+                          double* total);
     // Sums a buffer; used to measure memory bandwidth.
     float (*read_all)(const float* p, int64_t n);
 };

@@ -48,6 +48,21 @@ void attend(const Tensor& q, const KvPool& kv, int layer, const Step& step, floa
 void head(const Tensor& x, const Norm& norm, const Weight& weight, const Step& step,
           Tensor& logits);
 
+// How the next token of a sequence is drawn; temperature 0 takes the likeliest.
+struct Draw {
+    float temperature;
+    int32_t top_k;  // 0: all
+    float top_p, min_p;
+    double uniform;  // [0, 1)
+};
+
+// tokens[s] = the token drawn from row s of logits (S, V); -1 where every token is masked.
+void sample(const float* logits, int64_t vocabulary, const std::vector<Draw>& draws,
+            int32_t* tokens);
+
+// Sets the logits (V,) whose bit is 0 in `allowed` (ceil(V / 32) words) to minus infinity.
+void mask_logits(float* logits, int64_t vocabulary, const uint32_t* allowed);
+
 // Values of whole file blocks, the reference unpacking.
 void dequantize(int type, const uint8_t* raw, size_t raw_bytes, float* out, int64_t count);
 

@@ -14,6 +14,7 @@ namespace freehold::generic {
 #include "../rows.h"
 #include "../tile.h"
 #include "../attend.h"
+#include "../draw.h"
 #include "../table.h"
 
 }  // namespace freehold::generic

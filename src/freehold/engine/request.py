@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from freehold.engine.sampler import Sampling
+from freehold.errors import FreeholdError
 
-__all__ = ["Output", "Request", "TokenLogprob"]
+__all__ = ["EngineStats", "Output", "Request", "TokenLogprob"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,8 @@ class Request:
 
     Units: `deadline_s` counts from submission. `logprobs` k asks for the chosen token's and the k
     likeliest, of the model's own distribution (before penalties, masks and temperature); 0 for the
-    chosen one's alone. `grammar` is in llguidance's form. `owner` is who waits fairly with others.
+    chosen one's alone. `grammar` is in llguidance's form. `owner` is who waits fairly with others
+    and shares cached prefixes with nobody else. `branch` tells several answers of one seed apart.
     """
 
     id: str
@@ -31,6 +33,7 @@ class Request:
     grammar: str | None = None
     deadline_s: float | None = None
     owner: str = ""
+    branch: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,9 @@ class Output:
     """What a step added to a request.
 
     `finish_reason` is None while it goes on, then "stop" (a stop id, which is given in `stop_id`
-    and is not among the tokens, or the grammar's end), "length", "cancelled" or "deadline".
-    `cached_tokens` of the prompt came from the prefix cache.
+    and is not among the tokens, or the grammar's end), "length", or "error" with the `error`.
+    `cached_tokens` of the prompt came from the prefix cache; it and `prompt_logprobs` come with the
+    first token.
     """
 
     tokens: tuple[int, ...] = ()
@@ -57,3 +61,19 @@ class Output:
     finish_reason: str | None = None
     stop_id: int | None = None
     cached_tokens: int = 0
+    error: FreeholdError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineStats:
+    """What runs and waits now, and totals since the start, in tokens where not said otherwise."""
+
+    num_running: int = 0
+    num_waiting: int = 0
+    kv_usage: float = 0.0
+    prompt_tokens_total: int = 0
+    generation_tokens_total: int = 0
+    prefix_queries_total: int = 0
+    prefix_hits_total: int = 0
+    preemptions_total: int = 0
+    engine_restarts_total: int = 0

@@ -21,11 +21,11 @@ _LOGIT_ROWS = 32  # rows of logits held at once when every token's are wanted
 
 
 class Part(NamedTuple):
-    """The tokens one sequence adds in a step, and whose logits are wanted."""
+    """The tokens one sequence adds in a step; the logits of the last `wanted` are returned."""
 
     sequence: Sequence
     tokens: list[int]
-    all_logits: bool = False  # otherwise the last token's
+    wanted: int = 1
 
 
 class Runner:
@@ -51,11 +51,10 @@ class Runner:
         for part in parts:
             start = part.sequence.length
             self.pages.extend(part.sequence, start + len(part.tokens))
-            first = len(tokens)
             tokens += part.tokens
             positions += range(start, start + len(part.tokens))
             offsets.append(len(tokens))
-            wanted += range(first, len(tokens)) if part.all_logits else [len(tokens) - 1]
+            wanted += range(len(tokens) - part.wanted, len(tokens))
         pages = [part.sequence.pages for part in parts]
         step = Step(tokens, positions, offsets, pages, wanted)
         logits = self.model.forward(step, self.kv).numpy()[: len(wanted)]  # (S, V)
@@ -75,7 +74,7 @@ class Runner:
         try:
             for start in range(0, len(tokens), _LOGIT_ROWS):
                 chunk = tokens[start : start + _LOGIT_ROWS]
-                out[start : start + len(chunk)] = self.run([Part(sequence, chunk, True)])
+                out[start : start + len(chunk)] = self.run([Part(sequence, chunk, len(chunk))])
         finally:
             self.pages.release(sequence)
         return out

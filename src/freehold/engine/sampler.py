@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from freehold import ops
 from freehold.errors import BadSampling
 
-__all__ = ["Sampler", "Sampling"]
+__all__ = ["Sampler", "Sampling", "draw"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ class Sampling:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     seed: int | None = None
+    logit_bias: tuple[tuple[int, float], ...] = ()  # (token, what is added to its logit)
 
     def __post_init__(self) -> None:
         _within("temperature", self.temperature, 0.0, 100.0)
@@ -44,6 +47,9 @@ class Sampling:
         _whole("top_k", self.top_k, 0, 1 << 31)
         if self.seed is not None:
             _whole("seed", self.seed, 0, (1 << 64) - 1)
+        for token, bias in self.logit_bias:
+            _whole("logit_bias", token, 0, 1 << 31)
+            _within("logit_bias", bias, -100.0, 100.0)
 
 
 def _within(name: str, value: object, low: float, high: float, *, open_low: bool = False) -> None:
@@ -53,6 +59,7 @@ def _within(name: str, value: object, low: float, high: float, *, open_low: bool
             return
     raise BadSampling(
         f"{name} is out of range",
+        param=name,
         value=value,
         expected=f"a number {'above' if open_low else 'from'} {low:g} up to {high:g}",
         found=repr(value),
@@ -63,6 +70,7 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise BadSampling(
             f"{name} is out of range",
+            param=name,
             value=value,
             expected=f"a whole number from {low} to {high}",
             found=repr(value),
@@ -70,29 +78,31 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
 
 
 class Sampler:
-    """Draws tokens for one sequence; the same seed and logits give the same tokens."""
+    """What one sequence's draws depend on; the same seed and logits give the same tokens.
 
-    def __init__(self, sampling: Sampling, prompt: list[int]) -> None:
+    `branch` tells several answers of one seed apart.
+    """
+
+    def __init__(self, sampling: Sampling, prompt: list[int], *, branch: int = 0) -> None:
         self.sampling = sampling
-        self._random = np.random.Generator(np.random.PCG64(sampling.seed))
-        self._seen = set(prompt)
+        seed = sampling.seed if branch == 0 or sampling.seed is None else [sampling.seed, branch]
+        self._random = np.random.Generator(np.random.PCG64(seed))
+        self._seen = set(prompt) if sampling.repetition_penalty != 1.0 else set()
         self._counts: Counter[int] = Counter()
+        self._bias_ids = np.array([token for token, _ in sampling.logit_bias], dtype=np.int64)
+        self._bias = np.array([bias for _, bias in sampling.logit_bias], dtype=np.float32)
 
-    def next(self, logits: NDArray[np.float32]) -> int:
-        """The next token for logits (V,), which are left as they are."""
+    @property
+    def adjusts(self) -> bool:
+        """Whether `adjust` changes anything."""
         s = self.sampling
-        logits = self._penalised(logits)
-        token = int(np.argmax(logits)) if s.temperature == 0.0 else self._draw(logits)
-        self._seen.add(token)
-        self._counts[token] += 1
-        return token
+        penalised = bool(s.repetition_penalty != 1.0 or s.presence_penalty or s.frequency_penalty)
+        return penalised or bool(s.logit_bias)
 
-    def _penalised(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    def adjust(self, logits: NDArray[np.float32]) -> None:
+        """Applies penalties, then biases. Mutates: logits (V,)."""
         s = self.sampling
-        if s.repetition_penalty == 1.0 and not (s.presence_penalty or s.frequency_penalty):
-            return logits
-        logits = logits.copy()
-        if s.repetition_penalty != 1.0:  # arXiv 1909.05858: prompt and answer alike
+        if self._seen and s.repetition_penalty != 1.0:  # arXiv 1909.05858: prompt and answer alike
             seen = np.fromiter(self._seen, dtype=np.int64)
             values = logits[seen]
             logits[seen] = np.where(
@@ -102,23 +112,37 @@ class Sampler:
             ids = np.fromiter(self._counts, dtype=np.int64)
             counts = np.fromiter(self._counts.values(), dtype=np.float32)
             logits[ids] -= s.presence_penalty + s.frequency_penalty * counts
-        return logits
+        if self._bias.size:
+            logits[self._bias_ids] += self._bias
 
-    def _draw(self, logits: NDArray[np.float32]) -> int:
-        s = self.sampling
-        if 0 < s.top_k < logits.size:
-            ids = np.argpartition(logits, -s.top_k)[-s.top_k :]
-        else:
-            ids = np.arange(logits.size)
-        # Likeliest first; ties by id, so that the order never depends on the partition.
-        ids = ids[np.lexsort((ids, -logits[ids]))]
-        scaled = logits[ids].astype(np.float64) / s.temperature
-        weights = np.exp(scaled - scaled[0])
-        if s.top_p < 1.0:
-            mass = np.cumsum(weights) / weights.sum()
-            weights = weights[: int(np.searchsorted(mass, s.top_p)) + 1]
-        if s.min_p > 0.0:
-            weights = weights[weights >= s.min_p * weights[0]]
-        edges = np.cumsum(weights)
-        place = int(np.searchsorted(edges, self._random.random() * edges[-1], side="right"))
-        return int(ids[min(place, edges.size - 1)])
+    def uniform(self) -> float:
+        """The next random number in [0, 1); greedy sampling needs none."""
+        return self._random.random() if self.sampling.temperature else 0.0
+
+    def took(self, token: int) -> None:
+        """Remembers a token for the penalties."""
+        if self.adjusts:
+            self._seen.add(token)
+            self._counts[token] += 1
+
+    def next(self, logits: NDArray[np.float32]) -> int:
+        """The next token for logits (V,), which are left as they are."""
+        if self.adjusts:
+            logits = logits.copy()
+            self.adjust(logits)
+        (token,) = draw(logits[None], [self])
+        self.took(token)
+        return token
+
+
+def draw(logits: NDArray[np.float32], samplers: Sequence[Sampler]) -> list[int]:
+    """A token for each row of logits (S, V); -1 where every token is masked."""
+    each = [sampler.sampling for sampler in samplers]
+    return ops.sample(
+        logits,
+        [s.temperature for s in each],
+        [min(s.top_k, logits.shape[1]) for s in each],
+        [s.top_p for s in each],
+        [s.min_p for s in each],
+        [sampler.uniform() for sampler in samplers],
+    )

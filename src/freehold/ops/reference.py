@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "Draw",
     "Matrix",
     "Pages",
     "StepArrays",
@@ -23,10 +25,12 @@ __all__ = [
     "gate_up",
     "head",
     "make_rotation",
+    "mask_logits",
     "norm_project",
     "project_add",
     "rotate_write",
     "round_activations",
+    "sample",
 ]
 
 ACTIVATION_BLOCK = 16  # elements that share one activation scale
@@ -185,6 +189,41 @@ def attend(q: Floats, kv: Pages, layer: int, step: StepArrays, scale: float) -> 
 def head(x: Floats, norm: Floats, eps: float, weight: Matrix, logit_rows: Sequence[int]) -> Floats:
     """norm(x[logit_rows]) . weight^T, (S, V)."""
     return norm_project(x[np.asarray(logit_rows)], norm, eps, [weight], [None])[0]
+
+
+class Draw(NamedTuple):
+    """How one token is drawn; temperature 0 takes the likeliest."""
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    uniform: float = 0.0
+
+
+def sample(logits: Floats, draw: Draw) -> int:
+    """The token for logits (V,): ranked by logit, ties by id, then walked down to `uniform`.
+
+    -1 when every token is masked (minus infinity).
+    """
+    ranked = np.lexsort((np.arange(logits.size), -logits))
+    ranked = ranked[logits[ranked] > -np.inf]
+    if ranked.size == 0 or draw.temperature == 0.0:
+        return int(ranked[0]) if ranked.size else -1
+    ranked = ranked[: draw.top_k or ranked.size]
+    weights = np.exp((logits[ranked].astype(np.float64) - logits[ranked[0]]) / draw.temperature)
+    if draw.top_p < 1.0:
+        mass = np.cumsum(weights) / weights.sum()
+        weights = weights[: int(np.searchsorted(mass, draw.top_p)) + 1]
+    weights = weights[weights >= draw.min_p]
+    place = int(np.searchsorted(np.cumsum(weights), draw.uniform * weights.sum(), side="right"))
+    return int(ranked[min(place, weights.size - 1)])
+
+
+def mask_logits(logits: Floats, allowed: NDArray[np.uint32]) -> Floats:
+    """logits (V,), minus infinity where `allowed` has a 0; bit i of word j is token 32 j + i."""
+    bits = np.unpackbits(allowed.view(np.uint8), bitorder="little")[: logits.size]
+    return np.where(bits.astype(bool), logits, np.float32(-np.inf)).astype(np.float32)
 
 
 def _rms_norm(x: Floats, weight: Floats, eps: float) -> Floats:

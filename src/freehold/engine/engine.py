@@ -1,0 +1,305 @@
+"""The engine: schedule, run, sample, publish; over and over.
+
+Room: engine. Is given a model and knows `models/base.py` only; knows token ids, not text. One
+thread drives it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freehold import ops
+from freehold.engine.logprobs import logprobs_of
+from freehold.engine.request import EngineStats, Output, Request, TokenLogprob
+from freehold.engine.runner import Part, Runner
+from freehold.engine.sampler import Sampler, draw
+from freehold.engine.scheduler import Budget, Entry, Scheduler
+from freehold.errors import BadPrompt, BadSchema, DeadlineExceeded, FreeholdError, PromptTooLong
+
+__all__ = ["Engine", "GrammarMatcher"]
+
+_LOGIT_ROWS = 32  # rows of logits a step returns for one prompt, at most
+_MIXED_S = 0.1  # how long a prompt's chunk may hold up the answers under way
+_ALONE_S = 0.4
+_CHUNK = 16  # prompts run in multiples of it: a full tile of the kernels
+
+
+class GrammarMatcher(Protocol):
+    """What a grammar allows next; see `engine.matcher`."""
+
+    finished: bool
+
+    def fill(self, mask: NDArray[np.uint32]) -> None:
+        """Writes the allowed tokens as bits. Mutates: mask."""
+
+    def accept(self, token: int) -> None:
+        """Goes on past a token."""
+
+
+@dataclass(eq=False)
+class _Work:
+    """A request with what the engine keeps for it."""
+
+    request: Request
+    entry: Entry
+    sampler: Sampler
+    matcher: GrammarMatcher | None
+    mask: NDArray[np.uint32] | None
+    ends_at: float | None
+    prompt_logprobs: list[TokenLogprob | None]
+
+
+class Engine:
+    """Runs many requests over one model. Results never depend on what else runs."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        max_running: int = 64,
+        max_waiting: int = 256,
+        matchers: Callable[[str], GrammarMatcher] | None = None,
+    ) -> None:
+        self.runner = runner
+        self.scheduler = Scheduler(runner.pages, max_running=max_running, max_waiting=max_waiting)
+        self.budget = Budget(alone_tokens=runner.step_tokens)
+        self._matchers = matchers
+        self._work: dict[str, _Work] = {}
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="masks")
+        self._prompt_tokens = self._generated_tokens = 0
+        self._tokens_per_s = 0.0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._work)
+
+    def stats(self) -> EngineStats:
+        """What runs and waits now, and the totals since the start."""
+        pages, scheduler = self.runner.pages, self.scheduler
+        return EngineStats(
+            num_running=len(scheduler.running),
+            num_waiting=scheduler.num_waiting,
+            kv_usage=1.0 - pages.num_pages_free / pages.count,
+            prompt_tokens_total=self._prompt_tokens,
+            generation_tokens_total=self._generated_tokens,
+            prefix_queries_total=pages.queries_tokens,
+            prefix_hits_total=pages.hits_tokens,
+            preemptions_total=scheduler.num_preempted,
+        )
+
+    def submit(self, request: Request) -> None:
+        """Takes a request.
+
+        Raises: BadPrompt, PromptTooLong, BadSchema, QueueFull.
+        """
+        self._check(request)
+        matcher = None
+        if request.grammar is not None:
+            if self._matchers is None:
+                raise BadSchema("this engine was started without grammars")
+            matcher = self._matchers(request.grammar)
+        wants_prompt = request.prompt_logprobs is not None
+        entry = Entry(
+            id=request.id,
+            owner=request.owner,
+            known=list(request.tokens),
+            max_chunk=_LOGIT_ROWS if wants_prompt else 1 << 30,
+            shares_prefix=not wants_prompt,  # a cached page has no logits to report
+        )
+        self.scheduler.add(entry)
+        words = -(-self.runner.model.vocabulary // 32)
+        self._work[request.id] = _Work(
+            request=request,
+            entry=entry,
+            sampler=Sampler(request.sampling, request.tokens, branch=request.branch),
+            matcher=matcher,
+            mask=None if matcher is None else np.zeros(words, np.uint32),
+            ends_at=None if request.deadline_s is None else time.monotonic() + request.deadline_s,
+            prompt_logprobs=[None] if wants_prompt else [],
+        )
+
+    def cancel(self, request_id: str) -> None:
+        """Forgets a request; nothing more comes of it. Unknown ids are ignored: it just ended."""
+        work = self._work.pop(request_id, None)
+        if work is not None:
+            self.scheduler.remove(work.entry)
+
+    def step(self) -> list[tuple[str, Output]]:
+        """Schedule, run, sample; what each request got from it. Mutates: everything inside."""
+        expired = self._expire()
+        plan = self.scheduler.plan(self.budget)
+        if not plan:
+            return expired
+        parts = [self._part(entry, count) for entry, count in plan]
+        sampling = [self._work[e.id] for e, count in plan if count == e.pending]
+        masks = self._fill_masks(sampling)
+        started = time.perf_counter()
+        logits = self.runner.run(parts)  # (S, V)
+        self._learn_speed(plan, time.perf_counter() - started)
+        if masks is not None:
+            masks.result()
+        for entry, _ in plan:
+            if entry.shares_prefix:
+                self.runner.pages.remember(entry.sequence, entry.known)
+        return expired + self._publish(plan, parts, logits)
+
+    def _check(self, request: Request) -> None:
+        vocabulary = self.runner.model.vocabulary
+        if not request.tokens or not all(0 <= token < vocabulary for token in request.tokens):
+            raise BadPrompt(
+                "the prompt's tokens are not the model's",
+                expected=f"at least one token, each from 0 to {vocabulary - 1}",
+                found=f"{len(request.tokens)} tokens",
+            )
+        room = self.runner.pages.count * self.runner.pages.page_tokens
+        if len(request.tokens) + request.max_tokens > room:
+            raise PromptTooLong(
+                "the prompt and its answer do not fit the KV cache",
+                value=len(request.tokens),
+                expected=f"at most {room} tokens in all",
+                found=f"{len(request.tokens)} tokens and {request.max_tokens} for the answer",
+                hint="ask for a shorter answer, or give the KV cache more memory",
+            )
+
+    def _part(self, entry: Entry, count: int) -> Part:
+        start = entry.sequence.length
+        if not entry.shares_prefix and start < len(self._work[entry.id].request.tokens):
+            wanted = count
+        else:
+            wanted = 1 if count == entry.pending else 0
+        return Part(entry.sequence, entry.known[start : start + count], wanted)
+
+    def _fill_masks(self, works: list[_Work]) -> Future[None] | None:
+        """Computes the masks while the step runs."""
+        constrained = [(w.matcher, w.mask) for w in works if w.matcher and w.mask is not None]
+        if not constrained:
+            return None
+
+        def fill() -> None:
+            for matcher, mask in constrained:
+                matcher.fill(mask)
+
+        return self._beside.submit(fill)
+
+    def _learn_speed(self, plan: list[tuple[Entry, int]], seconds: float) -> None:
+        """Sizes the chunks of prompts by how fast this model runs on this machine."""
+        count = sum(tokens for _, tokens in plan)
+        if count < 2 * _CHUNK or seconds <= 0:
+            return
+        rate = count / seconds
+        self._tokens_per_s = rate if not self._tokens_per_s else (self._tokens_per_s + rate) / 2
+        most = self.runner.step_tokens
+
+        def within(limit_s: float) -> int:
+            tokens = int(self._tokens_per_s * limit_s) // _CHUNK * _CHUNK
+            return min(max(tokens, 2 * _CHUNK), most)
+
+        self.budget = Budget(within(_MIXED_S), within(_ALONE_S))
+
+    def _publish(
+        self, plan: list[tuple[Entry, int]], parts: list[Part], logits: NDArray[np.float32]
+    ) -> list[tuple[str, Output]]:
+        works: list[_Work] = []
+        rows: list[int] = []
+        row = 0
+        for (entry, _), part in zip(plan, parts, strict=True):
+            work = self._work[entry.id]
+            if not entry.shares_prefix and part.wanted:
+                self._note_prompt(work, logits[row : row + part.wanted])
+            row += part.wanted
+            if entry.pending == 0:
+                works.append(work)
+                rows.append(row - 1)
+            length, prompt = entry.sequence.length, len(work.request.tokens)
+            self._prompt_tokens += min(length, prompt) - min(length - len(part.tokens), prompt)
+        if not works:
+            return []
+        if len(rows) < row:
+            logits = logits[rows]  # (S, V) of those that draw
+        noted = [logprobs_of(logits[i], w.request.logprobs) for i, w in enumerate(works)]
+        for i, work in enumerate(works):
+            if work.sampler.adjusts:
+                work.sampler.adjust(logits[i])
+            if work.mask is not None:
+                ops.mask_logits(logits[i], work.mask)
+        tokens = draw(logits, [work.sampler for work in works])
+        return [
+            (work.request.id, self._advance(work, token, None if note is None else note(token)))
+            for work, token, note in zip(works, tokens, noted, strict=True)
+        ]
+
+    def _note_prompt(self, work: _Work, logits: NDArray[np.float32]) -> None:
+        """The log probabilities of the prompt tokens that come after these rows."""
+        tokens, notes = work.request.tokens, work.prompt_logprobs
+        for row in logits:
+            if len(notes) == len(tokens):
+                return
+            note = logprobs_of(row, work.request.prompt_logprobs)
+            assert note is not None
+            notes.append(note(tokens[len(notes)]))
+
+    def _advance(self, work: _Work, token: int, note: TokenLogprob | None) -> Output:
+        """Takes a drawn token and ends the request if it is the last."""
+        request, entry = work.request, work.entry
+        first = len(entry.known) == len(request.tokens)
+        reason = stop_id = error = None
+        if token in request.stop_ids:
+            reason, stop_id = "stop", token
+        else:
+            try:
+                self._accept(work, token)
+            except FreeholdError as failure:
+                reason, error = "error", failure
+        if reason is None:
+            entry.known.append(token)
+            self._generated_tokens += 1
+            if work.matcher is not None and work.matcher.finished:
+                reason = "stop"
+            elif len(entry.known) - len(request.tokens) >= request.max_tokens:
+                reason = "length"
+        if reason is not None:
+            self.cancel(request.id)
+        taken = stop_id is None and error is None
+        return Output(
+            tokens=(token,) if taken else (),
+            logprobs=(note,) if note is not None and taken else (),
+            prompt_logprobs=tuple(work.prompt_logprobs) or None if first else None,
+            finish_reason=reason,
+            stop_id=stop_id,
+            cached_tokens=max(entry.cached_tokens, 0) if first else 0,
+            error=error,
+        )
+
+    def _accept(self, work: _Work, token: int) -> None:
+        if token < 0:
+            raise BadSchema(
+                "the grammar allows no token here",
+                hint="the schema contradicts itself, or asks for text the model cannot write",
+            )
+        work.sampler.took(token)
+        if work.matcher is not None:
+            work.matcher.accept(token)
+
+    def _expire(self) -> list[tuple[str, Output]]:
+        """Ends the requests whose time is over."""
+        now = time.monotonic()
+        late = [w for w in self._work.values() if w.ends_at is not None and now > w.ends_at]
+        outputs = []
+        for work in late:
+            self.cancel(work.request.id)
+            error = DeadlineExceeded(
+                "the answer was not finished in time",
+                value=work.request.deadline_s,
+                expected=f"{work.request.deadline_s} s at most",
+                found=f"{len(work.entry.known) - len(work.request.tokens)} tokens by then",
+            )
+            outputs.append((work.request.id, Output(finish_reason="error", error=error)))
+        return outputs

@@ -1,0 +1,171 @@
+"""Who runs next, and how many tokens of it: computed tokens catch up with known ones.
+
+Room: engine. Plain data: imports neither model nor array. There is no prefill phase: a sequence
+that has one unknown token to go decodes, one that has more takes a chunk of the same step.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from freehold.engine.pages import PageList, Sequence
+from freehold.errors import OutOfPages, QueueFull
+
+__all__ = ["Budget", "Entry", "Scheduler"]
+
+
+@dataclass(eq=False)
+class Entry:
+    """A request under way: the tokens known so far and the pages of those computed."""
+
+    id: str
+    owner: str
+    known: list[int]  # prompt, then answer
+    max_chunk: int = 1 << 30
+    shares_prefix: bool = True
+    sequence: Sequence = field(default_factory=Sequence)
+    cached_tokens: int = -1  # of the first admission; -1 before it
+
+    @property
+    def pending(self) -> int:
+        """Known tokens that are not computed yet."""
+        return len(self.known) - self.sequence.length
+
+
+@dataclass
+class Budget:
+    """Tokens of one step: with answers waiting for their next token, and with prompts alone."""
+
+    mixed_tokens: int = 128
+    alone_tokens: int = 512
+
+
+class Scheduler:
+    """Admits fairly between owners, plans steps, and preempts the youngest when pages run out."""
+
+    def __init__(self, pages: PageList, *, max_running: int, max_waiting: int) -> None:
+        self.pages = pages
+        self.max_running = max_running
+        self.max_waiting = max_waiting
+        self.running: list[Entry] = []  # in the order of their admission
+        self.num_preempted = 0
+        self._again: deque[Entry] = deque()  # preempted: before everybody who waits
+        self._waiting: OrderedDict[str, deque[Entry]] = OrderedDict()  # owner -> in order
+
+    @property
+    def num_waiting(self) -> int:
+        """Entries that hold no pages."""
+        return len(self._again) + sum(map(len, self._waiting.values()))
+
+    def waiting(self) -> list[Entry]:
+        """The entries that hold no pages."""
+        return [*self._again, *(entry for queue in self._waiting.values() for entry in queue)]
+
+    def add(self, entry: Entry) -> None:
+        """Puts an entry at the end of its owner's queue. Raises: QueueFull."""
+        if self.num_waiting >= self.max_waiting + max(0, self.max_running - len(self.running)):
+            raise QueueFull(
+                "too many requests are waiting",
+                expected=f"at most {self.max_waiting}",
+                found=str(self.num_waiting),
+                retry_after_s=1.0,
+                hint="ask again later, or raise the limit of the queue",
+            )
+        self._waiting.setdefault(entry.owner, deque()).append(entry)
+
+    def remove(self, entry: Entry) -> None:
+        """Forgets an entry, wherever it is, and takes its pages."""
+        self.pages.release(entry.sequence)
+        if entry in self.running:
+            self.running.remove(entry)
+        elif entry in self._again:
+            self._again.remove(entry)
+        else:
+            queue = self._waiting.get(entry.owner, deque())
+            if entry in queue:
+                queue.remove(entry)
+            if not queue:
+                self._waiting.pop(entry.owner, None)
+
+    def plan(self, budget: Budget) -> list[tuple[Entry, int]]:
+        """The step: entries and how many of their tokens, with pages for all of them.
+
+        Mutates: the queues and the entries' pages.
+        """
+        planned: dict[Entry, int] = {}
+        for entry in [entry for entry in self.running if entry.pending == 1]:
+            if entry in self.running and self._room_for_one(entry, planned):
+                planned[entry] = 1
+        left = (budget.mixed_tokens if planned else budget.alone_tokens) - len(planned)
+        for entry in [entry for entry in self.running if entry.pending > 1]:
+            left -= self._take_chunk(entry, left, planned)
+        while left > 0 and (admitted := self._admit()):
+            left -= self._take_chunk(admitted, left, planned)
+        if not planned and len(self.running) > 1:  # every prompt waits for another's pages
+            self._preempt(self.running[-1])
+            return self.plan(budget)
+        return list(planned.items())
+
+    def _room_for_one(self, entry: Entry, planned: dict[Entry, int]) -> bool:
+        """Makes room for an answer's next token, at the cost of the youngest if it must."""
+        while True:
+            try:
+                self.pages.extend(entry.sequence, len(entry.known))
+            except OutOfPages:
+                victim = next(e for e in reversed(self.running) if e not in planned)
+                self._preempt(victim)
+                if victim is entry:
+                    return False
+            else:
+                return True
+
+    def _take_chunk(self, entry: Entry, left: int, planned: dict[Entry, int]) -> int:
+        """Plans as many of a prompt's tokens as budget and pages allow; returns how many."""
+        size = self.pages.page_tokens
+        held = len(entry.sequence.pages) + self.pages.num_pages_free
+        count = min(entry.pending, left, entry.max_chunk, held * size - entry.sequence.length)
+        if count <= 0:
+            return 0
+        self.pages.extend(entry.sequence, entry.sequence.length + count)
+        planned[entry] = count
+        return count
+
+    def _admit(self) -> Entry | None:
+        """The next entry that fits, with the pages it shares; None when nobody does."""
+        if len(self.running) >= self.max_running:
+            return None
+        entry = self._again[0] if self._again else self._first_waiting()
+        if entry is None:
+            return None
+        if entry.shares_prefix:
+            entry.sequence = self.pages.match(entry.known, entry.owner)
+        needed = len(entry.known) // self.pages.page_tokens + 1 - len(entry.sequence.pages)
+        # Those who run will need more pages soon; a newcomer must not push them out at once.
+        if self.running and needed + len(self.running) > self.pages.num_pages_free:
+            self.pages.release(entry.sequence)
+            return None
+        self._dequeue(entry)
+        if entry.cached_tokens < 0:
+            entry.cached_tokens = entry.sequence.length
+        self.running.append(entry)
+        return entry
+
+    def _first_waiting(self) -> Entry | None:
+        return next((queue[0] for queue in self._waiting.values()), None)
+
+    def _dequeue(self, entry: Entry) -> None:
+        if self._again and self._again[0] is entry:
+            self._again.popleft()
+            return
+        queue = self._waiting.pop(entry.owner)
+        queue.popleft()
+        if queue:
+            self._waiting[entry.owner] = queue  # behind the other owners
+
+    def _preempt(self, entry: Entry) -> None:
+        """Takes an entry's pages; it is computed again, from what is still remembered."""
+        self.running.remove(entry)
+        self.pages.release(entry.sequence)
+        self._again.appendleft(entry)
+        self.num_preempted += 1
