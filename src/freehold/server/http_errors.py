@@ -246,6 +246,9 @@ def _message(surface: Surface, error: FreeholdError, status: int) -> str:
         name = repr(error.value)[:_LONGEST_NAME]
         return f"the model {name} is not known to this server (hint: GET /v1/models lists them)"
     story = str(error)
+    if surface != "openai" and isinstance(error, RequestError) and error.param:
+        # These surfaces have no place of their own for the field's name.
+        story = story if error.param in story else f"{error.param}: {story}"
     if surface == "anthropic" and isinstance(error, PromptTooLong):
         # Clients of this surface shorten their history when they read these words.
         story = f"prompt is too long: {story}"
