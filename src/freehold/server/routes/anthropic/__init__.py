@@ -1,1 +1,5 @@
-"""Routes of the server; see the files beside this one."""
+"""Anthropic's Messages interface over the same residents. Room: server."""
+
+from freehold.server.routes.anthropic.messages import router
+
+__all__ = ["router"]
