@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from freehold.store.database import FILE_NAME, Database
 from freehold.store.keys import DEFAULT_SCOPES, SCOPES, KeyRecord, Keys, Limits, find_among
+from freehold.store.responses import Responses, StoredResponse
 from freehold.store.store import Store, open_store
 from freehold.store.usage import Usage, UsageTotal
 
@@ -18,7 +19,9 @@ __all__ = [
     "KeyRecord",
     "Keys",
     "Limits",
+    "Responses",
     "Store",
+    "StoredResponse",
     "Usage",
     "UsageTotal",
     "find_among",

@@ -14,6 +14,7 @@ from freehold.errors import StoreUnusable
 from freehold.store.database import connect
 from freehold.store.keys import Keys
 from freehold.store.migrating import bring_up_to_date
+from freehold.store.responses import Responses
 from freehold.store.usage import Usage
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Store:
         self.database = database
         self.keys = Keys(database)
         self.usage = Usage(database)
+        self.responses = Responses(database)
         self._every_s = flush_every_s
         self._ending = threading.Event()
         self._writer = threading.Thread(target=self._write, name="freehold-store", daemon=True)
