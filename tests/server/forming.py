@@ -1,4 +1,4 @@
-"""A client of one surface over a scripted resident, with the errors and statuses of the real app."""
+"""A client of one surface over a scripted resident, with the real app's errors and statuses."""
 
 from __future__ import annotations
 

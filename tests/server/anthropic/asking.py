@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from httpx import Response
-
 from freehold.server.ask import Ask
 from freehold.server.routes.anthropic import router
 from tests.server.forming import surface_client
@@ -28,7 +26,7 @@ def request(**fields: Any) -> dict[str, Any]:
 
 def post(
     resident: ScriptedResident | None = None, path: str = "/v1/messages", **fields: Any
-) -> Response:
+) -> Any:
     return surface_client("anthropic", router, resident).post(path, json=request(**fields))
 
 
@@ -53,7 +51,7 @@ def refusal(**fields: Any) -> str:
     return message
 
 
-def events(response: Response) -> list[dict[str, Any]]:
+def events(response: Any) -> list[dict[str, Any]]:
     """The events of a stream; each is named as its data says."""
     frames = [frame for frame in response.text.split("\n\n") if frame]
     found = []
