@@ -6,10 +6,11 @@ A test fails when either file differs from what this script would write.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import typer
 from typer.models import ArgumentInfo
 
 from freehold.cli.app import app
@@ -76,11 +77,19 @@ def command_part(name: str, command: Callable[..., None]) -> str:
 def cli_page() -> str:
     """The text of docs/cli.md."""
     parts = [CLI_HEAD]
-    for command in app.registered_commands:
-        assert command.callback is not None
-        name = command.name or command.callback.__name__
-        parts.append(command_part(name, command.callback))
+    parts += [command_part(name, command) for name, command in commands_of(app, "")]
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        prefix = f"{group.typer_instance.info.name} "
+        parts += [command_part(*named) for named in commands_of(group.typer_instance, prefix)]
     return "".join(parts)
+
+
+def commands_of(group: typer.Typer, prefix: str) -> Iterator[tuple[str, Callable[..., None]]]:
+    """(what one types, function) of each command."""
+    for command in group.registered_commands:
+        assert command.callback is not None
+        yield prefix + (command.name or command.callback.__name__), command.callback
 
 
 def configuration_page() -> str:

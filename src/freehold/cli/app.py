@@ -9,10 +9,12 @@ import typer
 
 from freehold.cli.bench import bench
 from freehold.cli.doctor import doctor
+from freehold.cli.keys import keys
 from freehold.cli.list import list_models
 from freehold.cli.pull import pull
 from freehold.cli.rm import rm
 from freehold.cli.run import run
+from freehold.cli.usage import usage
 from freehold.cli.version import version
 
 __all__ = ["app"]
@@ -31,4 +33,6 @@ app.command(name="list")(list_models)
 app.command()(rm)
 app.command()(bench)
 app.command()(doctor)
+app.add_typer(keys)
+app.command()(usage)
 app.command()(version)
