@@ -21,7 +21,7 @@ from freehold.server.routes.anthropic.events import Frame, Outline, frames_of, s
 from freehold.server.routes.anthropic.requests import CountBody, CustomTool, MessagesBody
 from freehold.server.streams import stream
 
-__all__ = ["router"]
+__all__ = ["count_tokens", "create_message", "router"]
 
 router = APIRouter(tags=["anthropic"], responses=OPENAPI_ERRORS)
 
