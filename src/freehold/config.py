@@ -6,6 +6,7 @@ room does with them.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -21,6 +22,7 @@ __all__ = ["Settings", "config_path", "data_home", "resolve_settings", "settings
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?(?:([kmgt])?(i)?b?)", re.ASCII)
 
 
 def _path(raw: object) -> Path:
@@ -39,6 +41,44 @@ def _positive(raw: object) -> int:
     if number < 1:
         raise ValueError("a whole number above 0")
     return number
+
+
+def _port(raw: object) -> int:
+    try:
+        number = int(raw) if isinstance(raw, str | int) and not isinstance(raw, bool) else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 16:
+        raise ValueError("a port from 0 to 65535; 0 takes any free one")
+    return number
+
+
+def _size(raw: object) -> int:
+    """Bytes from a whole number, or a number with a unit: 1500MB, 2GiB."""
+    matched = _SIZE.fullmatch(str(raw).strip().lower()) if isinstance(raw, int | str) else None
+    if matched is None or isinstance(raw, bool):
+        raise ValueError("a size above 0 such as 2GiB or 1500MB")
+    number, prefix, binary = matched.groups()
+    size = int(float(number) * (1024 if binary else 1000) ** " kmgt".index(prefix or " "))
+    if size < 1:
+        raise ValueError("a size above 0 such as 2GiB or 1500MB")
+    return size
+
+
+def _seconds(raw: object) -> float:
+    try:
+        number = float(raw) if isinstance(raw, str | int | float) else -1.0
+    except ValueError:
+        number = -1.0
+    if isinstance(raw, bool) or not 0 <= number < math.inf:
+        raise ValueError("seconds, 0 or more")
+    return number
+
+
+def _log_form(raw: object) -> str:
+    if raw not in ("text", "json"):
+        raise ValueError("text or json")
+    return str(raw)
 
 
 def _switch(raw: object) -> bool:
@@ -97,6 +137,10 @@ class Settings:
         default="127.0.0.1",
         metadata=_setting("FREEHOLD_HOST", _text, "The address the server listens on."),
     )
+    port: int = field(
+        default=8460,
+        metadata=_setting("FREEHOLD_PORT", _port, "The port the server listens on; 0: any."),
+    )
     allowed_hosts: tuple[str, ...] = field(
         default=(),
         metadata=_setting(
@@ -108,6 +152,38 @@ class Settings:
         metadata=_setting(
             "FREEHOLD_ALLOWED_ORIGINS", _words, "Web pages that may ask: https://name, or *."
         ),
+    )
+    model_memory: int | None = field(
+        default=None,
+        metadata=_setting(
+            "FREEHOLD_MODEL_MEMORY", _size, "Memory for models, as 8GiB; unset: by the machine's."
+        ),
+    )
+    kv_memory: int | None = field(
+        default=None,
+        metadata=_setting(
+            "FREEHOLD_KV_MEMORY", _size, "Memory for each model's KV cache; unset: the machine's."
+        ),
+    )
+    max_running: int = field(
+        default=32,
+        metadata=_setting("FREEHOLD_MAX_RUNNING", _positive, "Sequences a model runs at once."),
+    )
+    max_waiting: int = field(
+        default=256,
+        metadata=_setting("FREEHOLD_MAX_WAITING", _positive, "Sequences that may wait, per model."),
+    )
+    request_s: float = field(
+        default=600.0,
+        metadata=_setting("FREEHOLD_REQUEST_S", _seconds, "Seconds an answer may take; 0: no end."),
+    )
+    drain_s: float = field(
+        default=30.0,
+        metadata=_setting("FREEHOLD_DRAIN_S", _seconds, "Seconds that streams have at the end."),
+    )
+    log_format: str = field(
+        default="text",
+        metadata=_setting("FREEHOLD_LOG_FORMAT", _log_form, "The server's log lines: text, json."),
     )
     origin: Mapping[str, str] = field(default_factory=dict, compare=False)
 

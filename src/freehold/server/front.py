@@ -97,8 +97,7 @@ class Front:
             record.key_id = asker.key_id
         # The template, not the path: a path may hold what a client made up.
         path = scope["path"]
-        known = path if path in OPEN_PATHS or path in ROUTE_SCOPES else "unmatched"
-        record.route = getattr(scope.get("route"), "path", known)
+        record.route = getattr(scope.get("route"), "path", None) or _known_part(path)
         record.status = record.status or _CLIENT_LEFT
         if path not in OPEN_PATHS or record.status != 200:
             self._log.request(record)
@@ -158,6 +157,17 @@ class _Exchange:
         start: dict[str, Any] = {"type": "http.response.start", "status": status, "headers": pairs}
         await self.send(start)
         await self.send({"type": "http.response.body", "body": data})
+
+
+def _known_part(path: str) -> str:
+    """What may be said of a path that no route was found for: the part that the doors know."""
+    if path in OPEN_PATHS or path in ROUTE_SCOPES:
+        return path
+    while path:
+        path = path.rpartition("/")[0]
+        if path in ROUTE_SCOPES:
+            return path + "/*"
+    return "unmatched"
 
 
 def _request_id(scope: Scope) -> str:

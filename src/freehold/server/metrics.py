@@ -177,7 +177,7 @@ class Metrics:
 
 
 class _Twice(Collector):
-    """A collector's families under their own name, then under vLLM's name and label if it has one."""
+    """A collector's families under their own name, then under vLLM's name where there is one."""
 
     def __init__(self, collector: Collector, alias: str) -> None:
         self._collector = collector
