@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 
-from freehold.errors import Forbidden, FreeholdError, NotFound, Unauthenticated
+from freehold.errors import Forbidden, NotFound, RateLimited, Unauthenticated
 from freehold.server.browsers import check_browser, is_loopback
 from freehold.server.context import Asker
 from freehold.server.http_errors import error_body, error_headers, status_of, surface_of
 from freehold.server.keyring import Keyring
-from freehold.store import KeyRecord, find_among
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from freehold.server.context import House
     from freehold.server.limits import Pass
+    from freehold.store import KeyRecord
 
 __all__ = ["OPEN_PATHS", "ROUTE_SCOPES", "Doors", "scope_of", "secret_in"]
 
@@ -57,7 +57,6 @@ ROUTE_SCOPES: Mapping[str, str] = {
     "/api/version": "read",
     "/version": "read",
     "/openapi.json": "read",
-    "/docs": "read",
     "/metrics": "metrics",
     "/admin": "admin",
 }
@@ -76,7 +75,11 @@ def scope_of(path: str) -> str | None:
 
 
 class Doors:
-    """ASGI middleware that leaves the Asker in `scope["state"]["asker"]`, or answers itself."""
+    """ASGI middleware that leaves the Asker in `scope["state"]["asker"]`.
+
+    Raises: Unauthenticated, Forbidden, NotFound, StoreUnusable. It answers a 429 itself, because
+    that carries the key's limits.
+    """
 
     def __init__(self, app: ASGIApp, house: House) -> None:
         self._app = app
@@ -86,7 +89,7 @@ class Doors:
         self._is_private = is_loopback(house.settings.host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request through, or refuse it."""
+        """Let one request through."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -96,35 +99,31 @@ class Doors:
             return
         state = scope.setdefault("state", {})
         request_id = str(state.get("request_id", ""))
-        admitted: Pass | None = None
-        record: KeyRecord | None = None
+        if scope["method"] in ("GET", "HEAD") and scope["path"] in OPEN_PATHS:
+            state["asker"] = Asker(key_id="nobody", scopes=frozenset(), request_id=request_id)
+            await self._app(scope, receive, send)
+            return
+        record = await self._key_of(scope["headers"])
+        state["asker"] = asker = _asker(record, request_id)
+        _check_scope(asker, scope["path"])
+        if record is None:
+            await self._app(scope, receive, send)
+            return
+        self._house.store.keys.used(record.id)
         try:
-            if scope["method"] in ("GET", "HEAD") and scope["path"] in OPEN_PATHS:
-                asker = Asker(key_id="nobody", scopes=frozenset(), request_id=request_id)
-            else:
-                record = await self._key_of(scope["headers"])
-                asker = _asker(record, request_id)
-                _check_scope(asker, scope["path"])
-            if record is not None:
-                self._house.store.keys.used(record.id)
-                admitted = self._limits.enter(record.id, record.limits)
-        except FreeholdError as error:
-            known = [] if record is None else self._limits.headers(record.id, record.limits)
+            admitted = self._limits.enter(record.id, record.limits)
+        except RateLimited as error:
+            known = self._limits.headers(record.id, record.limits)
             await _refusal(error, scope["path"], request_id, known)(scope, receive, send)
             return
-        state["asker"] = asker
-        if admitted is None:
-            await self._app(scope, receive, send)
-        else:
-            await self._counted(admitted, scope, receive, send)
+        await self._counted(admitted, scope, receive, send)
 
     async def _key_of(self, headers: Sequence[tuple[bytes, bytes]]) -> KeyRecord | None:
         """The valid key that a request shows; None where nobody needs one.
 
         Raises: Unauthenticated, Forbidden, StoreUnusable.
         """
-        records = await self._keyring.records()
-        if not records and self._is_private:
+        if self._is_private and await self._keyring.is_empty():
             settings = self._house.settings
             check_browser(
                 headers,
@@ -132,7 +131,7 @@ class Doors:
                 allowed_origins=settings.allowed_origins,
             )
             return None
-        record = find_among(records, secret_in(headers))
+        record = await self._keyring.find(secret_in(headers))
         if record is None:
             raise Unauthenticated("this key is not known", hint="`freehold keys create` makes one")
         key_state = record.state(time.time())
@@ -203,7 +202,7 @@ def _check_scope(asker: Asker, path: str) -> None:
 
 
 def _refusal(
-    error: FreeholdError, path: str, request_id: str, known: Sequence[tuple[str, str]]
+    error: RateLimited, path: str, request_id: str, known: Sequence[tuple[str, str]]
 ) -> JSONResponse:
     body = error_body(surface_of(path), error, request_id)
     headers = dict(known) | error_headers(error)
