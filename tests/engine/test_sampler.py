@@ -26,6 +26,7 @@ BAD: dict[str, tuple[object, ...]] = {
     "top_p": (0.0, -0.5, 1.01, NAN, "1", None, True),
     "min_p": (-0.01, 1.01, NAN, "1", None, True),
     "repetition_penalty": (0.0, -1.0, 101.0, NAN, math.inf, None, True),
+    "repetition_window": (-1, 0.5, "1", True),
     "presence_penalty": (-101.0, 101.0, NAN, "0", None, False),
     "frequency_penalty": (-101.0, 101.0, NAN, "0", None, False),
     "seed": (-1, 1 << 64, 0.5, "1", True),
@@ -203,6 +204,7 @@ def test_a_parameter_outside_its_range_is_named(name: str, value: object) -> Non
         ("top_p", 1),
         ("min_p", 1.0),
         ("repetition_penalty", 1e-3),
+        ("repetition_window", 1 << 31),
         ("presence_penalty", -100),
         ("frequency_penalty", 100.0),
         ("seed", (1 << 64) - 1),
@@ -242,3 +244,10 @@ def test_several_answers_of_one_seed_differ_and_repeat() -> None:
 
     assert tokens(1) == tokens(1) != tokens(2)
     assert tokens(0) == tokens_of(Sampling(temperature=2.0, seed=4), rows_of(40))
+
+
+def test_the_repetition_penalty_looks_back_over_its_window() -> None:
+    sampler = Sampler(Sampling(repetition_penalty=2.0, repetition_window=2), [0, 1])
+    row = np.array([4.0, 3.9, 3.0, 2.5], np.float32)
+    # 0 and 1 are halved; then 2 pushes 0 out of the window, which is then the likeliest again.
+    assert [sampler.next(row) for _ in range(2)] == [2, 0]

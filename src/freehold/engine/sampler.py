@@ -6,7 +6,7 @@ Room: engine. Knows logits (V,) and what was said before; must not know text or 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,7 +23,8 @@ __all__ = ["Sampler", "Sampling", "draw"]
 class Sampling:
     """How the next token is drawn. The default is greedy: always the likeliest token.
 
-    Units: penalties are in logits, except `repetition_penalty`, a factor.
+    Units: penalties are in logits, except `repetition_penalty`, a factor; it looks back over
+    `repetition_window` tokens, 0 for all of them.
     Raises: BadSampling, naming the parameter.
     """
 
@@ -32,6 +33,7 @@ class Sampling:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    repetition_window: int = 0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     seed: int | None = None
@@ -45,6 +47,7 @@ class Sampling:
         _within("presence_penalty", self.presence_penalty, -100.0, 100.0)
         _within("frequency_penalty", self.frequency_penalty, -100.0, 100.0)
         _whole("top_k", self.top_k, 0, 1 << 31)
+        _whole("repetition_window", self.repetition_window, 0, 1 << 31)
         if self.seed is not None:
             _whole("seed", self.seed, 0, (1 << 64) - 1)
         for token, bias in self.logit_bias:
@@ -87,7 +90,10 @@ class Sampler:
         self.sampling = sampling
         seed = sampling.seed if branch == 0 or sampling.seed is None else [sampling.seed, branch]
         self._random = np.random.Generator(np.random.PCG64(seed))
-        self._seen = set(prompt) if sampling.repetition_penalty != 1.0 else set()
+        self._seen: set[int] | deque[int] = set()
+        if sampling.repetition_penalty != 1.0:
+            window = sampling.repetition_window
+            self._seen = deque(prompt, maxlen=window) if window else set(prompt)
         self._counts: Counter[int] = Counter()
         self._bias_ids = np.array([token for token, _ in sampling.logit_bias], dtype=np.int64)
         self._bias = np.array([bias for _, bias in sampling.logit_bias], dtype=np.float32)
@@ -122,7 +128,10 @@ class Sampler:
     def took(self, token: int) -> None:
         """Remembers a token for the penalties."""
         if self.adjusts:
-            self._seen.add(token)
+            if isinstance(self._seen, set):
+                self._seen.add(token)
+            else:
+                self._seen.append(token)
             self._counts[token] += 1
 
     def next(self, logits: NDArray[np.float32]) -> int:
