@@ -119,7 +119,6 @@ class ScriptedResident:
     name: str = MODEL
     context_tokens: int = 2048
     created: int = CREATED
-    vocabulary: str = "bytes"
     template: Any = None
     dialect: Any = None
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -133,6 +132,10 @@ class ScriptedResident:
         """The only request so far."""
         (ask,) = self.asks
         return ask
+
+    @property
+    def vocabulary(self) -> int:
+        return self.tokenizer.vocab_size
 
     def prompt(self, ask: Ask) -> list[int]:
         """Each message as its role and content; nothing a real template would do."""
