@@ -39,12 +39,13 @@ table is an error. `freehold doctor` shows each setting and where its value came
 """
 
 OTHER_VARIABLES = """
-Two variables are no settings, because they concern how the program itself runs:
+Three variables are no settings: two concern how the program itself runs, one is a secret.
 
 | variable | meaning |
 |---|---|
 | `FREEHOLD_ISA` | force the core's instruction set; `freehold doctor` lists those available |
 | `FREEHOLD_DEBUG` | 1 shows a traceback instead of the two-line error |
+| `FREEHOLD_API_KEY` | the key that `freehold ps` and `freehold stop` show to the server |
 """
 
 

@@ -11,9 +11,12 @@ from freehold.cli.bench import bench
 from freehold.cli.doctor import doctor
 from freehold.cli.keys import keys
 from freehold.cli.list import list_models
+from freehold.cli.ps import ps
 from freehold.cli.pull import pull
 from freehold.cli.rm import rm
 from freehold.cli.run import run
+from freehold.cli.serve import serve
+from freehold.cli.stop import stop
 from freehold.cli.usage import usage
 from freehold.cli.version import version
 
@@ -28,6 +31,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run)
+app.command()(serve)
+app.command()(ps)
+app.command()(stop)
 app.command()(pull)
 app.command(name="list")(list_models)
 app.command()(rm)

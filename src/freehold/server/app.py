@@ -6,8 +6,7 @@ rates), bodies, routes. Must not know how a model is run or where the server lis
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,11 +27,10 @@ from freehold.server.front import Front, Traffic
 from freehold.server.http_errors import from_validation, plain_body, surface_of
 from freehold.server.logs import Log
 from freehold.server.metrics import Metrics
-from freehold.server.routes import admin
+from freehold.server.routes import admin, anthropic
+from freehold.server.routes.openai import chat, completions, models, tokens
 
 __all__ = ["Outside", "create_app"]
-
-Around = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 _ALWAYS_ANSWERED = frozenset({"/health", "/healthz", "/readyz", "/v1/health", "/metrics"})
 _VERBS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -49,10 +47,8 @@ class Outside:
     origins: Collection[str] = ()
 
 
-def create_app(
-    house: House, *, outside: Outside | None = None, around: Around | None = None
-) -> FastAPI:
-    """The application over a house. `around` runs as long as the app does."""
+def create_app(house: House, *, outside: Outside | None = None) -> FastAPI:
+    """The application over a house, whose parts are started and closed by others."""
     outside = outside or Outside(metrics=Metrics(house.residents))
     app = FastAPI(
         title="Freehold",
@@ -61,7 +57,6 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=around or _nothing_around,
         generate_unique_id_function=lambda route: f"{route.name}",
     )
     app.state.house = house
@@ -81,13 +76,14 @@ def create_app(
 
 
 def _routers() -> list[APIRouter]:
-    return [admin.router]
-
-
-@asynccontextmanager
-async def _nothing_around(app: FastAPI) -> AsyncGenerator[None, None]:
-    del app
-    yield
+    return [
+        admin.router,
+        chat.router,
+        completions.router,
+        models.router,
+        tokens.router,
+        anthropic.router,
+    ]
 
 
 class _Drains:

@@ -113,7 +113,12 @@ class Metrics:
         ]
         for collector, alias in aliased:
             self.registry.register(_Twice(collector, alias))
-        self.registry.register(_Engines(residents))
+        self._engines = _Engines(residents)
+        self.registry.register(self._engines)
+
+    def watch(self, residents: Residents) -> None:
+        """Read these from now on; they are made with these metrics as their observer."""
+        self._engines.residents = residents
 
     @staticmethod
     def _histogram(
@@ -210,11 +215,11 @@ class _Engines(Collector):
     """What the loaded models say about themselves, read when the page is asked for."""
 
     def __init__(self, residents: Residents | None) -> None:
-        self._residents = residents
+        self.residents = residents
 
     def collect(self) -> Iterator[Metric]:
-        loaded = self._residents.loaded() if self._residents is not None else []
-        ready = self._residents is not None and self._residents.ready
+        loaded = self.residents.loaded() if self.residents is not None else []
+        ready = self.residents is not None and self.residents.ready
         yield GaugeMetricFamily("freehold_ready", "1 once all named models are loaded.", int(ready))
         memory = GaugeMetricFamily("freehold_model_memory_bytes", "In memory.", labels=("model",))
         for model in loaded:
@@ -266,12 +271,7 @@ _COUNTERS = (
 
 
 def _read(loaded: list[LoadedModel], source: str) -> list[tuple[str, float]]:
-    # Embedding models have no engine of the chatting kind, so they may have no stats.
-    return [
-        (model.card.id, float(getattr(model.stats, source)))
-        for model in loaded
-        if model.stats is not None
-    ]
+    return [(model.card.id, float(getattr(model.stats, source))) for model in loaded]
 
 
 def _both(
