@@ -101,7 +101,7 @@ def test_many_requests_answer_as_each_alone(model: Model) -> None:
 
 
 def test_preemption_changes_no_answer(model: Model) -> None:
-    """Eight pages for answers that need twenty: they push each other out and finish all the same."""
+    """Eight pages for answers that need twenty: they push each other out, and finish."""
     engine = engine_of(model, tokens=8 * 64)
     asked = [
         Request(

@@ -33,7 +33,7 @@ class Outputs:
         self._open: dict[str, int] = {}  # request id -> branch
 
     async def submit(self, request: Request) -> None:
-        """Adds a request, whose outputs carry its branch. Raises: what the engine says against it."""
+        """Adds a request, whose outputs carry its branch. Raises: the engine's refusal."""
         await self._engine.submit(request, self)
 
     async def next(self) -> tuple[int, Output]:

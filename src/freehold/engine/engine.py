@@ -54,6 +54,9 @@ class _Work:
     mask: NDArray[np.uint32] | None
     ends_at: float | None
     prompt_logprobs: list[TokenLogprob | None]
+    submitted: float
+    started: float = 0.0
+    failure: FreeholdError | None = None
 
 
 class Engine:
@@ -124,6 +127,7 @@ class Engine:
             mask=None if matcher is None else np.zeros(words, np.uint32),
             ends_at=None if request.deadline_s is None else time.monotonic() + request.deadline_s,
             prompt_logprobs=[None] if wants_prompt else [],
+            submitted=time.monotonic(),
         )
 
     def cancel(self, request_id: str) -> None:
@@ -138,6 +142,10 @@ class Engine:
         plan = self.scheduler.plan(self.budget)
         if not plan:
             return expired
+        now = time.monotonic()
+        for entry, _ in plan:
+            work = self._work[entry.id]
+            work.started = work.started or now
         parts = [self._part(entry, count) for entry, count in plan]
         sampling = [self._work[e.id] for e, count in plan if count == e.pending]
         masks = self._fill_masks(sampling)
@@ -179,13 +187,18 @@ class Engine:
 
     def _fill_masks(self, works: list[_Work]) -> Future[None] | None:
         """Computes the masks while the step runs."""
-        constrained = [(w.matcher, w.mask) for w in works if w.matcher and w.mask is not None]
+        constrained = [work for work in works if work.matcher is not None]
         if not constrained:
             return None
 
         def fill() -> None:
-            for matcher, mask in constrained:
-                matcher.fill(mask)
+            for work in constrained:
+                assert work.matcher is not None
+                assert work.mask is not None
+                try:
+                    work.matcher.fill(work.mask)
+                except FreeholdError as failure:  # of this request; the others go on
+                    work.failure = failure
 
         return self._beside.submit(fill)
 
@@ -251,7 +264,7 @@ class Engine:
         request, entry = work.request, work.entry
         first = len(entry.known) == len(request.tokens)
         reason = stop_id = error = None
-        if token in request.stop_ids:
+        if token in request.stop_ids and work.failure is None:
             reason, stop_id = "stop", token
         else:
             try:
@@ -275,10 +288,13 @@ class Engine:
             finish_reason=reason,
             stop_id=stop_id,
             cached_tokens=max(entry.cached_tokens, 0) if first else 0,
+            queue_s=work.started - work.submitted if first else 0.0,
             error=error,
         )
 
     def _accept(self, work: _Work, token: int) -> None:
+        if work.failure is not None:
+            raise work.failure
         if token < 0:
             raise BadSchema(
                 "the grammar allows no token here",

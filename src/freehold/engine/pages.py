@@ -132,8 +132,8 @@ class PageList:
         held = {page for page in range(self.count) if self._holders[page] > 0}
         free, idle = set(self._free), set(self._idle)
         assert len(free) == len(self._free), "a page is free twice"
-        assert not (held & free or held & idle or free & idle), "a page is in two places"
-        assert len(held) + len(free) + len(idle) == self.count, "a page is lost"
+        assert len(held | free | idle) == self.count, "a page is lost"
+        assert len(held) + len(free) + len(idle) == self.count, "a page is in two places"
         assert idle <= self._key_of.keys(), "an idle page is not remembered"
 
     def _forget(self) -> int:

@@ -51,8 +51,8 @@ class Output:
 
     `finish_reason` is None while it goes on, then "stop" (a stop id, which is given in `stop_id`
     and is not among the tokens, or the grammar's end), "length", or "error" with the `error`.
-    `cached_tokens` of the prompt came from the prefix cache; it and `prompt_logprobs` come with the
-    first token.
+    With the first token come `prompt_logprobs`, `cached_tokens` (of the prompt, from the prefix
+    cache) and `queue_s`, from submission to the first step.
     """
 
     tokens: tuple[int, ...] = ()
@@ -61,6 +61,7 @@ class Output:
     finish_reason: str | None = None
     stop_id: int | None = None
     cached_tokens: int = 0
+    queue_s: float = 0.0
     error: FreeholdError | None = None
 
 

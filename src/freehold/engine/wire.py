@@ -82,6 +82,8 @@ def output_to(request_id: str, output: Output) -> list[Any]:
         more["prompt_logprobs"] = [note and _note_to(note) for note in output.prompt_logprobs]
     if output.cached_tokens:
         more["cached_tokens"] = output.cached_tokens
+    if output.queue_s:
+        more["queue_s"] = round(output.queue_s, 6)
     if output.finish_reason is not None:
         more |= {"finish_reason": output.finish_reason, "stop_id": output.stop_id}
     if output.error is not None:
@@ -104,6 +106,7 @@ def output_from(short: list[Any]) -> tuple[str, Output]:
         finish_reason=more.get("finish_reason"),
         stop_id=more.get("stop_id"),
         cached_tokens=more.get("cached_tokens", 0),
+        queue_s=more.get("queue_s", 0.0),
         error=error_from(more["error"]) if "error" in more else None,
     )
 
@@ -118,7 +121,7 @@ def _note_from(note: list[Any]) -> TokenLogprob:
 
 def error_to(error: FreeholdError) -> dict[str, Any]:
     """An error's facts; a value that JSON cannot hold is given as its text."""
-    facts = {"code": error.code, "message": error.message}
+    facts: dict[str, Any] = {"code": error.code, "message": error.message}
     for name in ("expected", "found", "hint", "param", "retry_after_s", "value"):
         if (fact := getattr(error, name, None)) not in (None, ""):
             facts[name] = fact if isinstance(fact, _PLAIN) else repr(fact)

@@ -20,16 +20,21 @@ from typing import Any
 from freehold import ops
 from freehold.engine import wire
 from freehold.engine.engine import Engine
+from freehold.engine.matcher import Matchers
 from freehold.engine.runner import Runner
-from freehold.errors import FreeholdError
+from freehold.errors import BadSetting, FreeholdError
+from freehold.loading import load_gguf
+from freehold.models.base import Model
+from freehold.tokenizer import tokenizer_from_gguf
 
 __all__ = ["main"]
 
 _STATS_S = 0.25  # between two reports of what runs
+_FEWEST_PAGES = 4
 _READ_BYTES = 1 << 18
 
 
-class _Gone(Exception):
+class _LinkClosedError(Exception):
     """The server closed its end."""
 
 
@@ -44,15 +49,15 @@ class _Link:
         try:
             self._connection.sendall(wire.frame(message, tail))
         except OSError as error:
-            raise _Gone from error
+            raise _LinkClosedError from error
 
     def receive(self, *, wait: bool) -> list[dict[str, Any]]:
-        """The messages that have come; with `wait`, at least one. Raises: _Gone."""
+        """The messages that have come; with `wait`, at least one. Raises: _LinkClosedError."""
         messages: list[dict[str, Any]] = []
         while wait or select.select([self._connection], [], [], 0)[0]:
             data = self._connection.recv(_READ_BYTES)
             if not data:
-                raise _Gone
+                raise _LinkClosedError
             self._buffer += data
             messages += self._whole()
             wait = wait and not messages
@@ -73,14 +78,10 @@ class _Link:
 
 
 def _engine(settings: dict[str, Any]) -> Engine:
-    from freehold.engine.matcher import Matchers
-    from freehold.loading import load_gguf
-    from freehold.tokenizer import tokenizer_from_gguf
-
     if settings["threads"] is not None:
         ops.set_threads(settings["threads"])
     loaded = load_gguf(Path(settings["path"]))
-    runner = Runner(loaded.model, tokens=settings["kv_tokens"])
+    runner = Runner(loaded.model, tokens=_kv_tokens(loaded.model, settings["kv_bytes"]))
     matchers = Matchers(tokenizer_from_gguf(loaded.metadata), loaded.model.vocabulary)
     return Engine(
         runner,
@@ -88,6 +89,35 @@ def _engine(settings: dict[str, Any]) -> Engine:
         max_waiting=settings["max_waiting"],
         matchers=matchers.new,
     )
+
+
+def _kv_tokens(model: Model, kv_bytes: int) -> int:
+    """How many tokens the KV cache's memory holds. Raises: BadSetting when it is too few."""
+    spec = model.kv_spec()
+    page_bytes = ops.KvPool(spec.layers, spec.kv_heads, spec.head_width, 1).page_bytes
+    pages = kv_bytes // page_bytes
+    if pages < _FEWEST_PAGES:
+        raise BadSetting(
+            "the memory for the KV cache is too small for this model",
+            value=kv_bytes,
+            expected=f"at least {_FEWEST_PAGES * page_bytes} bytes",
+            found=f"{kv_bytes} bytes",
+            hint="give it more with --kv-memory or FREEHOLD_KV_MEMORY",
+        )
+    return int(pages) * ops.PAGE_TOKENS
+
+
+def _context(model: Model, asked: int | None, kv_tokens: int) -> int:
+    """The longest sequence: the model's own or what was asked, within the KV cache."""
+    if asked is not None and asked > min(model.context_tokens, kv_tokens):
+        raise BadSetting(
+            "the context does not suit this model and its KV cache",
+            value=asked,
+            expected=f"at most {min(model.context_tokens, kv_tokens)} tokens",
+            found=str(asked),
+            hint="leave it out, or give the KV cache more memory",
+        )
+    return asked or min(model.context_tokens, kv_tokens)
 
 
 def _take(engine: Engine, message: dict[str, Any], link: _Link) -> None:
@@ -122,18 +152,26 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to act on
     connection = socket.socket(fileno=int(sys.argv[1]))
     link = _Link(connection)
-    with contextlib.suppress(_Gone):
+    with contextlib.suppress(_LinkClosedError):
         (settings,) = link.receive(wait=True)
         try:
             engine = _engine(settings)
+            room = engine.runner.pages.count * ops.PAGE_TOKENS
+            context = _context(engine.runner.model, settings["context_tokens"], room)
         except FreeholdError as error:
             link.send({"failed": wire.error_to(error)})
             return
         gc.collect()
         gc.freeze()  # the model's objects live as long as the process
-        model = engine.runner.model
-        ready = {"vocabulary": model.vocabulary, "isa": ops.isa_name(), "threads": ops.threads()}
-        link.send({"ready": ready | {"pid": os.getpid(), "kv_tokens": settings["kv_tokens"]}})
+        ready = {
+            "vocabulary": engine.runner.model.vocabulary,
+            "context_tokens": context,
+            "kv_tokens": room,
+            "isa": ops.isa_name(),
+            "threads": ops.threads(),
+            "pid": os.getpid(),
+        }
+        link.send({"ready": ready})
         _serve(engine, link)
 
 

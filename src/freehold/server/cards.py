@@ -1,0 +1,105 @@
+"""What there is to ask for: one card per model, read from the file's header.
+
+Room: server. Never reads weights; must not know how a model is run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from freehold import library
+from freehold.config import Settings
+from freehold.errors import BadSetting
+from freehold.formats.gguf import open_gguf
+
+__all__ = ["ModelCard", "cards_of"]
+
+_NAME = re.compile(r"[^A-Za-z0-9._:/-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """A model that may be asked for, by `id`; `created` in unix seconds."""
+
+    id: str
+    created: int
+    kind: Literal["chat", "embedding"]
+    path: Path
+    size_bytes: int
+    sha256: str | None = None
+    family: str = ""
+    parameters: int | None = None
+    quantization: str | None = None
+    context_tokens: int | None = None
+    licence: str | None = None
+    system: str | None = None
+    loaded: bool = False
+
+
+def cards_of(refs: Sequence[str], settings: Settings) -> dict[str, ModelCard]:
+    """The cards of the models named at the start and of those in the store, by id.
+
+    A file is asked for by its name without the ending: a request never holds a path.
+    Raises: UnknownModel, DigestMismatch, FormatError for a named one; BadSetting when two named
+    ones would have the same id.
+    """
+    named = {entry.name: entry for entry in library.entries()}
+    cards: dict[str, ModelCard] = {}
+    for ref in dict.fromkeys(refs):
+        path = library.resolve(ref, settings=settings)
+        name = ref if ref in named else _NAME.sub("-", path.stem)
+        if name in cards or (ref not in named and name in named):
+            raise BadSetting(
+                f"two models would be called {name!r}",
+                value=ref,
+                expected="files with different names",
+                found=str(path),
+                hint="rename one of the files",
+            )
+        cards[name] = _card(name, path, named.get(ref))
+    for kept in library.shelf(settings.models_dir):
+        if kept.present and kept.entry.name not in cards:
+            cards[kept.entry.name] = _card(kept.entry.name, kept.path, kept.entry)
+    return cards
+
+
+def _card(name: str, path: Path, entry: library.CatalogueEntry | None) -> ModelCard:
+    known = {} if entry is None else {"licence": entry.licence, "system": entry.system}
+    if path.is_dir():
+        files = [file for file in path.rglob("*") if file.is_file()]
+        return ModelCard(
+            id=name,
+            created=int(path.stat().st_mtime),
+            kind="embedding",
+            path=path,
+            size_bytes=sum(file.stat().st_size for file in files),
+            **known,
+        )
+    with open_gguf(path) as file:
+        types = Counter[str]()
+        for tensor in file.tensors.values():
+            types[tensor.type.name] += tensor.n_bytes
+        return ModelCard(
+            id=name,
+            created=int(path.stat().st_mtime),
+            kind="chat",
+            path=path,
+            size_bytes=file.size_bytes,
+            sha256=None if entry is None else entry.sha256,
+            family=file.architecture,
+            parameters=sum(math.prod(tensor.shape) for tensor in file.tensors.values()),
+            quantization=types.most_common(1)[0][0] if types else None,
+            context_tokens=_whole(file.metadata, f"{file.architecture}.context_length"),
+            **known,
+        )
+
+
+def _whole(metadata: Mapping[str, object], key: str) -> int | None:
+    value = metadata.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,241 @@
+"""An engine in a process of its own: the same answers, its own death, and its return."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from freehold.engine import wire
+from freehold.engine.client import EngineProcess, Outputs
+from freehold.engine.request import Output, Request, TokenLogprob
+from freehold.engine.sampler import Sampling
+from freehold.errors import (
+    BadSampling,
+    BadSchema,
+    BadSetting,
+    EngineDied,
+    FreeholdError,
+    PromptTooLong,
+    QueueFull,
+    Truncated,
+)
+from freehold.loading import load_gguf
+from tests.engine.test_engine import alone, prompt
+from tests.loading.small import Dims, small
+
+DIMS = Dims(kind="Q8_0", D=64, H=2, G=1, A=32, F=64)
+KV_BYTES = 64 << 20
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small(DIMS).write(tmp_path_factory.mktemp("m") / "m.gguf")
+
+
+def settings_for(file: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "path": str(file),
+        "threads": 1,
+        "kv_bytes": KV_BYTES,
+        "context_tokens": None,
+        "max_running": 4,
+        "max_waiting": 2,
+        **changes,
+    }
+
+
+def with_engine(settings: dict[str, Any], body: Callable[[EngineProcess], Awaitable[None]]) -> None:
+    async def run() -> None:
+        engine = EngineProcess(settings)
+        await asyncio.wait_for(engine.start(), 30)
+        try:
+            await asyncio.wait_for(body(engine), 30)
+        finally:
+            await engine.close()
+
+    asyncio.run(run())
+
+
+async def answer(engine: EngineProcess, request: Request) -> list[int]:
+    outputs = Outputs(engine)
+    await outputs.submit(request)
+    tokens: list[int] = []
+    while True:
+        _, output = await outputs.next()
+        tokens += output.tokens
+        if output.finish_reason is not None:
+            return tokens
+
+
+def test_answers_as_the_engine_in_this_process_does(path: Path) -> None:
+    asked = [
+        Request(
+            id=str(i),
+            tokens=prompt(50 + i, seed=i),
+            max_tokens=30,
+            sampling=Sampling(temperature=1.0, seed=i, logit_bias=((5, 1.0),)),
+        )
+        for i in range(4)
+    ]
+
+    async def body(engine: EngineProcess) -> None:
+        assert engine.info["vocabulary"] == DIMS.V
+        assert engine.info["context_tokens"] == DIMS.context_tokens
+        answers = await asyncio.gather(*(answer(engine, request) for request in asked))
+        model = load_gguf(path).model
+        assert answers == [alone(model, request) for request in asked]
+
+    with_engine(settings_for(path), body)
+
+
+def test_refusals_come_back_as_themselves(path: Path) -> None:
+    good = Request(id="a", tokens=prompt(9), max_tokens=600)
+
+    async def body(engine: EngineProcess) -> None:
+        with pytest.raises(PromptTooLong) as caught:
+            await answer(engine, replace(good, max_tokens=1 << 30))
+        assert caught.value.expected
+        with pytest.raises(BadSchema):
+            await answer(engine, replace(good, grammar="start: nothing"))
+        outputs = Outputs(engine)
+        with pytest.raises(QueueFull) as full:
+            for i in range(30):
+                await outputs.submit(replace(good, id=f"q{i}"))
+        assert full.value.retry_after_s
+        outputs.cancel()
+        assert await answer(engine, replace(good, max_tokens=3))
+
+    with_engine(settings_for(path), body)
+
+
+def test_a_killed_engine_fails_its_requests_and_comes_back(path: Path) -> None:
+    endless = Request(id="a", tokens=prompt(9), max_tokens=900)
+
+    async def body(engine: EngineProcess) -> None:
+        for i in range(3):
+            outputs = Outputs(engine)
+            await outputs.submit(replace(endless, id=f"a{i}"))
+            await outputs.next()
+            before = engine.pid
+            assert before is not None
+            os.kill(before, signal.SIGKILL)
+            with pytest.raises(EngineDied) as caught:
+                while True:
+                    await outputs.next()
+            assert caught.value.retry_after_s
+            # The next request waits for the new process instead of failing.
+            assert len(await answer(engine, replace(endless, id=f"b{i}", max_tokens=5))) == 5
+            assert engine.pid != before
+            assert engine.stats.engine_restarts_total == i + 1
+
+    with_engine(settings_for(path), body)
+
+
+def test_a_cancelled_request_frees_its_place(path: Path) -> None:
+    endless = Request(id="a", tokens=prompt(9), max_tokens=900)
+
+    async def body(engine: EngineProcess) -> None:
+        for i in range(12):  # three times what fits at once
+            outputs = Outputs(engine)
+            await outputs.submit(replace(endless, id=f"a{i}"))
+            await outputs.next()
+            outputs.cancel()
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            if engine.stats.num_running == 0:
+                break
+        assert engine.stats.num_running == 0
+        assert engine.stats.kv_usage == 0.0
+
+    with_engine(settings_for(path), body)
+
+
+def test_the_process_ends_with_its_server(path: Path) -> None:
+    async def run() -> int:
+        engine = EngineProcess(settings_for(path))
+        await engine.start()
+        pid = engine.pid
+        assert pid is not None
+        await engine.close()
+        return pid
+
+    pid = asyncio.run(run())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"kv_bytes": 1000}, BadSetting),
+        ({"context_tokens": 1 << 20}, BadSetting),
+        ({"path": "cut"}, Truncated),
+    ],
+    ids=["kv", "context", "file"],
+)
+def test_what_cannot_be_loaded_says_why(
+    path: Path, tmp_path: Path, changes: dict[str, Any], error: type[FreeholdError]
+) -> None:
+    if "path" in changes:
+        cut = tmp_path / "cut.gguf"
+        cut.write_bytes(path.read_bytes()[:5000])
+        changes = {"path": str(cut)}
+
+    async def run() -> None:
+        with pytest.raises(error):
+            await EngineProcess(settings_for(path, **changes)).start()
+
+    asyncio.run(run())
+
+
+def test_a_request_survives_the_wire() -> None:
+    request = Request(
+        id="a",
+        tokens=[1, 2],
+        max_tokens=3,
+        sampling=Sampling(temperature=0.5, seed=3, logit_bias=((1, 2.0),)),
+        stop_ids=frozenset({7}),
+        logprobs=2,
+        grammar="start: /a/",
+        deadline_s=1.5,
+        owner="o",
+        branch=2,
+    )
+    assert wire.request_from(wire.request_to(request)) == request
+
+
+def test_an_output_survives_the_wire() -> None:
+    note = TokenLogprob(5, -0.5, ((5, -0.5), (6, -1.0)))
+    outputs = [
+        Output(tokens=(1,)),
+        Output(tokens=(5,), logprobs=(note,), prompt_logprobs=(None, note), cached_tokens=64),
+        Output(finish_reason="stop", stop_id=2, queue_s=0.25),
+    ]
+    for output in outputs:
+        assert wire.output_from(wire.output_to("a", output)) == ("a", output)
+
+
+def test_an_error_survives_the_wire() -> None:
+    error = BadSampling("no", param="top_p", value=object(), expected="x", found="y", hint="z")
+    back = wire.error_from(wire.error_to(error))
+    assert type(back) is BadSampling
+    assert (back.message, back.param, back.expected, back.found, back.hint) == (
+        "no",
+        "top_p",
+        "x",
+        "y",
+        "z",
+    )
+    assert wire.error_from(wire.error_to(QueueFull("q", retry_after_s=2.0))).retry_after_s == 2.0
+
+
+def test_a_frame_beyond_reason_is_refused() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        wire.header_lengths(wire.HEADER.pack(wire.MAX_FRAME_BYTES, 1))
