@@ -54,7 +54,7 @@ class Usage:
         cached_tokens: int = 0,
     ) -> None:
         """Count one finished request. Does not touch the database: `flush` does."""
-        day = datetime.datetime.now(datetime.UTC).date().isoformat()
+        day = _today().isoformat()
         counts = (1, prompt_tokens, completion_tokens, cached_tokens)
         with self._lock:
             self._sum((key_id, model, day), counts)
@@ -117,3 +117,7 @@ class Usage:
         )
         with self._database.write() as connection:
             connection.execute(statement, rows)
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
