@@ -195,11 +195,11 @@ def test_logprobs_are_those_of_the_model(model: Model) -> None:
     prompt_notes = outputs[0].prompt_logprobs
     assert prompt_notes is not None
     assert prompt_notes[0] is None
-    for i, note in enumerate(prompt_notes[1:]):
-        assert note is not None
-        assert note.token == request.tokens[i + 1]
-        assert abs(note.logprob - expected[i][note.token]) < 1e-6
-        assert len(note.top) == 2
+    for i, known in enumerate(prompt_notes[1:]):
+        assert known is not None
+        assert known.token == request.tokens[i + 1]
+        assert abs(known.logprob - expected[i][known.token]) < 1e-6
+        assert len(known.top) == 2
 
 
 def test_a_cancelled_request_leaves_nothing_behind(model: Model) -> None:

@@ -74,6 +74,11 @@ async def answer(engine: EngineProcess, request: Request) -> list[int]:
             return tokens
 
 
+async def to_the_end(outputs: Outputs) -> None:
+    while True:
+        await outputs.next()
+
+
 def test_answers_as_the_engine_in_this_process_does(path: Path) -> None:
     asked = [
         Request(
@@ -105,9 +110,10 @@ def test_refusals_come_back_as_themselves(path: Path) -> None:
         with pytest.raises(BadSchema):
             await answer(engine, replace(good, grammar="start: nothing"))
         outputs = Outputs(engine)
+        for i in range(6):  # four run, two wait
+            await outputs.submit(replace(good, id=f"q{i}"))
         with pytest.raises(QueueFull) as full:
-            for i in range(30):
-                await outputs.submit(replace(good, id=f"q{i}"))
+            await outputs.submit(replace(good, id="one more"))
         assert full.value.retry_after_s
         outputs.cancel()
         assert await answer(engine, replace(good, max_tokens=3))
@@ -127,8 +133,7 @@ def test_a_killed_engine_fails_its_requests_and_comes_back(path: Path) -> None:
             assert before is not None
             os.kill(before, signal.SIGKILL)
             with pytest.raises(EngineDied) as caught:
-                while True:
-                    await outputs.next()
+                await to_the_end(outputs)
             assert caught.value.retry_after_s
             # The next request waits for the new process instead of failing.
             assert len(await answer(engine, replace(endless, id=f"b{i}", max_tokens=5))) == 5
@@ -233,7 +238,9 @@ def test_an_error_survives_the_wire() -> None:
         "y",
         "z",
     )
-    assert wire.error_from(wire.error_to(QueueFull("q", retry_after_s=2.0))).retry_after_s == 2.0
+    full = wire.error_from(wire.error_to(QueueFull("q", retry_after_s=2.0)))
+    assert isinstance(full, QueueFull)
+    assert full.retry_after_s == 2.0
 
 
 def test_a_frame_beyond_reason_is_refused() -> None:

@@ -34,7 +34,9 @@ _CHUNK = 16  # prompts run in multiples of it: a full tile of the kernels
 class GrammarMatcher(Protocol):
     """What a grammar allows next; see `engine.matcher`."""
 
-    finished: bool
+    @property
+    def finished(self) -> bool:
+        """Whether nothing but the end may follow."""
 
     def fill(self, mask: NDArray[np.uint32]) -> None:
         """Writes the allowed tokens as bits. Mutates: mask."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from freehold.server.choices import ChoiceStream, collect_choice
 
 if TYPE_CHECKING:
     from freehold.server.context import Asker
-    from freehold.server.residents import Resident
+    from freehold.server.resident import Resident
     from freehold.tokenizer import Tokenizer
 
 __all__ = ["Answer", "begin", "render"]
@@ -198,10 +198,8 @@ class Answer:
 
     async def collect(self) -> Collected:
         """Every choice whole. Raises: what ended the answer early."""
-        events = []
         try:
-            async for event in self._events:
-                events.append(event)
+            events = [event async for event in self._events]
         finally:
             await self.aclose()
         usage = events.pop()
@@ -220,7 +218,7 @@ class Answer:
             await self._events.aclose()
         self._account("cancelled")
 
-    async def _run(self) -> AsyncIterator[Event]:  # type: ignore[override]
+    async def _run(self) -> AsyncGenerator[Event, None]:
         try:
             while not all(choice.done for choice in self._choices):
                 branch, output = await self._outputs.next()
@@ -246,7 +244,9 @@ class Answer:
         self._resident.observer.on_first_token(self._resident.name, self._first - self._started)
         if output.prompt_logprobs is not None:
             texts = self._resident.token_texts
-            self.prompt_logprobs = tuple(n and texts(n) for n in output.prompt_logprobs)
+            self.prompt_logprobs = tuple(
+                None if note is None else texts(note) for note in output.prompt_logprobs
+            )
         for branch in range(1, self._ask.n):
             name = f"{self._request.id}.{branch}"
             await self._outputs.submit(

@@ -26,7 +26,7 @@ from freehold.server.ask import (
 
 if TYPE_CHECKING:
     from freehold.chat.prompts import RenderedPrompt
-    from freehold.server.residents import Resident
+    from freehold.server.resident import Resident
 
 __all__ = ["ChoiceStream", "StopFinder", "collect_choice"]
 

@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from freehold.chat.templates import ChatTemplate
 from freehold.config import Settings
 from freehold.engine.client import EngineProcess
 from freehold.engine.request import TokenLogprob
-from freehold.errors import TemplateError
 from freehold.formats.gguf import open_gguf
 from freehold.server import answering
 from freehold.server.accounting import Accounting
@@ -43,7 +41,7 @@ class Unobserved:
     def on_token_gap(self, model: str, seconds: float) -> None:
         """Does nothing."""
 
-    def on_finish(  # noqa: PLR0913, PLR0917 - the Observer's own signature
+    def on_finish(
         self,
         model: str,
         reason: str,
@@ -157,7 +155,7 @@ def _template(metadata: Mapping[str, object], tokenizer: Tokenizer) -> ChatTempl
 
 def _read(parts: ChatParts) -> tuple[dict[str, object], Tokenizer]:
     with open_gguf(parts.card.path) as file:
-        metadata = dict(file.metadata)
+        metadata: dict[str, object] = dict(file.metadata)
     tokenizer = tokenizer_from_gguf(metadata)
     for key in ("tokens", "scores", "token_type", "merges"):  # large, and in the tokenizer now
         metadata.pop(f"tokenizer.ggml.{key}", None)
@@ -165,7 +163,7 @@ def _read(parts: ChatParts) -> tuple[dict[str, object], Tokenizer]:
 
 
 async def load_chat(parts: ChatParts) -> Resident:
-    """Loads a chat model. Raises: FormatError, LoadError, EngineDied and what else loading raises."""
+    """Loads a chat model. Raises: FormatError, LoadError, BadSetting, EngineDied."""
     settings = parts.settings
     engine = EngineProcess(
         {

@@ -198,11 +198,11 @@ class Residents:
         except BaseException:
             self._places.pop(card.id, None)
             raise
-        place = self._places.get(card.id)
-        if place is None:  # unloaded meanwhile
+        own = self._places.get(card.id)
+        if own is None:  # unloaded meanwhile
             await resident.close()
             raise ModelLoading(f"{card.id!r} was unloaded", retry_after_s=1.0)
-        place.resident = resident
+        own.resident = resident
         return resident
 
     def _kv_bytes(self, card: ModelCard) -> int:
