@@ -78,6 +78,7 @@ class ScriptedAnswer:
         events = [event async for event in self]
         usage = next(event for event in events if isinstance(event, Usage))
         finishes = [event for event in events if isinstance(event, Finish)]
+        finishes.sort(key=lambda finish: finish.choice)
         choices = tuple(_choice(events, finish) for finish in finishes)
         return Collected(choices=choices, usage=usage, prompt_logprobs=self.prompt_logprobs)
 

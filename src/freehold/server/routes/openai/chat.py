@@ -32,7 +32,7 @@ from freehold.server.presence import unless_gone
 from freehold.server.routes.openai.chat_form import ChatBody, check_names
 from freehold.server.routes.openai.replies import (
     DONE,
-    chunk_frame,
+    Chunks,
     head_of,
     prompt_logprobs_of,
     token_logprobs,
@@ -70,7 +70,8 @@ async def chat_completions(body: ChatBody, request: Request, ctx: Context) -> Re
         head["service_tier"] = "default"
     answer = await resident.answer(ask, ctx.asker)
     if body.stream:
-        frames = _frames(answer, json.dumps(head), ask, with_usage=body.wants_usage())
+        chunks = Chunks(head, with_usage=body.wants_usage())
+        frames = _frames(answer, chunks, ask, with_usage=body.wants_usage())
         return stream(frames, on_error=error_frame(ctx.asker.request_id))
     done = await unless_gone(request, _whole(answer))
     if done is None:
@@ -133,23 +134,21 @@ def _choice(choice: Choice, ask: Ask) -> dict[str, Any]:
 
 
 async def _frames(
-    answer: Answer, head: str, ask: Ask, *, with_usage: bool
+    answer: Answer, chunks: Chunks, ask: Ask, *, with_usage: bool
 ) -> AsyncGenerator[str, None]:
     """The events as chunks. The role comes with each choice's first one."""
-    no_usage = ',"usage":null' if with_usage else ""
     begun: set[int] = set()
     try:
         async for event in answer:
             if isinstance(event, Usage):
                 if with_usage:
-                    counted = json.dumps(usage_of(event))
-                    yield chunk_frame(head, [], f',"usage":{counted}')
+                    yield chunks.last(event)
                 continue
             if event.choice not in begun:
                 begun.add(event.choice)
-                role = _delta(event.choice, {"role": "assistant", "content": "", "refusal": None})
-                yield chunk_frame(head, [role], no_usage)
-            yield chunk_frame(head, [_piece(event, ask)], no_usage)
+                role = {"role": "assistant", "content": "", "refusal": None}
+                yield chunks.of(_delta(event.choice, role))
+            yield chunks.of(_piece(event, ask))
         yield DONE
     finally:
         await answer.aclose()

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from freehold.errors import BadRequest, UnsupportedField
 from freehold.server.ask import Ask
-from freehold.server.routes.openai.forms import NotOffered
+from freehold.server.routes.openai.forms import NotOffered, in_one_of_its_forms
 from freehold.server.routes.openai.messages import MessageForm, template_messages, with_system_text
 from freehold.server.routes.openai.sampling import SHARED_NOT_OFFERED, SamplingFields
 from freehold.server.routes.openai.structure import StructureFields
@@ -33,7 +33,9 @@ _NO_FUNCTIONS = "use tools and tool_choice, which replaced it"
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 TemplateVariables = Annotated[
-    dict[str, bool | int | Annotated[str, Field(max_length=256)]], Field(max_length=16)
+    dict[str, bool | int | Annotated[str, Field(max_length=256)]],
+    Field(max_length=16),
+    in_one_of_its_forms("at most 16 names, each with true, false, a whole number or a short text"),
 ]
 
 # What a request may set in a template; anything else could rewrite the conversation.

@@ -6,7 +6,6 @@ Room: server. Writes events in OpenAI's older form; must not know how an answer 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -32,7 +31,7 @@ from freehold.server.routes.openai.chat import ANSWERED, CLIENT_LEFT, error_fram
 from freehold.server.routes.openai.completions_form import CompletionBody, Wanted
 from freehold.server.routes.openai.replies import (
     DONE,
-    chunk_frame,
+    Chunks,
     head_of,
     prompt_logprobs_of,
     total,
@@ -61,7 +60,8 @@ async def completions(body: CompletionBody, request: Request, ctx: Context) -> R
     writer = _Writer(body.wanted(), resident, asks[0].n, answers, echoes)
     head = head_of("cmpl", "text_completion", resident)
     if body.stream:
-        frames = _frames(writer, json.dumps(head), with_usage=body.wants_usage())
+        chunks = Chunks(head, with_usage=body.wants_usage())
+        frames = _frames(writer, chunks, with_usage=body.wants_usage())
         return stream(frames, on_error=error_frame(ctx.asker.request_id))
     done = await unless_gone(request, collected(answers))
     if done is None:
@@ -191,9 +191,10 @@ def _fewer(token: TokenText | None, alternatives: int) -> TokenText | None:
     return None if token is None else replace(token, top=token.top[:alternatives])
 
 
-async def _frames(writer: _Writer, head: str, *, with_usage: bool) -> AsyncGenerator[str, None]:
+async def _frames(
+    writer: _Writer, chunks: Chunks, *, with_usage: bool
+) -> AsyncGenerator[str, None]:
     """The events as chunks, as they come from all prompts."""
-    no_usage = ',"usage":null' if with_usage else ""
     begun: set[tuple[int, int]] = set()
     usages: list[Usage] = []
     events = merged(writer.answers)
@@ -204,12 +205,11 @@ async def _frames(writer: _Writer, head: str, *, with_usage: bool) -> AsyncGener
                 continue
             if writer.wanted.echo and (number, event.choice) not in begun:
                 begun.add((number, event.choice))
-                yield chunk_frame(head, [writer.opening(number, event.choice)], no_usage)
+                yield chunks.of(writer.opening(number, event.choice))
             if (piece := writer.piece(number, event)) is not None:
-                yield chunk_frame(head, [piece], no_usage)
+                yield chunks.of(piece)
         if with_usage:
-            counted = json.dumps(usage_of(writer.counted(usages)))
-            yield chunk_frame(head, [], f',"usage":{counted}')
+            yield chunks.last(writer.counted(usages))
         yield DONE
     finally:
         await events.aclose()

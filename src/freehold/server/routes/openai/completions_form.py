@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from freehold.errors import BadPrompt, BadRequest, UnsupportedField
 from freehold.server.ask import Ask
-from freehold.server.routes.openai.forms import NotOffered
+from freehold.server.routes.openai.forms import NotOffered, in_one_of_its_forms
 from freehold.server.routes.openai.sampling import (
     MAX_CHOICES,
     SHARED_NOT_OFFERED,
@@ -45,6 +45,7 @@ Prompts = Annotated[
     BeforeValidator(
         _as_prompts, json_schema_input_type=str | list[str] | list[int] | list[list[int]]
     ),
+    in_one_of_its_forms("a string, token ids, or a list of either, not empty"),
 ]
 
 
@@ -86,6 +87,12 @@ class CompletionBody(SamplingFields, StructureFields):
         Raises: BadRequest or UnsupportedField, naming the field; BadPrompt.
         """
         self.check_stream()
+        if self.told():
+            raise UnsupportedField(
+                "a completion has no system message that could tell the model of this",
+                param="response_format.json_schema.description",
+                hint="write it into the prompt",
+            )
         n = self.n or 1
         if self.best_of not in (None, n):
             raise UnsupportedField(

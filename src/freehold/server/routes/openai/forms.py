@@ -9,11 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from freehold.errors import UnsupportedField
 
-__all__ = ["Body", "NotOffered", "Number", "Texts", "refuse_unless_neutral"]
+__all__ = ["Body", "NotOffered", "Number", "Texts", "in_one_of_its_forms", "refuse_unless_neutral"]
 
 _MAX_TEXTS = 16
 
@@ -45,11 +55,13 @@ def refuse_unless_neutral(name: str, value: object, field: NotOffered) -> None:
 class Body(BaseModel):
     """A part of a request: no conversions, no field that is not known.
 
-    Subclasses list in `not_offered` what the interface defines and we refuse by name.
+    Subclasses list in `not_offered` what the interface defines and we refuse by name; `within` is
+    the field they stand in, for those names.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
     not_offered: ClassVar[Mapping[str, NotOffered]] = {}
+    within: ClassVar[str] = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -57,8 +69,22 @@ class Body(BaseModel):
         if not isinstance(data, dict) or cls.not_offered.keys().isdisjoint(data):
             return data
         for name in cls.not_offered.keys() & data.keys():
-            refuse_unless_neutral(name, data[name], cls.not_offered[name])
+            refuse_unless_neutral(cls.within + name, data[name], cls.not_offered[name])
         return {name: value for name, value in data.items() if name not in cls.not_offered}
+
+
+def in_one_of_its_forms(expected: str) -> WrapValidator:
+    """For a field of several forms: one complaint that names the field, and no form's own."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise PydanticCustomError(
+                "form", "Input should be {expected}", {"expected": expected}
+            ) from None
+
+    return WrapValidator(check)
 
 
 def _as_list(value: object) -> object:

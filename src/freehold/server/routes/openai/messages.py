@@ -72,7 +72,7 @@ def _as_parts(value: object) -> object:
 
 Content = Annotated[
     list[PartForm],
-    Field(max_length=_MAX_PARTS),
+    Field(min_length=1, max_length=_MAX_PARTS),
     BeforeValidator(_as_parts, json_schema_input_type=str | list[PartForm]),
 ]
 

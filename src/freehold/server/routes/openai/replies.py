@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DONE",
     "FLOOR",
-    "chunk_frame",
+    "Chunks",
     "fingerprint",
     "head_of",
     "prompt_logprobs_of",
@@ -56,10 +56,24 @@ def head_of(prefix: str, kind: str, resident: Resident) -> dict[str, Any]:
     }
 
 
-def chunk_frame(head: str, choices: Sequence[dict[str, Any]], usage: str) -> str:
-    """One event. `head` is the JSON of the head, `usage` what stands after the choices."""
-    listed = json.dumps(choices, separators=(",", ":"))
-    return f'data: {head[:-1]},"choices":{listed}{usage}}}\n\n'
+class Chunks:
+    """Writes the chunks of one answer. The head is the same in all of them, so it is made once."""
+
+    def __init__(self, head: dict[str, Any], *, with_usage: bool) -> None:
+        self._begin = f'data: {_compact(head)[:-1]},"choices":'
+        self._end = ',"usage":null}\n\n' if with_usage else "}\n\n"
+
+    def of(self, choice: dict[str, Any]) -> str:
+        """The frame with this piece of a choice."""
+        return f"{self._begin}[{_compact(choice)}]{self._end}"
+
+    def last(self, usage: Usage) -> str:
+        """The frame with the usage, which has no choice."""
+        return f'{self._begin}[],"usage":{_compact(usage_of(usage))}}}\n\n'
+
+
+def _compact(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:

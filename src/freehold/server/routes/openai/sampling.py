@@ -44,6 +44,7 @@ Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 class StreamOptions(Body):
     """What a stream has besides the answer."""
 
+    within: ClassVar = "stream_options."
     not_offered: ClassVar = {
         "include_obfuscation": NotOffered("chunks are sent as they are", (False,)),
         "continuous_usage_stats": NotOffered("use include_usage", (False,)),

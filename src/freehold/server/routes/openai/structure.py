@@ -12,7 +12,7 @@ from pydantic import Field
 
 from freehold.chat.tools import ResponseFormat
 from freehold.errors import BadRequest
-from freehold.server.routes.openai.forms import Body, NotOffered
+from freehold.server.routes.openai.forms import Body, NotOffered, in_one_of_its_forms
 
 __all__ = ["ResponseFormatForm", "StructureFields", "StructuredOutputs"]
 
@@ -24,7 +24,9 @@ Choices = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1, max_length=1024)
 ]
 # A schema may also come as text, as vLLM's clients send it.
-Schema = dict[str, Any] | bool | str
+Schema = Annotated[
+    dict[str, Any] | bool | str, in_one_of_its_forms("a JSON Schema, or its JSON as a string")
+]
 
 
 class JsonSchemaForm(Body):
@@ -62,6 +64,7 @@ class ResponseFormatForm(Body):
 class StructuredOutputs(Body):
     """vLLM's form: one of its fields."""
 
+    within: ClassVar = "structured_outputs."
     not_offered: ClassVar = {
         "disable_any_whitespace": NotOffered("use grammar", (False,)),
         "disable_additional_properties": NotOffered("say so in the schema", (False,)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from freehold.chat.tools import Tool, ToolChoice
 from freehold.errors import BadRequest, UnsupportedField
@@ -60,19 +60,28 @@ class AllowedForm(Body):
 
 
 class ChoiceForm(Body):
-    """A choice that names tools."""
+    """A choice: one of three words, here as the type, or an object that names tools."""
 
-    type: Literal["function", "allowed_tools", "custom"]
+    type: Literal["none", "auto", "required", "function", "allowed_tools", "custom"]
     function: NamedForm | None = None
     allowed_tools: AllowedForm | None = None
     custom: Any = None
 
 
-ToolChoiceField = Literal["none", "auto", "required"] | ChoiceForm
+def _as_choice(value: object) -> object:
+    return {"type": value} if isinstance(value, str) else value
+
+
+ToolChoiceField = Annotated[
+    ChoiceForm,
+    BeforeValidator(
+        _as_choice, json_schema_input_type=Literal["none", "auto", "required"] | ChoiceForm
+    ),
+]
 
 
 def tools_and_choice(
-    forms: Sequence[ToolForm], choice: ToolChoiceField | None
+    forms: Sequence[ToolForm], choice: ChoiceForm | None
 ) -> tuple[tuple[Tool, ...], ToolChoice]:
     """The tools that may be called, and how to choose.
 
@@ -83,13 +92,23 @@ def tools_and_choice(
     if len(set(names)) < len(names):
         twice = next(i for i, name in enumerate(names) if name in names[:i])
         raise BadRequest("two tools have the same name", param=f"tools.{twice}.function.name")
-    if choice is None or choice in ("none", "auto"):
-        return tools, ToolChoice("none" if choice == "none" else "auto")
-    if not tools:
+    if choice is None:
+        return tools, ToolChoice()
+    if choice.type == "custom" or choice.custom is not None:
+        raise _no_custom("tool_choice.type")
+    given = {n for n in ("function", "allowed_tools") if getattr(choice, n) is not None}
+    words = {"none", "auto", "required"}
+    if given != {choice.type} - words:
+        raise BadRequest(
+            "a tool_choice has the field that its type names, and no other",
+            param="tool_choice",
+            expected=f"the type {choice.type}"
+            + ("" if choice.type in words else ", and its field"),
+            found=", ".join(sorted(given)) or "no other field",
+        )
+    if not tools and choice.type not in ("none", "auto"):
         raise BadRequest("tool_choice needs tools", param="tool_choice", hint="send tools")
-    if isinstance(choice, str):
-        return tools, ToolChoice("required")
-    return _named(tools, choice)
+    return _chosen(tools, choice)
 
 
 def _tool(form: ToolForm, at: str) -> Tool:
@@ -109,23 +128,19 @@ def _tool(form: ToolForm, at: str) -> Tool:
     )
 
 
-def _named(tools: tuple[Tool, ...], choice: ChoiceForm) -> tuple[tuple[Tool, ...], ToolChoice]:
-    if choice.type == "custom" or choice.custom is not None:
-        raise _no_custom("tool_choice.type")
-    given = {n for n in ("function", "allowed_tools") if getattr(choice, n) is not None}
-    if given != {choice.type}:
-        raise BadRequest(
-            f"a tool_choice of the type {choice.type} has the field {choice.type} and no other",
-            param="tool_choice",
-            found=", ".join(sorted(given)) or "none",
-        )
-    if choice.function is not None:
-        _check_known(choice.function.name, tools, "tool_choice.function.name")
-        return tools, ToolChoice("named", choice.function.name)
-    assert choice.allowed_tools is not None, "checked above"
-    allowed = _allowed_names(choice.allowed_tools, tools)
-    kept = tuple(tool for tool in tools if tool.name in allowed)
-    return kept, ToolChoice(choice.allowed_tools.mode)
+def _chosen(tools: tuple[Tool, ...], choice: ChoiceForm) -> tuple[tuple[Tool, ...], ToolChoice]:
+    match choice.type:
+        case "none" | "auto" | "required" as word:
+            return tools, ToolChoice(word)
+        case "function":
+            assert choice.function is not None, "checked before"
+            _check_known(choice.function.name, tools, "tool_choice.function.name")
+            return tools, ToolChoice("named", choice.function.name)
+        case _:
+            assert choice.allowed_tools is not None, "checked before"
+            allowed = _allowed_names(choice.allowed_tools, tools)
+            kept = tuple(tool for tool in tools if tool.name in allowed)
+            return kept, ToolChoice(choice.allowed_tools.mode)
 
 
 def _allowed_names(allowed: AllowedForm, tools: tuple[Tool, ...]) -> set[str]:
