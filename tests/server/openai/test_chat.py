@@ -134,12 +134,9 @@ def test_a_stream_begins_with_the_role_and_ends_with_done() -> None:
         ChatCompletionChunk.model_validate(chunk, strict=True)
         assert "usage" not in chunk
     assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
-    assert [c["choices"][0]["delta"].get("content") for c in chunks[1:]] == [
-        "Hello",
-        " world",
-        None,
-    ]
-    assert [c["choices"][0]["finish_reason"] for c in chunks] == [None, None, None, "stop"]
+    choices = [chunk["choices"][0] for chunk in chunks]
+    assert [c["delta"].get("content") for c in choices] == ["", "Hello", " world", None]
+    assert [c["finish_reason"] for c in choices] == [None, None, None, "stop"]
     assert len({(c["id"], c["created"], c["model"], c["system_fingerprint"]) for c in chunks}) == 1
 
 
@@ -177,7 +174,7 @@ def test_calls_are_streamed_in_pieces() -> None:
 
 
 def test_each_choice_of_a_stream_has_its_role_once() -> None:
-    two = [
+    two: list[Event] = [
         TextDelta(0, "a"),
         TextDelta(1, "b"),
         Finish(1, "stop"),

@@ -68,7 +68,7 @@ def test_no_calls_are_the_same_as_an_empty_list_of_them() -> None:
 
 
 def test_an_answer_of_ours_can_be_sent_back_as_it_is() -> None:
-    ours = {
+    ours: dict[str, Any] = {
         "role": "assistant",
         "content": "x",
         "refusal": None,

@@ -223,24 +223,24 @@ def test_prompts_before_a_refused_one_are_closed() -> None:
     assert [answer.closed for answer in resident.answers] == [True, True]
 
 
-def test_an_error_of_one_prompt_closes_all() -> None:
-    good, bad = ScriptedAnswer(HELLO), ScriptedAnswer([EngineDied("it died")])
-    answers: list[Any] = [good, bad]
-    assert not good.closed
+def one_of_two_dies() -> list[Any]:
+    return [ScriptedAnswer(HELLO), ScriptedAnswer([EngineDied("it died")])]
 
-    async def drain() -> None:
-        async for _ in merged(answers):
-            pass
 
+async def drained(answers: list[Any]) -> None:
+    async for _ in merged(answers):
+        pass
+
+
+@pytest.mark.parametrize("wait", [collected, drained])
+def test_an_error_of_one_prompt_closes_all(wait: Any) -> None:
+    answers = one_of_two_dies()
     with pytest.raises(EngineDied):
-        asyncio.run(drain())
-    assert good.closed
-    assert bad.closed
-    good, bad = ScriptedAnswer(HELLO), ScriptedAnswer([EngineDied("it died")])
-    answers = [good, bad]
-    with pytest.raises(EngineDied):
-        asyncio.run(collected(answers))
-    assert good.closed
+        asyncio.run(wait(answers))
+    assert [answer.closed for answer in answers] == [True, True]
+
+
+def test_an_error_of_one_prompt_is_the_stream_s_last_word() -> None:
     chunks, done = streamed(COMPLETIONS, [EngineDied("it died")], prompt=["a", "b"])
     assert not done
     assert chunks[-1]["error"]["code"] == "capacity.engine_died"
