@@ -1,0 +1,38 @@
+"""What Ollama does over HTTP and Freehold does at its own command line only.
+
+Room: server. A request never fetches, changes or deletes a model.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from fastapi import APIRouter, Request
+
+from freehold.errors import UnsupportedField
+from freehold.server.http_errors import OPENAPI_ERRORS
+
+__all__ = ["HINTS", "router"]
+
+router = APIRouter(tags=["ollama"], responses=OPENAPI_ERRORS)
+
+# Path and method to what does it instead.
+HINTS = {
+    ("/api/pull", "POST"): "`freehold pull MODEL` on the server's machine",
+    ("/api/push", "POST"): "models leave this machine only by your own hand",
+    ("/api/create", "POST"): "send system and options with each request",
+    ("/api/copy", "POST"): "`freehold serve` takes any file under its own name",
+    ("/api/delete", "DELETE"): "`freehold rm MODEL` on the server's machine",
+    ("/api/blobs/{digest}", "HEAD"): "`freehold pull MODEL` on the server's machine",
+    ("/api/blobs/{digest}", "POST"): "`freehold pull MODEL` on the server's machine",
+}
+
+
+def _refuse(request: Request) -> NoReturn:
+    path = request.scope["route"].path
+    raise UnsupportedField(f"{path} is not offered over HTTP", hint=HINTS[path, request.method])
+
+
+for _path, _method in HINTS:
+    _name = f"refuse_{_method.lower()}_{_path.split('/')[2]}"
+    router.add_api_route(_path, _refuse, methods=[_method], name=_name, response_model=None)
