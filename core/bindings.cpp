@@ -11,6 +11,7 @@
 #include "freehold/kernels.h"
 #include "freehold/ops.h"
 #include "freehold/threads.h"
+#include "quants/fixed16.h"
 #include "quants/traits.h"
 
 namespace nb = nanobind;
@@ -101,6 +102,14 @@ void mask_logits(FloatsOut logits, Words allowed) {
     fh::mask_logits(logits.data(), static_cast<int64_t>(logits.size()), allowed.data());
 }
 
+fh::Packed* make_packed(std::vector<int32_t> tokens, std::vector<int32_t> offsets,
+                        std::vector<int32_t> types, int32_t first_position) {
+    auto packed = std::make_unique<fh::Packed>(
+        fh::Packed{std::move(tokens), std::move(offsets), std::move(types), first_position});
+    packed->check();
+    return packed.release();
+}
+
 NumpyMatrix dequantize(int type, Bytes raw, int64_t count) {
     fh::require(count >= 1 && count <= INT64_MAX / 8, "dequantize: count out of range");
     auto data = std::make_unique<float[]>(static_cast<size_t>(count));
@@ -136,6 +145,11 @@ void bind_data(nb::module_& m) {
              "logit_rows"_a)
         .def_prop_ro("count", &fh::Step::count)
         .def_ro("logit_rows", &fh::Step::logit_rows);
+    nb::class_<fh::Packed>(m, "Packed")
+        .def(nb::new_(&make_packed), "tokens"_a, "offsets"_a,
+             "types"_a = std::vector<int32_t>(), "first_position"_a = 0)
+        .def_prop_ro("count", &fh::Packed::count)
+        .def_prop_ro("texts", [](const fh::Packed& p) { return p.offsets.size() - 1; });
     nb::class_<fh::Rotation>(m, "Rotation").def(nb::init<>());
 }
 
@@ -185,6 +199,52 @@ void bind_ops(nb::module_& m) {
     m.def("measure_bandwidth", &fh::measure_bandwidth, Release());
 }
 
+// `value` of an enumeration that ends at `last`.
+template <class Kind>
+Kind kind_of(int value, Kind last) {
+    fh::require(value >= 0 && value <= static_cast<int>(last), "unknown activation or pooling");
+    return static_cast<Kind>(value);
+}
+
+void bind_encoder_ops(nb::module_& m) {
+    m.def(
+        "embed_packed",
+        [](const fh::Tensor& words, const fh::Tensor& positions, const fh::Tensor* types,
+           const fh::Tensor& norm, const fh::Tensor& norm_bias, float eps,
+           const fh::Packed& packed, fh::Tensor& x) {
+            fh::embed_packed(words, positions, types, {norm, norm_bias, eps}, packed, x);
+        },
+        "words"_a, "positions"_a, "types"_a.none(), "norm"_a, "norm_bias"_a, "eps"_a, "packed"_a,
+        "x"_a, Release());
+    m.def(
+        "project",
+        [](const fh::Tensor& x, int64_t count, const std::vector<const fh::Weight*>& weights,
+           const std::vector<const fh::Tensor*>& biases, int activation,
+           const std::vector<fh::Tensor*>& outs) {
+            fh::project(x, count, weights, biases, kind_of(activation, fh::Activation::kRelu),
+                        outs);
+        },
+        "x"_a, "count"_a, "weights"_a, "biases"_a, "activation"_a, "outs"_a, Release());
+    m.def(
+        "project_add_norm",
+        [](const fh::Tensor& a, const fh::Weight& weight, const fh::Tensor* bias,
+           const fh::Tensor& norm, const fh::Tensor& norm_bias, float eps, int64_t count,
+           fh::Tensor& x) {
+            fh::project_add_norm(a, weight, bias, {norm, norm_bias, eps}, count, x);
+        },
+        "a"_a, "weight"_a, "bias"_a.none(), "norm"_a, "norm_bias"_a, "eps"_a, "count"_a, "x"_a,
+        Release());
+    m.def("attend_packed", &fh::attend_packed, "q"_a, "k"_a, "v"_a, "packed"_a, "heads"_a,
+          "scale"_a, "out"_a, Release());
+    m.def(
+        "pool",
+        [](const fh::Tensor& x, const fh::Packed& packed, int kind, bool normalise,
+           fh::Tensor& out) {
+            fh::pool(x, packed, kind_of(kind, fh::Pooling::kMeanRoot), normalise, out);
+        },
+        "x"_a, "packed"_a, "kind"_a, "normalise"_a, "out"_a, Release());
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -202,8 +262,10 @@ NB_MODULE(_core, m) {
         });
     m.attr("PAGE_TOKENS") = fh::kPageTokens;
     m.attr("GROUP_ROWS") = fh::kGroupRows;
+    m.attr("FIXED16") = fh::kFixedType;
     bind_data(m);
     bind_ops(m);
+    bind_encoder_ops(m);
     m.def("supports_type", [](int type) { return fh::find_traits(type) != nullptr; });
     m.def("isa_name", &fh::active_isa);
     m.def("isa_available", &fh::isa_available);

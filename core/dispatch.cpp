@@ -69,7 +69,7 @@ void force_isa(const char* name) {
 }
 
 TileFn KernelTable::tile_for(int type) const {
-    for (int i = 0; i < 16; ++i)
+    for (int i = 0; i < kTileTypes; ++i)
         if (types[i] == type) return tiles[i];
     return nullptr;
 }

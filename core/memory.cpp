@@ -2,6 +2,8 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <mutex>
 #include <new>
 #include <utility>
@@ -9,6 +11,7 @@
 #include "freehold/threads.h"
 #include "freehold/types.h"
 #include "quants/codes.h"
+#include "quants/fixed16.h"
 
 namespace freehold {
 namespace {
@@ -88,13 +91,14 @@ Weight::Weight(int type, int64_t rows_, int64_t cols_)
             "weight: rows or columns out of range");
     require(cols % traits->elements == 0, "weight: columns must be whole blocks");
     groups = (rows + kGroupRows - 1) / kGroupRows;
-    if (traits->floating()) {
+    if (traits->floating() || traits->fixed()) {
         block_bytes = static_cast<size_t>(kGroupRows) * traits->bytes;
     } else {
         block_bytes = static_cast<size_t>(kGroupRows) * traits->header_bytes +
                       static_cast<size_t>(traits->elements / kBlock) * plane_bytes(traits->planes);
     }
-    group_bytes = block_bytes * static_cast<size_t>(cols / traits->elements);
+    group_bytes = traits->fixed() ? fixed_group_bytes(cols)
+                                  : block_bytes * static_cast<size_t>(cols / traits->elements);
     data_ = place_weight(bytes(), memory_);
 }
 
@@ -108,6 +112,26 @@ void pack_floats(const Weight& w, const uint8_t* const* sources, uint8_t* out) {
         const auto* row = reinterpret_cast<const uint8_t*>(sources[r]);
         for (int64_t k = 0; k < w.cols; ++k)
             std::memcpy(&units[k * kGroupRows + r], row + k * sizeof(Unit), sizeof(Unit));
+    }
+}
+
+// One group of float32 rows -> scales and whole numbers, to nearest even.
+void pack_fixed(const Weight& w, const uint8_t* const* sources, uint8_t* out) {
+    for (int64_t first = 0; first < w.cols; first += kFixedBlock) {
+        const int64_t width = std::min<int64_t>(kFixedBlock, w.cols - first);
+        auto* scales = reinterpret_cast<float*>(out + fixed_group_bytes(first));
+        auto* codes = reinterpret_cast<int16_t*>(scales + kGroupRows);
+        for (int r = 0; r < kGroupRows; ++r) {
+            float row[kFixedBlock] = {}, largest = 0.0f;
+            if (sources[r] != nullptr)
+                std::memcpy(row, sources[r] + first * sizeof(float), width * sizeof(float));
+            for (int64_t k = 0; k < width; ++k) largest = std::max(largest, std::fabs(row[k]));
+            scales[r] = largest / kFixedLevels;
+            const float inverse = largest > 1e-30f ? kFixedLevels / largest : 0.0f;
+            for (int64_t k = 0; k < width; ++k)
+                codes[k / 2 * 2 * kGroupRows + 2 * r + k % 2] =
+                    static_cast<int16_t>(std::nearbyint(row[k] * inverse));
+        }
     }
 }
 
@@ -160,6 +184,7 @@ void Weight::pack(int64_t start, int64_t count, const uint8_t* raw, size_t raw_b
         uint8_t* out = data_ + (start / kGroupRows + g) * group_bytes;
         if (traits->planes == kSingle) return pack_floats<uint32_t>(*this, sources, out);
         if (traits->planes == kHalf) return pack_floats<uint16_t>(*this, sources, out);
+        if (traits->fixed()) return pack_fixed(*this, sources, out);
         pack_group(*this, sources, out);
     });
 }
@@ -185,6 +210,15 @@ void Weight::unpack_row(int64_t row, float* out) const {
     if (t.floating()) {
         for (int64_t k = 0; k < cols; ++k)
             out[k] = read_float(*this, base + (k * kGroupRows + r) * t.bytes);
+        return;
+    }
+    if (t.fixed()) {
+        for (int64_t k = 0; k < cols; ++k) {
+            const int64_t first = k / kFixedBlock * kFixedBlock, at = k - first;
+            const auto* scales = reinterpret_cast<const float*>(base + fixed_group_bytes(first));
+            const auto* codes = reinterpret_cast<const int16_t*>(scales + kGroupRows);
+            out[k] = scales[r] * codes[at / 2 * 2 * kGroupRows + 2 * r + at % 2];
+        }
         return;
     }
     uint8_t codes[256], header[32];

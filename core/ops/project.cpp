@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "../quants/fixed16.h"
 #include "../quants/traits.h"
 #include "freehold/threads.h"
 
@@ -16,10 +17,12 @@ constexpr int64_t kItemBytes = 24 << 10;     // the least weight worth handing t
 
 // Grows and is reused; one a calling thread, so two callers never share it.
 uint8_t* scratch(int which, size_t bytes) {
-    static thread_local Memory buffers[3];
+    static thread_local Memory buffers[4];
     if (buffers[which].size() < bytes) buffers[which] = Memory(bytes + bytes / 4);
     return buffers[which].data();
 }
+
+}  // namespace
 
 void check_projection(const Tensor& x, const Norm* norm, int64_t count, const Weight& weight) {
     require(count >= 1 && count <= x.rows, "project: more tokens than rows");
@@ -28,18 +31,18 @@ void check_projection(const Tensor& x, const Norm* norm, int64_t count, const We
             "project: norm width differs from the input's");
 }
 
-}  // namespace
-
 Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, const Norm* norm,
                          const std::vector<const Weight*>& weights)
     : count_(count), cols_(x.cols) {
     const KernelTable& table = kernels();
     for (const Weight* weight : weights) {
         if (weight->traits->floating()) panel_token_ = cols_ * 4;
+        else if (weight->traits->fixed()) fixed_token_ = fixed_token_bytes(cols_);
         else int8_token_ = cols_ / kBlock * kActBytes;
     }
     if (int8_token_) int8_ = scratch(0, static_cast<size_t>(int8_token_ * count));
     if (panel_token_) panels_ = scratch(1, static_cast<size_t>(panel_token_ * count));
+    if (fixed_token_) fixed_ = scratch(3, static_cast<size_t>(fixed_token_ * count));
     const int max_tile = table.max_tile;
     parallel((count + max_tile - 1) / max_tile, [&](int64_t item, int) {
         // The running thread's own: another caller may change the number of threads meanwhile.
@@ -56,6 +59,7 @@ Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, co
                 }
                 if (int8_) table.quantize_row(row, cols_, int8_ + t * int8_token_, m, tile);
                 if (panels_) table.panel_row(row, cols_, panels_ + t * panel_token_, m, tile);
+                if (fixed_) table.fixed_row(row, cols_, fixed_ + t * fixed_token_, m, tile);
             }
             t += tile;
         }
@@ -63,6 +67,7 @@ Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, co
 }
 
 const uint8_t* Activations::at(const Weight& weight, int64_t token) const {
+    if (weight.traits->fixed()) return fixed_ + token * fixed_token_;
     return weight.traits->floating() ? panels_ + token * panel_token_
                                      : int8_ + token * int8_token_;
 }
@@ -113,33 +118,17 @@ void multiply(const Activations& acts, const std::vector<const Weight*>& weights
 
 namespace {
 
-template <class Body>
-void multiply(const Activations& acts, const std::vector<const Weight*>& weights, bool paired,
-              Body&& body) {
-    multiply(
-        acts, weights, paired,
-        [](void* context, int which, int64_t g, int64_t t, int tile, const float* out,
-           const float* second) {
-            (*static_cast<Body*>(context))(which, g, t, tile, out, second);
-        },
-        &body);
-}
-
-int64_t valid_rows(const Weight& weight, int64_t group) {
-    return std::min<int64_t>(kGroupRows, weight.rows - group * kGroupRows);
-}
-
 inline void copy_rows(float* to, const float* from, int64_t n) {
     if (n == kGroupRows) std::memcpy(to, from, sizeof(float) * kGroupRows);  // one or two moves
     else std::memcpy(to, from, sizeof(float) * static_cast<size_t>(n));
 }
 
+}  // namespace
+
 void check_bias(const Tensor* bias, const Weight& weight) {
     require(bias == nullptr || (bias->rows == 1 && bias->cols == weight.rows),
             "project: bias width differs from the weight's rows");
 }
-
-}  // namespace
 
 void norm_project(const Tensor& x, const Norm* norm, int64_t count,
                   const std::vector<const Weight*>& weights,

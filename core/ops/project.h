@@ -1,6 +1,8 @@
 // Room: core/ops. Shared by the ops that multiply by a weight: activations made once, then
 // tiles of 16 rows by up to 16 tokens.
 #pragma once
+#include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "freehold/kernels.h"
@@ -20,9 +22,10 @@ class Activations {
 
   private:
     int64_t count_, cols_;
-    int64_t int8_token_ = 0, panel_token_ = 0;  // bytes a token
+    int64_t int8_token_ = 0, panel_token_ = 0, fixed_token_ = 0;  // bytes a token
     uint8_t* int8_ = nullptr;
     uint8_t* panels_ = nullptr;
+    uint8_t* fixed_ = nullptr;
 };
 
 // The tile that starts at `token`: the largest power of two that still fits.
@@ -39,5 +42,26 @@ using TileBody = void (*)(void* context, int which, int64_t group, int64_t token
                           const float* out, const float* second);
 void multiply(const Activations& acts, const std::vector<const Weight*>& weights, bool paired,
               TileBody body, void* context);
+
+template <class Body>
+void multiply(const Activations& acts, const std::vector<const Weight*>& weights, bool paired,
+              Body&& body) {
+    multiply(
+        acts, weights, paired,
+        [](void* context, int which, int64_t g, int64_t t, int tile, const float* out,
+           const float* second) {
+            (*static_cast<std::remove_reference_t<Body>*>(context))(which, g, t, tile, out, second);
+        },
+        &body);
+}
+
+// Rows of the weight that a group really has.
+inline int64_t valid_rows(const Weight& weight, int64_t group) {
+    return std::min<int64_t>(kGroupRows, weight.rows - group * kGroupRows);
+}
+
+// The contracts of a projection and of its bias.
+void check_projection(const Tensor& x, const Norm* norm, int64_t count, const Weight& weight);
+void check_bias(const Tensor* bias, const Weight& weight);
 
 }  // namespace freehold

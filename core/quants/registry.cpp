@@ -1,4 +1,5 @@
 // Room: core/quants. The one table of block types.
+#include "fixed16.h"
 #include "iq4_nl.h"
 #include "iq4_xs.h"
 #include "mxfp4.h"
@@ -23,7 +24,7 @@ constexpr BlockTraits kBF16{30, "BF16", 1, 2, kHalf, 0, 0, nullptr, nullptr};
 
 constexpr const BlockTraits* kTable[] = {&kF32,  &kF16,  &kBF16, &kQ4_0, &kQ4_1, &kQ5_0,
                                          &kQ5_1, &kQ8_0, &kQ2_K, &kQ3_K, &kQ4_K, &kQ5_K,
-                                         &kQ6_K, &kIQ4_NL, &kIQ4_XS, &kMXFP4};
+                                         &kQ6_K, &kIQ4_NL, &kIQ4_XS, &kMXFP4, &kFixed16};
 
 }  // namespace
 

@@ -14,7 +14,8 @@ enum Plane : int {
     kBit = 4,     //  64 bytes: one bit above the others
     kByte = 8,    // 512 bytes: the whole code
     kHalf = 16,   // 1024 bytes: a 16-bit float
-    kSingle = 32  // 2048 bytes: a 32-bit float
+    kSingle = 32, // 2048 bytes: a 32-bit float
+    kFixed = 64   // 13-bit whole numbers in pairs, see quants/fixed16.h
 };
 
 constexpr int plane_bytes(int planes) {
@@ -34,7 +35,8 @@ struct BlockTraits {
     void (*split)(const uint8_t* block, uint8_t* codes, uint8_t* header);
     // The reference values of a block, the same float operations as the gguf package.
     void (*values)(const uint8_t* codes, const uint8_t* header, float* out);
-    bool floating() const { return planes >= kHalf; }
+    bool floating() const { return (planes & (kHalf | kSingle)) != 0; }
+    bool fixed() const { return planes == kFixed; }
 };
 
 const BlockTraits* find_traits(int type);  // nullptr when the type is not supported

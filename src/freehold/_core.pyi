@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 PAGE_TOKENS: int
 GROUP_ROWS: int
+FIXED16: int
 
 class Tensor:
     def __init__(self, rows: int, cols: int) -> None: ...
@@ -59,6 +60,19 @@ class Step:
 class Rotation:
     def __init__(self) -> None: ...
 
+class Packed:
+    def __init__(
+        self,
+        tokens: Sequence[int],
+        offsets: Sequence[int],
+        types: Sequence[int] = ...,
+        first_position: int = 0,
+    ) -> None: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def texts(self) -> int: ...
+
 def embed(weight: Weight, step: Step, x: Tensor) -> None: ...
 def norm_project(
     x: Tensor,
@@ -83,6 +97,38 @@ def attend(q: Tensor, kv: KvPool, layer: int, step: Step, scale: float, out: Ten
 def head(
     x: Tensor, norm: Tensor, eps: float, weight: Weight, step: Step, logits: Tensor
 ) -> None: ...
+def embed_packed(
+    words: Tensor,
+    positions: Tensor,
+    types: Tensor | None,
+    norm: Tensor,
+    norm_bias: Tensor,
+    eps: float,
+    packed: Packed,
+    x: Tensor,
+) -> None: ...
+def project(
+    x: Tensor,
+    count: int,
+    weights: Sequence[Weight],
+    biases: Sequence[Tensor | None],
+    activation: int,
+    outs: Sequence[Tensor],
+) -> None: ...
+def project_add_norm(
+    a: Tensor,
+    weight: Weight,
+    bias: Tensor | None,
+    norm: Tensor,
+    norm_bias: Tensor,
+    eps: float,
+    count: int,
+    x: Tensor,
+) -> None: ...
+def attend_packed(
+    q: Tensor, k: Tensor, v: Tensor, packed: Packed, heads: int, scale: float, out: Tensor
+) -> None: ...
+def pool(x: Tensor, packed: Packed, kind: int, normalise: bool, out: Tensor) -> None: ...
 def sample(
     logits: NDArray[np.float32],
     temperature: Sequence[float],

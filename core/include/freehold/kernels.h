@@ -9,6 +9,7 @@ constexpr int kMaxTile = 16;
 // Bytes of one activation block and token: 32 codes, two scales, their scaled sum, two
 // negated sums.
 constexpr int kActBytes = 52;
+constexpr int kTileTypes = 17;  // block types that weights come in
 
 // `m` of `tile` tokens: blocks of 32 codes a token, then the per-token numbers; see tile.h.
 using QuantizeFn = void (*)(const float* x, int64_t cols, uint8_t* act, int m, int tile);
@@ -37,15 +38,29 @@ struct RowState {
     float largest, sum;
 };
 
+// How a projection ends, besides its bias.
+enum class Activation : int { kNone = 0, kGelu = 1, kGeluTanh = 2, kRelu = 3 };
+
+// One head of a sequence, every token seeing every other; rows of q, k, v and out are `stride`
+// floats apart.
+struct HeadView {
+    const float *q, *k, *v;
+    float* out;
+    int64_t stride;
+    int tokens, width;
+    float scale;
+};
+
 struct KernelTable {
     const char* name;
     int max_tile;
     int attend_rows;
     QuantizeFn quantize_row;  // to int8 blocks
     QuantizeFn panel_row;     // to float32 panels, for float weights
+    QuantizeFn fixed_row;     // to 13-bit blocks, for Fixed16 weights
     TileFn tile_for(int type) const;
-    TileFn tiles[16];
-    int types[16];
+    TileFn tiles[kTileTypes];
+    int types[kTileTypes];
     void (*rms_norm)(const float* x, const float* weight, float eps, int64_t cols, float* out);
     void (*add)(float* x, const float* y, int64_t n);
     void (*silu_multiply)(const float* gate, const float* up, int64_t n, float* out);
@@ -62,6 +77,14 @@ struct KernelTable {
     // Weights for drawing, or the largest logit alone when `weights` is null; see draw.h.
     float (*weigh_logits)(const float* logits, int64_t count, float sharpness, float* weights,
                           double* total);
+    void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps,
+                       int64_t cols, float* out);
+    // to (tile, 16 of stride) = activation(tile result + bias), added to what is there if `adds`;
+    // `n` <= 16 columns. A null bias adds nothing.
+    void (*settle)(const float* result, int tile, const float* bias, Activation kind, bool adds,
+                   float* to, int64_t stride, int n);
+    // Rows [first, last) of a head's attention; `scratch` has head_scratch(tokens, width) floats.
+    void (*attend_head)(const HeadView& view, int first, int last, float* scratch);
     // Sums a buffer; used to measure memory bandwidth.
     float (*read_all)(const float* p, int64_t n);
 };

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "freehold/kernels.h"
 #include "freehold/types.h"
 
 namespace freehold {
@@ -11,6 +12,13 @@ namespace freehold {
 // A norm's weight (1, D) and epsilon.
 struct Norm {
     const Tensor& weight;
+    float eps;
+};
+
+// A layer norm's weight and bias (1, D) and epsilon.
+struct LayerNorm {
+    const Tensor& weight;
+    const Tensor& bias;
     float eps;
 };
 
@@ -62,6 +70,29 @@ void sample(const float* logits, int64_t vocabulary, const std::vector<Draw>& dr
 
 // Sets the logits (V,) whose bit is 0 in `allowed` (ceil(V / 32) words) to minus infinity.
 void mask_logits(float* logits, int64_t vocabulary, const uint32_t* allowed);
+
+// x[t] (T, D) = norm(words[token] + types[type] + positions[place]).  Mutates: x.
+void embed_packed(const Tensor& words, const Tensor& positions, const Tensor* types,
+                  const LayerNorm& norm, const Packed& packed, Tensor& x);
+
+// outs[i] (T, N_i) = activation(x (T, D) . weights[i]^T + biases[i]).  Mutates: outs.
+void project(const Tensor& x, int64_t count, const std::vector<const Weight*>& weights,
+             const std::vector<const Tensor*>& biases, Activation activation,
+             const std::vector<Tensor*>& outs);
+
+// x (T, D) = norm(x + a (T, N) . weight^T + bias).  Mutates: x.
+void project_add_norm(const Tensor& a, const Weight& weight, const Tensor* bias,
+                      const LayerNorm& norm, int64_t count, Tensor& x);
+
+// out (T, H A): every token of a text attends to all of it.  Mutates: out.
+void attend_packed(const Tensor& q, const Tensor& k, const Tensor& v, const Packed& packed,
+                   int heads, float scale, Tensor& out);
+
+// How a text's tokens become one row.
+enum class Pooling : int { kMean = 0, kFirst = 1, kLast = 2, kMax = 3, kMeanRoot = 4 };
+
+// out (S, D): a row for each text, of length 1 if `normalise`.  Mutates: out.
+void pool(const Tensor& x, const Packed& packed, Pooling kind, bool normalise, Tensor& out);
 
 // Values of whole file blocks, the reference unpacking.
 void dequantize(int type, const uint8_t* raw, size_t raw_bytes, float* out, int64_t count);

@@ -107,6 +107,17 @@ struct Step {
     void check(const KvPool& kv) const;
 };
 
+// The tokens of whole texts, packed one after another; a text's positions count from
+// `first_position`. No types means type 0 throughout.
+struct Packed {
+    std::vector<int32_t> tokens;   // (T,)
+    std::vector<int32_t> offsets;  // (S + 1,) first token of each text
+    std::vector<int32_t> types;    // (T,) or empty
+    int32_t first_position = 0;
+    int64_t count() const { return static_cast<int64_t>(tokens.size()); }
+    void check() const;
+};
+
 // cos and sin of every token of a step, (T, A_rotated / 2) each.
 struct Rotation {
     int half = 0;

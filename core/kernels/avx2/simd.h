@@ -136,6 +136,11 @@ struct Simd {
             _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(value, code));
         return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
+    static I dot_pairs(I acc, B a, B b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
+    static void store_shorts(int16_t* p, I v) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                         _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
+    }
 
   private:
     static __m256i mask(int n) {

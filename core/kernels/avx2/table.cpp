@@ -4,6 +4,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "../../quants/fixed16.h"
 #include "../../quants/traits.h"
 #include "freehold/kernels.h"
 #include "freehold/types.h"
@@ -14,6 +15,7 @@ namespace freehold::avx2 {
 #include "../rows.h"
 #include "../tile.h"
 #include "../attend.h"
+#include "../encode.h"
 #include "../draw.h"
 #include "../table.h"
 

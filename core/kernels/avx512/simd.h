@@ -108,6 +108,15 @@ struct Simd {
     // acc + sum over four bytes of code (unsigned) * value (signed).
     static I dot(I acc, B code, B value) { return _mm512_dpbusd_epi32(acc, code, value); }
     static I dot_signed(I acc, B code, B value) { return dot(acc, code, value); }  // never used
+    // acc + sum over two int16 of a * b.
+    static I dot_pairs(I acc, B a, B b) {
+        // Spelled out, since around the intrinsic GCC 12 copies every accumulator of a loop twice.
+        __asm__("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+        return acc;
+    }
+    static void store_shorts(int16_t* p, I v) {  // int32 -> int16
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(v));
+    }
 
   private:
     static __mmask16 mask(int n) { return static_cast<__mmask16>((1u << n) - 1u); }

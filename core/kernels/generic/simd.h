@@ -122,6 +122,17 @@ struct Simd {
         });
     }
     static I dot_signed(I acc, B code, B value) { return dot(acc, code, value); }  // never used
+    static I dot_pairs(I acc, B a, B b) {
+        int16_t x[2 * lanes], y[2 * lanes];
+        std::memcpy(x, a.v, sizeof(x));
+        std::memcpy(y, b.v, sizeof(y));
+        return make<I>([&](int i) {
+            return acc.v[i] + x[2 * i] * y[2 * i] + x[2 * i + 1] * y[2 * i + 1];
+        });
+    }
+    static void store_shorts(int16_t* p, I a) {
+        for (int i = 0; i < lanes; ++i) p[i] = static_cast<int16_t>(a.v[i]);
+    }
 };
 
 }  // namespace freehold::generic

@@ -8,16 +8,20 @@ G KV heads, A head width, F MLP width, V vocabulary, P page tokens.
 from __future__ import annotations
 
 from freehold._core import (
+    FIXED16,
     GROUP_ROWS,
     PAGE_TOKENS,
     KvPool,
+    Packed,
     Rotation,
     Step,
     Tensor,
     Weight,
     attend,
+    attend_packed,
     dequantize,
     embed,
+    embed_packed,
     force_isa,
     gate_up,
     head,
@@ -26,7 +30,10 @@ from freehold._core import (
     make_rotation,
     mask_logits,
     norm_project,
+    pool,
+    project,
     project_add,
+    project_add_norm,
     rotate_write,
     sample,
     set_threads,
@@ -37,18 +44,24 @@ from freehold._core import (
 from freehold._core import measure_bandwidth as measure_bandwidth_bytes_per_s
 
 __all__ = [
+    "ACTIVATIONS",
+    "FIXED16",
     "GROUP_ROWS",
     "ISA_NAMES",
     "PAGE_TOKENS",
+    "POOLINGS",
     "KvPool",
+    "Packed",
     "Rotation",
     "Step",
     "Tensor",
     "Weight",
     "attend",
+    "attend_packed",
     "available_isas",
     "dequantize",
     "embed",
+    "embed_packed",
     "force_isa",
     "gate_up",
     "head",
@@ -57,7 +70,10 @@ __all__ = [
     "mask_logits",
     "measure_bandwidth_bytes_per_s",
     "norm_project",
+    "pool",
+    "project",
     "project_add",
+    "project_add_norm",
     "rotate_write",
     "sample",
     "set_threads",
@@ -67,6 +83,8 @@ __all__ = [
 ]
 
 ISA_NAMES = ("generic", "avx2", "avx512")  # worst first
+ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu")  # the core's numbers, as `project` takes them
+POOLINGS = ("mean", "cls", "last", "max", "mean_sqrt")  # likewise, for `pool`
 
 
 def available_isas() -> tuple[str, ...]:
