@@ -70,7 +70,7 @@ def cards_of(refs: Sequence[str], settings: Settings) -> dict[str, ModelCard]:
 
 
 def _card(name: str, path: Path, entry: library.CatalogueEntry | None) -> ModelCard:
-    known = {} if entry is None else {"licence": entry.licence, "system": entry.system}
+    licence, system = (None, None) if entry is None else (entry.licence, entry.system)
     if path.is_dir():
         files = [file for file in path.rglob("*") if file.is_file()]
         return ModelCard(
@@ -79,7 +79,8 @@ def _card(name: str, path: Path, entry: library.CatalogueEntry | None) -> ModelC
             kind="embedding",
             path=path,
             size_bytes=sum(file.stat().st_size for file in files),
-            **known,
+            licence=licence,
+            system=system,
         )
     with open_gguf(path) as file:
         types = Counter[str]()
@@ -96,7 +97,8 @@ def _card(name: str, path: Path, entry: library.CatalogueEntry | None) -> ModelC
             parameters=sum(math.prod(tensor.shape) for tensor in file.tensors.values()),
             quantization=types.most_common(1)[0][0] if types else None,
             context_tokens=_whole(file.metadata, f"{file.architecture}.context_length"),
-            **known,
+            licence=licence,
+            system=system,
         )
 
 

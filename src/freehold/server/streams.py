@@ -6,7 +6,7 @@ Room: server. Knows bytes and time; the surface gives the frames and the form of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from starlette.responses import StreamingResponse
 
@@ -51,26 +51,38 @@ async def _guarded(
 
 
 async def _with_pings(frames: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-    """The frames, with a comment whenever nothing came for a while."""
-    waiting: asyncio.Future[str] | None = None
+    """The frames, those that are there together as one, and a comment when none came for a while.
+
+    One task reads ahead; a task and a timer for each frame would cost more than making it.
+    """
+    queue: asyncio.Queue[str | None] = asyncio.Queue()
+    reading = asyncio.create_task(_read_into(queue, frames))
     try:
         while True:
-            waiting = waiting or asyncio.ensure_future(_next(frames))
-            done, _ = await asyncio.wait({waiting}, timeout=PING_S)
-            if not done:
-                yield _PING
-                continue
-            try:
-                frame = waiting.result()
-            except StopAsyncIteration:
+            ready = [queue.get_nowait() for _ in range(queue.qsize())] or [await _or_ping(queue)]
+            if text := "".join(frame for frame in ready if frame is not None):
+                yield text
+            if ready[-1] is None:
+                await reading  # raises what ended the frames early
                 return
-            waiting = None
-            yield frame
     finally:
-        if waiting is not None:
-            waiting.cancel()
+        reading.cancel()
+        await asyncio.wait({reading})
+
+
+async def _or_ping(queue: asyncio.Queue[str | None]) -> str | None:
+    try:
+        async with asyncio.timeout(PING_S):
+            return await queue.get()
+    except TimeoutError:
+        return _PING
+
+
+async def _read_into(queue: asyncio.Queue[str | None], frames: AsyncGenerator[str, None]) -> None:
+    """Passes the frames on, and None when there are no more."""
+    try:
+        async for frame in frames:
+            queue.put_nowait(frame)
+    finally:
+        queue.put_nowait(None)
         await frames.aclose()
-
-
-async def _next(frames: AsyncIterator[str]) -> str:
-    return await anext(frames)
