@@ -14,6 +14,7 @@ from openai.types.responses.response_create_params import (
 )
 
 from freehold.chat.tools import ResponseFormat, Tool, ToolChoice
+from freehold.errors import BadRequest
 from freehold.server.routes.openai.responses_schema import CountBody, CreateBody, PromptBody
 from tests.server.openai.responses_service import Service, opened
 from tests.server.scripted import MODEL
@@ -300,6 +301,25 @@ def test_a_schemas_description_is_told_to_the_model(service: Service) -> None:
     assert first["role"] == "system"
     assert first["content"].startswith("Be brief.")
     assert first["content"].endswith("A number.")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("messages", "input"),
+        ("messages.3.content", "input"),
+        ("max_tokens", "max_output_tokens"),
+        ("response_format.schema", "text.format"),
+        ("thinking", "reasoning.effort"),
+        ("tools.0.parameters", "tools.0.parameters"),
+        (None, None),
+    ],
+)
+def test_names_fields_as_this_interface_does(
+    service: Service, theirs: str | None, ours: str | None
+) -> None:
+    service.resident.refuses = BadRequest("no", param=theirs)
+    assert service.refused({})["param"] == ours
 
 
 def test_something_must_be_asked(service: Service) -> None:

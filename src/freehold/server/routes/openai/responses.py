@@ -18,7 +18,11 @@ from freehold.errors import BadRequest, FreeholdError, NotFound
 from freehold.server.context import Context, RouteContext
 from freehold.server.http_errors import OPENAPI_ERRORS, error_body
 from freehold.server.presence import unless_gone
-from freehold.server.routes.openai.responses_convert import ask_of, fresh_response
+from freehold.server.routes.openai.responses_convert import (
+    ask_of,
+    fresh_response,
+    named_as_here,
+)
 from freehold.server.routes.openai.responses_events import Composer, frames
 from freehold.server.routes.openai.responses_history import History
 from freehold.server.routes.openai.responses_items import Item, new_response_id, parse_items
@@ -59,7 +63,8 @@ async def create_response(body: CreateBody, ctx: Context, request: Request) -> R
     resident = await ctx.house.residents.chat(body.model)
     ask = ask_of(body, [*earlier, *own], resident)
     composer = Composer(fresh_response(body, new_response_id(), resident.name))
-    answer = await resident.answer(ask, ctx.asker)
+    with named_as_here():
+        answer = await resident.answer(ask, ctx.asker)
     writing = _Writing(composer, answer, history if body.stores else None, own)
     if body.stream:
         return stream(writing.frames(), on_error=lambda error: writing.broken(error, ctx))
@@ -74,7 +79,8 @@ async def count_input_tokens(body: CountBody, ctx: Context) -> Response:
     earlier, own = await asyncio.to_thread(_items, _history(ctx), body)
     resident = await ctx.house.residents.chat(body.model)
     ask = ask_of(body, [*earlier, *own], resident)
-    tokens = await asyncio.to_thread(resident.prompt, ask)
+    with named_as_here():
+        tokens = await asyncio.to_thread(resident.prompt, ask)
     return _json({"object": "response.input_tokens", "input_tokens": len(tokens)})
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from freehold.errors import BadRequest
+from freehold.errors import BadRequest, RequestError
 from freehold.server.ask import Ask
 from freehold.server.routes.openai.messages import with_system_text
 from freehold.server.routes.openai.responses_items import Item, text_of
@@ -21,9 +22,19 @@ from freehold.server.routes.openai.responses_tools import choice_of, shown_tool,
 if TYPE_CHECKING:
     from freehold.server.resident import Resident
 
-__all__ = ["ask_of", "fresh_response", "messages_of"]
+__all__ = ["ask_of", "fresh_response", "messages_of", "named_as_here"]
 
 Message = dict[str, Any]
+
+# What an `Ask` calls what this interface calls otherwise.
+_NAMES = {
+    "logprobs": "top_logprobs",
+    "max_tokens": "max_output_tokens",
+    "messages": "input",
+    "prompt": "input",
+    "response_format": "text.format",
+    "thinking": "reasoning.effort",
+}
 
 
 def ask_of(body: PromptBody, items: Sequence[Item], resident: Resident) -> Ask:
@@ -57,6 +68,20 @@ def ask_of(body: PromptBody, items: Sequence[Item], resident: Resident) -> Ask:
         max_tokens=body.max_output_tokens,
         logprobs=body.logprobs,
     )
+
+
+@contextmanager
+def named_as_here() -> Iterator[None]:
+    """Lets an error of the runtime name the field as this interface does. Mutates: the error."""
+    try:
+        yield
+    except RequestError as error:
+        if error.param is not None:
+            name, _, rest = error.param.partition(".")
+            # A message's place is not that of the items it was made of.
+            kept = f".{rest}" if rest and name not in _NAMES else ""
+            error.param = _NAMES.get(name, name) + kept
+        raise
 
 
 def _thinking(body: PromptBody, resident: Resident) -> tuple[bool | None, dict[str, Any]]:
