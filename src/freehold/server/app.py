@@ -1,6 +1,6 @@
 """The one application: every surface's routes behind the same layers.
 
-Room: server. From the outside in: front (id, errors, log), cors (web pages), doors (keys and
+Room: server. From the outside in: cors (web pages), front (id, errors, log), doors (keys and
 rates), bodies, routes. Must not know how a model is run or where the server listens.
 """
 
@@ -28,7 +28,7 @@ from freehold.server.http_errors import from_validation, plain_body, surface_of
 from freehold.server.logs import Log
 from freehold.server.metrics import Metrics
 from freehold.server.routes import admin, anthropic
-from freehold.server.routes.openai import chat, completions, models, tokens
+from freehold.server.routes.openai import chat, completions, models, responses, tokens
 
 __all__ = ["Outside", "create_app"]
 
@@ -69,8 +69,9 @@ def create_app(house: House, *, outside: Outside | None = None) -> FastAPI:
     app.add_middleware(Bodies, limits=outside.limits)
     app.add_middleware(Doors, house=house)
     app.add_middleware(_Drains, house=house)
-    app.add_middleware(Cors, origins=outside.origins)
     app.add_middleware(Front, log=outside.log, metrics=outside.metrics, traffic=outside.traffic)
+    # Outside even of the front, so that a page can read why it was refused.
+    app.add_middleware(Cors, origins=outside.origins)
     _describe(app)
     return app
 
@@ -81,6 +82,7 @@ def _routers() -> list[APIRouter]:
         chat.router,
         completions.router,
         models.router,
+        responses.router,
         tokens.router,
         anthropic.router,
     ]

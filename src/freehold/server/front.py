@@ -1,4 +1,4 @@
-"""The outermost layer: every request gets an id, an answer in its surface's form, and a log line.
+"""The front: every request gets an id, an answer in its surface's form, and a log line.
 
 Room: server. Wraps `send` once, because it runs for every piece of every stream; must not know
 routes.
