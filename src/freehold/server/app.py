@@ -27,7 +27,7 @@ from freehold.server.front import Front, Traffic
 from freehold.server.http_errors import from_validation, plain_body, surface_of
 from freehold.server.logs import Log
 from freehold.server.metrics import Metrics
-from freehold.server.routes import admin, anthropic
+from freehold.server.routes import admin, anthropic, ollama
 from freehold.server.routes.openai import chat, completions, models, responses, tokens
 
 __all__ = ["Outside", "create_app"]
@@ -57,7 +57,7 @@ def create_app(house: House, *, outside: Outside | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: f"{route.name}",
+        generate_unique_id_function=lambda route: f"{surface_of(route.path)}_{route.name}",
     )
     app.state.house = house
     app.state.metrics = outside.metrics
@@ -85,6 +85,7 @@ def _routers() -> list[APIRouter]:
         responses.router,
         tokens.router,
         anthropic.router,
+        ollama.router,
     ]
 
 
