@@ -322,6 +322,15 @@ def test_an_unknown_item_is_not_found(service: Service, unknown: str) -> None:
     assert error["param"] == "input.0.id"
 
 
+def test_short_references_cannot_stand_for_endless_text(service: Service) -> None:
+    first = service.create(input="x" * (1 << 20))
+    (item,) = service.client().get(f"/v1/responses/{first['id']}/input_items").json()["data"]
+    body = {"model": MODEL, "input": [{"type": "item_reference", "id": item["id"]}] * 9}
+    reply = service.client().post("/v1/responses", json=body)
+    assert reply.status_code == 413
+    assert len(service.resident.answers) == 1
+
+
 def test_tokens_are_counted_without_an_answer(service: Service) -> None:
     first = service.create(input="One")
     body = {"model": MODEL, "input": "Two"}

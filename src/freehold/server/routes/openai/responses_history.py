@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from freehold.errors import NotFound
+from freehold.errors import NotFound, TooLarge
 from freehold.server.routes.openai.responses_items import (
     Item,
     ItemIds,
     Reference,
     is_response_id,
     response_of_item,
+    size_of,
 )
 from freehold.store.responses import Responses, StoredResponse
 
 __all__ = ["History"]
+
+# As much as a request's own body may hold.
+_MAX_REFERENCED = 8 << 20
 
 
 class History:
@@ -79,11 +83,26 @@ class History:
         return [*earlier, *turns[-1].input]
 
     def resolve(self, items: Sequence[Item | Reference]) -> list[Item]:
-        """The items with what references stand for. Raises: NotFound."""
-        return [
-            self._referenced(item, f"input.{index}.id") if isinstance(item, Reference) else item
-            for index, item in enumerate(items)
-        ]
+        """The items with what references stand for.
+
+        Raises: NotFound; TooLarge where a short request stands for a very long text.
+        """
+        resolved: list[Item] = []
+        seen: dict[str, StoredResponse | None] = {}
+        referenced = 0
+        for index, item in enumerate(items):
+            if not isinstance(item, Reference):
+                resolved.append(item)
+                continue
+            resolved.append(self._referenced(item, f"input.{index}.id", seen))
+            referenced += size_of(resolved[-1])
+            if referenced > _MAX_REFERENCED:
+                raise TooLarge(
+                    "the referenced items are too long together",
+                    param="input",
+                    expected=f"at most {_MAX_REFERENCED} characters",
+                )
+        return resolved
 
     def keep(self, response: dict[str, Any], items: Sequence[Item]) -> None:
         """Store a response with the items that came in with it. Raises: StoreUnusable."""
@@ -100,13 +119,15 @@ class History:
         )
         self._stored.put(stored)
 
-    def _referenced(self, item_id: str, param: str) -> Item:
+    def _referenced(self, item_id: str, param: str, seen: dict[str, StoredResponse | None]) -> Item:
+        """A copy of the item with this id. Mutates: `seen`, the responses looked at so far."""
         response_id = response_of_item(item_id)
-        stored = response_id and self._stored.get(response_id, owner=self._owner)
-        if stored:
-            for item in (*stored.input, *stored.output["output"]):
-                if item["id"] == item_id:
-                    return dict(item)
+        if response_id is not None and response_id not in seen:
+            seen[response_id] = self._stored.get(response_id, owner=self._owner)
+        stored = seen.get(response_id or "")
+        for item in (*stored.input, *stored.output["output"]) if stored else ():
+            if item["id"] == item_id:
+                return dict(item)
         raise NotFound(
             "there is no stored item with this id",
             param=param,

@@ -25,6 +25,7 @@ __all__ = [
     "not_offered_type",
     "parse_items",
     "response_of_item",
+    "size_of",
     "text_of",
 ]
 
@@ -305,3 +306,8 @@ def text_of(item: Mapping[str, Any]) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(part.get("text", part.get("refusal", "")) for part in content)
+
+
+def size_of(item: Mapping[str, Any]) -> int:
+    """The length of what an item says, in characters."""
+    return len(item["arguments"] if item["type"] == "function_call" else text_of(item))
