@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from freehold.server.residents import Residents
     from freehold.store import Store
 
-__all__ = ["Asker", "Context", "House", "asker_of"]
+__all__ = ["Asker", "Context", "House", "RouteContext", "asker_of"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,6 +58,12 @@ ROUTE_SCOPES: Mapping[str, str] = {
     "/version": "read",
     "/openapi.json": "read",
     "/metrics": "metrics",
+    "/api/pull": "admin",
+    "/api/push": "admin",
+    "/api/create": "admin",
+    "/api/copy": "admin",
+    "/api/delete": "admin",
+    "/api/blobs": "admin",
     "/admin": "admin",
 }
 

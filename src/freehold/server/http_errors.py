@@ -239,7 +239,7 @@ def _openai_code(error: FreeholdError) -> str:
 
 
 def _message(surface: Surface, error: FreeholdError, status: int) -> str:
-    if status == 500:
+    if status == 500 or isinstance(error, StoreError):
         return f"the server could not do this ({error.code}); its log has the reason"
     if isinstance(error, UnknownModel):
         # Its own words may speak of places in the server's files.
