@@ -124,9 +124,10 @@ def test_a_switch_is_no_number() -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"options": {"temperature": -1}}, "temperature"),
+        ({"options": {"temperature": -1}}, "options.temperature"),
+        ({"options": {"repeat_penalty": 0}}, "options.repeat_penalty"),
         ({"options": {"temperature": "hot"}}, "options.temperature"),
-        ({"options": {"seed": -5}}, "seed"),
+        ({"options": {"seed": -5}}, "options.seed"),
         ({"options": {"num_predict": 0}}, "options.num_predict"),
         ({"options": {"num_predict": 1.5}}, "options.num_predict"),
         ({"options": {"repeat_last_n": -2}}, "options.repeat_last_n"),

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from freehold.errors import EngineDied, FreeholdError, QueueFull
+from freehold.errors import (
+    EngineDied,
+    FreeholdError,
+    PromptTooLong,
+    QueueFull,
+    UnsupportedField,
+)
 from freehold.server.ask import (
     Event,
     Finish,
@@ -185,3 +191,12 @@ def test_without_messages_the_model_is_loaded(stream: bool | None) -> None:
 def test_without_a_prompt_the_model_is_loaded() -> None:
     reply = generate(prompt=None).json()
     assert (reply["response"], reply["done"], reply["done_reason"]) == ("", True, "load")
+
+
+def test_a_refusal_of_the_runtime_names_this_interfaces_field() -> None:
+    refuses = UnsupportedField("this model does not reason", param="thinking")
+    response = chat(ScriptedResident(refuses=refuses), think=True)
+    assert response.json() == {"error": "think: this model does not reason"}
+    long = PromptTooLong("9 tokens do not fit 8", param="messages")
+    response = generate(ScriptedResident(refuses=long))
+    assert response.json() == {"error": "prompt: 9 tokens do not fit 8"}

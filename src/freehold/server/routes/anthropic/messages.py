@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from freehold.errors import FreeholdError
 from freehold.server.context import Context
 from freehold.server.http_errors import OPENAPI_ERRORS, error_body
+from freehold.server.naming import named_as
 from freehold.server.presence import unless_gone
 from freehold.server.routes.anthropic.asks import ask_of, counted, thinking_budget
 from freehold.server.routes.anthropic.events import Frame, Outline, frames_of, sse, whole
@@ -22,6 +23,9 @@ from freehold.server.routes.anthropic.requests import CountBody, CustomTool, Mes
 from freehold.server.streams import stream
 
 __all__ = ["count_tokens", "create_message", "router"]
+
+# What an `Ask` calls what this interface calls otherwise.
+NAMES = {"response_format": "output_config.format", "stop": "stop_sequences"}
 
 router = APIRouter(tags=["anthropic"], responses=OPENAPI_ERRORS)
 
@@ -31,7 +35,8 @@ async def create_message(body: MessagesBody, ctx: Context, request: Request) -> 
     """Answer a conversation, whole or as a stream of events."""
     ask = ask_of(body)
     resident = await ctx.house.residents.chat(body.model)
-    answer = await resident.answer(ask, ctx.asker)
+    with named_as(NAMES):
+        answer = await resident.answer(ask, ctx.asker)
     outline = Outline(
         id=f"msg_{uuid.uuid4().hex}",
         model=resident.name,
@@ -58,7 +63,8 @@ async def count_tokens(body: CountBody, ctx: Context) -> dict[str, int]:
     """How many tokens a conversation is to the model, template and tools included."""
     ask = counted(body)
     resident = await ctx.house.residents.chat(body.model)
-    tokens = await asyncio.to_thread(resident.prompt, ask)
+    with named_as(NAMES):
+        tokens = await asyncio.to_thread(resident.prompt, ask)
     return {"input_tokens": len(tokens)}
 
 

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any
 from freehold.chat.tools import ResponseFormat, Tool
 from freehold.errors import BadRequest, PromptTooLong, UnsupportedField
 from freehold.server.ask import Ask
+from freehold.server.naming import named_as
 from freehold.server.routes.ollama.names import ref_of
-from freehold.server.routes.ollama.options import max_tokens_of, refuse_options, sampling_of
+from freehold.server.routes.ollama.options import (
+    NAMES,
+    max_tokens_of,
+    refuse_options,
+    sampling_of,
+)
 from freehold.server.routes.ollama.requests import ChatBody, GenerateBody, Options, ToolForm
 from freehold.server.routes.ollama.turns import messages_of
 
@@ -91,9 +97,11 @@ def _answered(body: ChatBody | GenerateBody) -> Ask:
     if "" in (options.stop or ()):
         raise BadRequest("a stop text is empty", param="options.stop")
     level = body.think if isinstance(body.think, str) else None
+    with named_as(NAMES):
+        sampling = sampling_of(options)
     return Ask(
         model=ref_of(body.model),
-        sampling=sampling_of(options),
+        sampling=sampling,
         max_tokens=max_tokens_of(options),
         stop=tuple(options.stop or ()),
         response_format=_format(body.format),

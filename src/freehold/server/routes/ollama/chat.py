@@ -16,10 +16,12 @@ from starlette.responses import JSONResponse, Response
 from freehold.errors import FreeholdError
 from freehold.server.context import Context
 from freehold.server.http_errors import OPENAPI_ERRORS, error_body
+from freehold.server.naming import named_as
 from freehold.server.presence import unless_gone
 from freehold.server.routes.ollama.asks import ask_of, fitted, generate_ask
 from freehold.server.routes.ollama.keeping import Keep, Keeping, seconds_of
 from freehold.server.routes.ollama.names import ref_of
+from freehold.server.routes.ollama.options import NAMES
 from freehold.server.routes.ollama.replies import Outline, Piece, empty, line, pieces_of, whole
 from freehold.server.routes.ollama.requests import ChatBody, GenerateBody
 from freehold.server.streams import NDJSON, stream
@@ -57,8 +59,10 @@ async def _reply(
     if ask is None:
         await keep.used(resident.name, seconds)
         return JSONResponse(empty(outline, "unload" if seconds == 0 else "load"))
-    ask = await fitted(ask, resident, body.options.num_ctx if body.options else None)
-    answer = await resident.answer(ask, ctx.asker)
+    names = NAMES if outline.chat else NAMES | {"messages": "prompt"}
+    with named_as(names):
+        ask = await fitted(ask, resident, body.options.num_ctx if body.options else None)
+        answer = await resident.answer(ask, ctx.asker)
     pieces = _kept(pieces_of(answer, outline), keep, resident.name, seconds)
     # Begun here, so that whoever drops it closes the answer.
     await anext(pieces)

@@ -136,4 +136,5 @@ def _cut(vectors: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     cut = vectors[:, :width]
     lengths = np.linalg.norm(cut, axis=1, keepdims=True)
     lengths[lengths == 0] = 1
-    return (cut / lengths).astype(np.float32)
+    shorter: NDArray[np.float32] = cut / lengths
+    return shorter

@@ -14,6 +14,7 @@ from fastapi import APIRouter
 from numpy import ndarray
 
 from freehold import __version__
+from freehold.chat.reasoning import reasoning_of
 from freehold.errors import BadRequest, UnknownModel, UnsupportedField
 from freehold.formats.gguf import open_gguf
 from freehold.server.cards import ModelCard
@@ -128,7 +129,8 @@ def _capabilities(card: ModelCard, template: str) -> list[str]:
     if not template:
         return ["completion"]
     # Where a template does not describe tools to the model, the server does.
-    return ["completion", "tools"]
+    can = ["completion", "tools"]
+    return can if reasoning_of(template) is None else [*can, "thinking"]
 
 
 def _named(card: ModelCard) -> dict[str, Any]:

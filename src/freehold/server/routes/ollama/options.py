@@ -12,9 +12,31 @@ from freehold.engine.sampler import Sampling
 from freehold.errors import BadRequest, UnsupportedField
 from freehold.server.routes.ollama.requests import Options
 
-__all__ = ["NEUTRAL", "max_tokens_of", "refuse_options", "sampling_of"]
+__all__ = ["NAMES", "NEUTRAL", "max_tokens_of", "refuse_options", "sampling_of"]
 
 _WINDOW = 64
+
+# What an `Ask` calls what this interface calls otherwise.
+NAMES = {
+    "max_tokens": "options.num_predict",
+    "response_format": "format",
+    "stop": "options.stop",
+    "thinking": "think",
+    "repetition_penalty": "options.repeat_penalty",
+    "repetition_window": "options.repeat_last_n",
+    **{
+        name: f"options.{name}"
+        for name in (
+            "temperature",
+            "top_k",
+            "top_p",
+            "min_p",
+            "seed",
+            "presence_penalty",
+            "frequency_penalty",
+        )
+    },
+}
 
 
 @dataclass(frozen=True)
