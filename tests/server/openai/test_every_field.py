@@ -16,7 +16,7 @@ from openai.types.chat import (
     completion_create_params as chat_create_params,
 )
 
-from freehold.server.routes.openai.chat_form import ChatBody
+from freehold.server.routes.openai.chat_form import ChatCompletionBody
 from freehold.server.routes.openai.completions_form import CompletionBody
 from freehold.server.routes.openai.forms import Body
 from freehold.server.routes.openai.messages import MessageForm
@@ -31,7 +31,7 @@ def known(body: type[Body]) -> set[str]:
 @pytest.mark.parametrize(
     ("documented", "body"),
     [
-        (chat_create_params.CompletionCreateParamsStreaming, ChatBody),
+        (chat_create_params.CompletionCreateParamsStreaming, ChatCompletionBody),
         (completion_create_params.CompletionCreateParamsStreaming, CompletionBody),
         (ChatCompletionStreamOptionsParam, StreamOptions),
         (ChatCompletionUserMessageParam, MessageForm),
@@ -45,12 +45,12 @@ def test_every_documented_field_is_known(documented: Any, body: type[Body]) -> N
     assert set(names) - known(body) == set()
 
 
-@pytest.mark.parametrize("body", [ChatBody, CompletionBody])
+@pytest.mark.parametrize("body", [ChatCompletionBody, CompletionBody])
 def test_no_field_is_both_honoured_and_refused(body: type[Body]) -> None:
     assert set(body.model_fields).isdisjoint(body.not_offered)
 
 
-@pytest.mark.parametrize("name", sorted(ChatBody.not_offered))
+@pytest.mark.parametrize("name", sorted(ChatCompletionBody.not_offered))
 def test_chat_refuses_by_name_what_it_does_not_offer(name: str) -> None:
     error = chat_refusal(**{name: {"something": "else"}})
     assert error["param"] == name
@@ -65,7 +65,7 @@ def test_completions_refuse_by_name_what_they_do_not_offer(name: str) -> None:
 
 
 def test_values_that_mean_off_are_accepted() -> None:
-    for name, field in ChatBody.not_offered.items():
+    for name, field in ChatCompletionBody.not_offered.items():
         for value in (None, *field.neutral):
             chat_ask(**{name: value})
     for name, field in CompletionBody.not_offered.items():
@@ -79,7 +79,7 @@ def test_a_neutral_value_of_another_type_is_not_neutral() -> None:
 
 
 def test_null_is_the_same_as_leaving_a_field_out() -> None:
-    for name in set(ChatBody.model_fields) - {"model", "messages", "stream"}:
+    for name in set(ChatCompletionBody.model_fields) - {"model", "messages", "stream"}:
         assert chat_ask(**{name: None}) == chat_ask()
     for name in set(CompletionBody.model_fields) - {"model", "prompt", "stream"}:
         assert completion_ask(**{name: None}) == completion_ask()

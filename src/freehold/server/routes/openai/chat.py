@@ -29,7 +29,7 @@ from freehold.server.ask import (
 from freehold.server.context import Context
 from freehold.server.http_errors import OPENAPI_ERRORS, error_body
 from freehold.server.presence import unless_gone
-from freehold.server.routes.openai.chat_form import ChatBody, check_names
+from freehold.server.routes.openai.chat_form import ChatCompletionBody, check_names
 from freehold.server.routes.openai.replies import (
     DONE,
     Chunks,
@@ -59,7 +59,7 @@ CLIENT_LEFT = 499
 
 
 @router.post("/v1/chat/completions", response_model=None, responses=ANSWERED)
-async def chat_completions(body: ChatBody, request: Request, ctx: Context) -> Response:
+async def chat_completions(body: ChatCompletionBody, request: Request, ctx: Context) -> Response:
     """Answer a conversation."""
     resident = await ctx.house.residents.chat(body.model)
     ask = body.ask(resident)

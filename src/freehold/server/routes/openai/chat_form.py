@@ -18,15 +18,21 @@ from freehold.server.routes.openai.sampling import SHARED_NOT_OFFERED, SamplingF
 from freehold.server.routes.openai.structure import StructureFields
 from freehold.server.routes.openai.tooling import (
     MAX_TOOLS,
+    FunctionToolForm,
     ToolChoiceField,
-    ToolForm,
     tools_and_choice,
 )
 
 if TYPE_CHECKING:
     from freehold.server.resident import Resident
 
-__all__ = ["ChatBody", "TemplateVariables", "check_names", "continues", "template_choices"]
+__all__ = [
+    "ChatCompletionBody",
+    "TemplateVariables",
+    "check_names",
+    "continues",
+    "template_choices",
+]
 
 _MAX_MESSAGES = 4096
 _NO_FUNCTIONS = "use tools and tool_choice, which replaced it"
@@ -55,7 +61,7 @@ _ALLOWED_VARIABLES = frozenset(
 _THINKING = ("enable_thinking", "thinking")
 
 
-class ChatBody(SamplingFields, StructureFields):
+class ChatCompletionBody(SamplingFields, StructureFields):
     """A conversation to continue."""
 
     not_offered: ClassVar = SHARED_NOT_OFFERED | {
@@ -88,7 +94,7 @@ class ChatBody(SamplingFields, StructureFields):
     max_tokens: Annotated[int, Field(ge=1, lt=1 << 31)] | None = Field(
         None, description="The older name of max_completion_tokens."
     )
-    tools: Annotated[list[ToolForm], Field(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[list[FunctionToolForm], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: ToolChoiceField | None = None
     parallel_tool_calls: bool | None = None
     logprobs: bool | None = None

@@ -14,7 +14,14 @@ from pydantic import BeforeValidator, Field
 from freehold.errors import BadRequest, UnsupportedField
 from freehold.server.routes.openai.forms import Body, NotOffered, refuse_unless_neutral
 
-__all__ = ["CallForm", "MessageForm", "PartForm", "template_messages", "with_system_text"]
+__all__ = [
+    "CallForm",
+    "CalledForm",
+    "MessageForm",
+    "PartForm",
+    "template_messages",
+    "with_system_text",
+]
 
 _MAX_PARTS = 1024
 _TO_A_TEXT_MODEL = {

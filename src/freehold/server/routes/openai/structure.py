@@ -14,7 +14,7 @@ from freehold.chat.tools import ResponseFormat
 from freehold.errors import BadRequest
 from freehold.server.routes.openai.forms import Body, NotOffered, in_one_of_its_forms
 
-__all__ = ["ResponseFormatForm", "StructureFields", "StructuredOutputs"]
+__all__ = ["JsonSchemaForm", "ResponseFormatForm", "StructureFields", "StructuredOutputs"]
 
 _MAX_GRAMMAR = 1 << 18
 

@@ -24,7 +24,7 @@ from freehold.server.routes.openai.chat_form import (
 from freehold.server.routes.openai.forms import Body, NotOffered
 from freehold.server.routes.openai.messages import MessageForm, template_messages
 from freehold.server.routes.openai.sampling import TokenId
-from freehold.server.routes.openai.tooling import MAX_TOOLS, ToolForm, tools_and_choice
+from freehold.server.routes.openai.tooling import MAX_TOOLS, FunctionToolForm, tools_and_choice
 
 if TYPE_CHECKING:
     from freehold.server.resident import Resident
@@ -55,7 +55,7 @@ class TokenizeBody(Body):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     chat_template_kwargs: TemplateVariables | None = None
-    tools: Annotated[list[ToolForm], Field(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[list[FunctionToolForm], Field(max_length=MAX_TOOLS)] | None = None
 
 
 class DetokenizeBody(Body):

@@ -14,7 +14,17 @@ from freehold.chat.tools import Tool, ToolChoice
 from freehold.errors import BadRequest, UnsupportedField
 from freehold.server.routes.openai.forms import Body
 
-__all__ = ["MAX_TOOLS", "FunctionForm", "ToolChoiceField", "ToolForm", "tools_and_choice"]
+__all__ = [
+    "MAX_TOOLS",
+    "AllowedForm",
+    "ChoiceForm",
+    "FunctionForm",
+    "FunctionToolForm",
+    "NamedForm",
+    "ReferenceForm",
+    "ToolChoiceField",
+    "tools_and_choice",
+]
 
 MAX_TOOLS = 128
 
@@ -30,7 +40,7 @@ class FunctionForm(Body):
     strict: bool | None = Field(None, description="Enforce the schema of the arguments.")
 
 
-class ToolForm(Body):
+class FunctionToolForm(Body):
     """A tool the model may call."""
 
     type: Literal["function", "custom"]
@@ -81,7 +91,7 @@ ToolChoiceField = Annotated[
 
 
 def tools_and_choice(
-    forms: Sequence[ToolForm], choice: ChoiceForm | None
+    forms: Sequence[FunctionToolForm], choice: ChoiceForm | None
 ) -> tuple[tuple[Tool, ...], ToolChoice]:
     """The tools that may be called, and how to choose.
 
@@ -111,7 +121,7 @@ def tools_and_choice(
     return _chosen(tools, choice)
 
 
-def _tool(form: ToolForm, at: str) -> Tool:
+def _tool(form: FunctionToolForm, at: str) -> Tool:
     if form.type == "custom" or form.custom is not None:
         raise _no_custom(f"{at}.type")
     if form.function is None:
