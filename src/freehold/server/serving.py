@@ -20,7 +20,6 @@ import uvloop
 from freehold import __version__
 from freehold.config import Settings
 from freehold.errors import BadSetting, FreeholdError, SetupError
-from freehold.library import resolve
 from freehold.server.accounting import Accounting
 from freehold.server.app import Outside, create_app
 from freehold.server.browsers import is_loopback
@@ -87,8 +86,6 @@ def serve(
     SetupError where this home has a server; UnknownModel; StoreUnusable; what loading raises.
     """
     _check_alone(settings.home)
-    for ref in refs:
-        resolve(ref, settings=settings)
     if socket is not None:
         # Who can open it is settled by the file system, as it is for loopback by the machine.
         settings = replace(settings, host="127.0.0.1")
@@ -97,8 +94,8 @@ def serve(
         needs_key = _check_keys(settings, store)
         listening = listen_on(socket) if socket else listen_at(settings.host, settings.port)
         try:
-            announce(settings.home, url=listening.url, socket=socket, version=__version__)
             run = _Run(settings, refs, store, listening)
+            announce(settings.home, url=listening.url, socket=socket, version=__version__)
             run.on_start = lambda: on_start(run.started(needs_key=needs_key))
             run.to_the_end()
         finally:
