@@ -136,8 +136,9 @@ void bind_data(nb::module_& m) {
         .def("pack", &pack_weight, "start"_a, "count"_a, "raw"_a, "source_rows"_a = nb::none())
         .def("unpack", &unpack_weight);
     nb::class_<fh::KvPool>(m, "KvPool")
-        .def(nb::init<int, int, int, int64_t>(), "layers"_a, "kv_heads"_a, "head_width"_a,
-             "pages"_a)
+        .def(nb::init<int, int, int, int64_t, int>(), "layers"_a, "kv_heads"_a, "head_width"_a,
+             "pages"_a, "bits"_a = 16)
+        .def_ro("bits", &fh::KvPool::bits)
         .def_ro("pages", &fh::KvPool::pages)
         .def_prop_ro("page_bytes", &fh::KvPool::page_bytes);
     nb::class_<fh::Step>(m, "Step")

@@ -236,13 +236,16 @@ void Weight::unpack_row(int64_t row, float* out) const {
     }
 }
 
-KvPool::KvPool(int layers_, int kv_heads_, int head_width_, int64_t pages_)
-    : layers(layers_), kv_heads(kv_heads_), head_width(head_width_), pages(pages_) {
+KvPool::KvPool(int layers_, int kv_heads_, int head_width_, int64_t pages_, int bits_)
+    : layers(layers_), kv_heads(kv_heads_), head_width(head_width_), bits(bits_), pages(pages_) {
+    require(bits == 16 || bits == 8, "kv pool: keys and values have 16 or 8 bits");
     require(layers >= 1 && kv_heads >= 1 && head_width >= 2 && pages >= 1, "kv pool: empty shape");
     require(layers <= 4096 && kv_heads <= 4096 && head_width <= 4096 && pages <= INT32_MAX,
             "kv pool: shape out of range");
     head_padded = static_cast<int>(round_up(static_cast<size_t>(head_width), 16));
-    head_bytes_ = 2 * sizeof(uint16_t) * kPageTokens * static_cast<size_t>(head_padded);
+    const auto padded = static_cast<size_t>(head_padded);
+    const size_t scales = bits == 8 ? 2 * ((padded + kKvGroup - 1) / kKvGroup) : 0;
+    head_bytes_ = kPageTokens * (2 * padded * (bits / 8) + scales * sizeof(uint16_t));
     // An odd number of 4 KiB between pages: a power of two would put a head's pages all in the
     // same cache sets and memory banks.
     page_stride_ = (head_bytes_ * kv_heads * layers + 4095) / 4096 * 4096;
@@ -259,7 +262,7 @@ uint16_t* KvPool::keys(int layer, int64_t page, int head) const {
 }
 
 uint16_t* KvPool::values(int layer, int64_t page, int head) const {
-    return keys(layer, page, head) + kPageTokens * head_padded;
+    return keys(layer, page, head) + kPageTokens * head_padded * bits / 16;
 }
 
 void Step::check(const KvPool& kv) const {

@@ -5,15 +5,53 @@
 // sum; values lie (P, A). A row's result depends on its own query and keys only: rows of a
 // tile share loads, never sums.
 
-// Asks for 128 bytes of a page to come. A page's keys and values are neighbours, but pages lie
-// apart, and the processor's own prefetcher starts anew at each.
-inline void prefetch(const uint16_t* page, int step) {
-    __builtin_prefetch(page + 64 * step);
-    __builtin_prefetch(page + 64 * step + 32);
-}
+// How a page holds a head: what is read of it, and how it is asked for ahead of time. A page's
+// keys and values are neighbours, but pages lie apart, and the processor's own prefetcher starts
+// anew at each.
+template <class S>
+struct HalfPage {  // float16, no scales
+    using F = typename S::F;
+    static constexpr int kGroup = 1 << 20;
+    static void prefetch(const uint16_t* page, int step) {
+        __builtin_prefetch(page + 64 * step);
+        __builtin_prefetch(page + 64 * step + 32);
+    }
+    static F key_scale(const PageView&, const uint16_t*, int, int) { return S::zero(); }
+    static F key(const uint16_t* page, int at, F) { return S::load_half(page + at); }
+    static void value_scales(const PageView&, const uint16_t*, int, float*) {}
+    static F value(const uint16_t* page, int at, const float*, int) {
+        return S::load_half(page + at);
+    }
+};
+
+template <class S>
+struct BytePage {  // int8 codes, then float16 scales; see types.h
+    using F = typename S::F;
+    static constexpr int kGroup = kKvGroup;
+    static void prefetch(const uint16_t* page, int step) { __builtin_prefetch(page + 32 * step); }
+    static const uint8_t* bytes(const uint16_t* page) {
+        return reinterpret_cast<const uint8_t*>(page);
+    }
+    static F key_scale(const PageView& view, const uint16_t* page, int group, int k) {
+        return S::load_half(page + kPageTokens * view.head_padded + group * kPageTokens + k);
+    }
+    static F key(const uint16_t* page, int at, F scale) {
+        return S::mul(S::load_i8(bytes(page) + at), scale);
+    }
+    // The scales of a page's values in one group of columns.
+    static void value_scales(const PageView& view, const uint16_t* page, int group, float* out) {
+        const int groups = (view.head_padded + kGroup - 1) / kGroup;
+        const uint16_t* scales =
+            page + kPageTokens * view.head_padded / 2 + (groups + group) * kPageTokens;
+        for (int k = 0; k < kPageTokens; k += S::lanes) S::store(out + k, S::load_half(scales + k));
+    }
+    static F value(const uint16_t* page, int at, const float* scales, int k) {
+        return S::mul(S::load_i8(bytes(page) + at), S::set(scales[k]));
+    }
+};
 
 // scores[r][k] = scale * q_r . key_k for the keys of one page, R rows at a time.
-template <class S, int R>
+template <class S, class P, int R>
 inline void score_page(const PageView& view, const uint16_t* keys, const uint16_t* next,
                        const QueryRow* rows, int count, float (*scores)[kPageTokens]) {
     constexpr int kVectors = S::attend_vectors;
@@ -21,15 +59,22 @@ inline void score_page(const PageView& view, const uint16_t* keys, const uint16_
         typename S::F acc[R][kVectors];
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < kVectors; ++v) acc[r][v] = S::zero();
-        for (int a = 0; a < view.head_width; ++a) {
-            if (k == 0) prefetch(next, a);
-            typename S::F key[kVectors];
+        for (int group = 0; group * P::kGroup < view.head_width; ++group) {
+            typename S::F scale[kVectors];
             for (int v = 0; v < kVectors; ++v)
-                key[v] = S::load_half(keys + a * kPageTokens + k + v * S::lanes);
+                scale[v] = P::key_scale(view, keys, group, k + v * S::lanes);
+            const int start = group * P::kGroup;
+            const int end = std::min(view.head_width, start + P::kGroup);
+            for (int a = start; a < end; ++a) {
+                if (k == 0) P::prefetch(next, a);
+                typename S::F key[kVectors];
+                for (int v = 0; v < kVectors; ++v)
+                    key[v] = P::key(keys, a * kPageTokens + k + v * S::lanes, scale[v]);
 #pragma GCC unroll 8
-            for (int r = 0; r < R; ++r) {
-                const auto q = S::set(rows[r].q[a]);
-                for (int v = 0; v < kVectors; ++v) acc[r][v] = S::fma(q, key[v], acc[r][v]);
+                for (int r = 0; r < R; ++r) {
+                    const auto q = S::set(rows[r].q[a]);
+                    for (int v = 0; v < kVectors; ++v) acc[r][v] = S::fma(q, key[v], acc[r][v]);
+                }
             }
         }
         for (int r = 0; r < R; ++r)
@@ -66,7 +111,7 @@ inline float soften(float* scores, int keys, RowState& state) {
 }
 
 // values[r] = values[r] * factor[r] + sum over the page's keys of weight . value row.
-template <class S, int R>
+template <class S, class P, int R>
 inline void weigh_page(const PageView& view, const uint16_t* page, const uint16_t* next, int count,
                        const float (*weights)[kPageTokens], const float* factors, float* values) {
     constexpr int kVectors = S::attend_vectors;
@@ -75,15 +120,20 @@ inline void weigh_page(const PageView& view, const uint16_t* page, const uint16_
         const auto run = [&](auto vectors) {
             constexpr int N = decltype(vectors)::value;
             typename S::F acc[R][N];
+            alignas(64) float scales[N][kPageTokens];
+            for (int v = 0; v < N; ++v)
+                P::value_scales(view, page, (a + v * S::lanes) / P::kGroup, scales[v]);
             for (int r = 0; r < R; ++r)
                 for (int v = 0; v < N; ++v)
                     acc[r][v] = S::mul(S::set(factors[r]),
                                        S::load(values + r * view.head_padded + a + v * S::lanes));
             for (int k = 0; k < count; ++k) {
-                prefetch(next, a + k);
+                P::prefetch(next, a + k);
                 typename S::F value[N];
-                for (int v = 0; v < N; ++v)
-                    value[v] = S::load_half(page + k * view.head_padded + a + v * S::lanes);
+                for (int v = 0; v < N; ++v) {
+                    const int at = k * view.head_padded + a + v * S::lanes;
+                    value[v] = P::value(page, at, scales[v], k);
+                }
 #pragma GCC unroll 8
                 for (int r = 0; r < R; ++r) {
                     const auto w = S::set(weights[r][k]);
@@ -101,7 +151,7 @@ inline void weigh_page(const PageView& view, const uint16_t* page, const uint16_
     }
 }
 
-template <class S, int R>
+template <class S, class P, int R>
 void attend_rows(const PageView& view, int segment, const QueryRow* rows, RowState* state,
                  float* values) {
     alignas(64) float scores[R][kPageTokens];
@@ -118,26 +168,27 @@ void attend_rows(const PageView& view, int segment, const QueryRow* rows, RowSta
         const int at = (start + first) / kPageTokens;
         const int later = at + 1 < view.count ? at + 1 : at;
         const int count = most - first < kPageTokens ? most - first : kPageTokens;
-        score_page<S, R>(view, view.keys[at], view.keys[later], rows, count, scores);
+        score_page<S, P, R>(view, view.keys[at], view.keys[later], rows, count, scores);
         for (int r = 0; r < R; ++r) {
             const int left = rows[r].keys - start - first;
             const int visible = left > kPageTokens ? kPageTokens : left < 0 ? 0 : left;
             factors[r] = soften<S>(scores[r], visible, state[r]);
         }
-        weigh_page<S, R>(view, view.values[at], view.values[later], count, scores, factors, values);
+        weigh_page<S, P, R>(view, view.values[at], view.values[later], count, scores, factors,
+                            values);
     }
 }
 
-template <class S>
+template <class S, class P>
 void attend_segment(const PageView& view, int segment, const QueryRow* rows, int count,
                     RowState* state, float* values) {
-    if (count == 1) return attend_rows<S, 1>(view, segment, rows, state, values);
-    if (count == 2) return attend_rows<S, 2>(view, segment, rows, state, values);
-    if (count == 3) return attend_rows<S, 3>(view, segment, rows, state, values);
+    if (count == 1) return attend_rows<S, P, 1>(view, segment, rows, state, values);
+    if (count == 2) return attend_rows<S, P, 2>(view, segment, rows, state, values);
+    if (count == 3) return attend_rows<S, P, 3>(view, segment, rows, state, values);
     if constexpr (S::attend_rows > 3) {
-        if (count == 4) return attend_rows<S, 4>(view, segment, rows, state, values);
-        if (count == 5) return attend_rows<S, 5>(view, segment, rows, state, values);
-        return attend_rows<S, 6>(view, segment, rows, state, values);
+        if (count == 4) return attend_rows<S, P, 4>(view, segment, rows, state, values);
+        if (count == 5) return attend_rows<S, P, 5>(view, segment, rows, state, values);
+        return attend_rows<S, P, 6>(view, segment, rows, state, values);
     }
 }
 

@@ -79,7 +79,7 @@ inline typename S::F within_half(typename S::F v) {
 }
 
 template <class S>
-void store_key(uint16_t* page, int slot, const float* k, int width) {
+void store_key(uint16_t* page, int slot, const float* k, int width, int) {
     uint16_t part[S::lanes];
     for_vectors<S>(width, [&](int64_t i, int n) {
         S::store_half(part, within_half<S>(S::load_part(k + i, n)), n);
@@ -94,6 +94,52 @@ void store_value(uint16_t* page, int slot, const float* v, int width, int padded
         S::store_half(row + i, within_half<S>(S::load_part(v + i, n)), n);
     });
     for (int i = width; i < padded; ++i) row[i] = 0;
+}
+
+// Rounds up to kKvGroup numbers to int8 with one float16 scale; codes past `count` are 0.
+template <class S>
+inline uint16_t round_group(const float* x, int count, int8_t* codes) {
+    auto largest = S::zero();
+    for_vectors<S>(count, [&](int64_t i, int n) {
+        largest = S::max(S::abs(within_half<S>(S::load_part(x + i, n))), largest);
+    });
+    uint16_t halves[S::lanes] = {};
+    S::store_half(halves, S::set(S::largest(largest) / 127.0f), S::lanes);
+    const float scale = S::first(S::load_half(halves));
+    const auto inverse = S::set(scale > 0.0f ? 1.0f / scale : 0.0f);
+    // A scale too small for float16 to hold well would give codes past 127.
+    const auto most = S::set(127.0f), least = S::set(-127.0f);
+    for (int i = 0; i < kKvGroup; i += S::lanes) {
+        const int n = count - i < 0 ? 0 : count - i > S::lanes ? S::lanes : count - i;
+        const auto v = n > 0 ? S::mul(within_half<S>(S::load_part(x + i, n)), inverse) : S::zero();
+        S::store_bytes(codes + i, S::to_int(S::max(least, S::min(most, v))));
+    }
+    return halves[0];
+}
+
+template <class S>
+void store_key_bytes(uint16_t* page, int slot, const float* k, int width, int padded) {
+    auto* codes = reinterpret_cast<int8_t*>(page);
+    uint16_t* scales = page + kPageTokens * padded;
+    for (int a = 0; a < width; a += kKvGroup) {
+        alignas(64) int8_t part[kKvGroup];
+        const int n = std::min(kKvGroup, width - a);
+        scales[a / kKvGroup * kPageTokens + slot] = round_group<S>(k + a, n, part);
+        for (int j = 0; j < n; ++j) codes[(a + j) * kPageTokens + slot] = part[j];
+    }
+}
+
+template <class S>
+void store_value_bytes(uint16_t* page, int slot, const float* v, int width, int padded) {
+    auto* codes = reinterpret_cast<int8_t*>(page) + static_cast<int64_t>(slot) * padded;
+    const int groups = (padded + kKvGroup - 1) / kKvGroup;
+    uint16_t* scales = page + kPageTokens * padded / 2 + groups * kPageTokens;
+    for (int a = 0; a < padded; a += kKvGroup) {
+        alignas(64) int8_t part[kKvGroup];
+        const int n = std::min(kKvGroup, width - a);
+        scales[a / kKvGroup * kPageTokens + slot] = round_group<S>(v + a, n, part);
+        std::copy(part, part + std::min(kKvGroup, padded - a), codes + a);
+    }
 }
 
 template <class S>

@@ -1,7 +1,7 @@
 // Room: core/ops. Rotation, KV writes and attention over pages.
 //
 // A page holds 64 tokens of every layer; per layer and KV head first the keys (A, P), then the
-// values (P, A padded to 16), float16. The softmax runs over segments of four pages, each
+// values (P, A padded to 16), in float16 or as int8 with scales. The softmax runs over segments of four pages, each
 // complete in itself and folded into the row's state in order: the result depends on the
 // position alone, not on how the prompt was cut or the work was split.
 #include <algorithm>
@@ -59,6 +59,7 @@ struct Attention {
     const Step& step;
     Tensor& out;
     const KernelTable& table;
+    const PageKernels& pages;
     int group, width, padded;
     float scale;
     std::vector<std::vector<const uint16_t*>> keys, values;  // per sequence and KV head
@@ -94,7 +95,7 @@ void attend_all(const Attention& job, const PageView& view, const Unit& unit, Un
             const int n = std::min(tile, count - first);
             for (int r = 0; r < n; ++r) rows[r] = job.row(unit, first + r);
             if (rows[n - 1].keys <= segment * kSegmentTokens) continue;
-            job.table.attend_segment(view, segment, rows, n, states, fresh);
+            job.pages.attend_segment(view, segment, rows, n, states, fresh);
             for (int r = 0; r < n; ++r) {
                 if (rows[r].keys <= segment * kSegmentTokens) continue;
                 float* values = own.values.data() + static_cast<size_t>(first + r) * job.padded;
@@ -120,7 +121,7 @@ void attend_one(const Attention& job, const PageView& view, const Unit& unit, Ro
         const int n = std::min(job.table.attend_rows, job.group - first);
         for (int r = 0; r < n; ++r) rows[r] = job.row(unit, first + r);
         const int64_t slot = unit.slot + first;
-        job.table.attend_segment(view, unit.segment, rows, n, states + slot,
+        job.pages.attend_segment(view, unit.segment, rows, n, states + slot,
                                  values + slot * job.padded);
     }
 }
@@ -176,6 +177,7 @@ void rotate_write(Tensor& q, Tensor& k, const Tensor& v, const Rotation* rotatio
             "rotate_write: rotation of another step");
     step.check(kv);
     const KernelTable& table = kernels();
+    const PageKernels& page_kernels = table.pages[kv.bits == 8];
     parallel((count + 15) / 16, [&](int64_t item, int) {
         const int64_t end = std::min<int64_t>(count, item * 16 + 16);
         for (int64_t t = item * 16; t < end; ++t) {
@@ -191,10 +193,10 @@ void rotate_write(Tensor& q, Tensor& k, const Tensor& v, const Rotation* rotatio
             const int32_t page = step.pages[step.sequence[t]][position / kPageTokens];
             for (int g = 0; g < kv.kv_heads; ++g) {
                 const int64_t column = static_cast<int64_t>(g) * width;
-                table.store_key(kv.keys(layer, page, g), position % kPageTokens,
-                                k.row(t) + column, width);
-                table.store_value(kv.values(layer, page, g), position % kPageTokens,
-                                  v.row(t) + column, width, kv.head_padded);
+                page_kernels.store_key(kv.keys(layer, page, g), position % kPageTokens,
+                                       k.row(t) + column, width, kv.head_padded);
+                page_kernels.store_value(kv.values(layer, page, g), position % kPageTokens,
+                                         v.row(t) + column, width, kv.head_padded);
             }
         }
     });
@@ -209,8 +211,8 @@ void attend(const Tensor& q, const KvPool& kv, int layer, const Step& step, floa
     require(q.rows >= step.count() && out.rows >= step.count() && out.cols == q.cols,
             "attend: output shape differs from the query's");
     step.check(kv);
-    Attention job{q, step, out, kernels(), heads / kv.kv_heads, kv.head_width, kv.head_padded,
-                  scale, {}, {}};
+    Attention job{q, step, out, kernels(), kernels().pages[kv.bits == 8], heads / kv.kv_heads,
+                  kv.head_width, kv.head_padded, scale, {}, {}};
     for (const auto& pages : step.pages)
         for (int g = 0; g < kv.kv_heads; ++g) {
             auto& keys = job.keys.emplace_back();

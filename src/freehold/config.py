@@ -75,6 +75,12 @@ def _seconds(raw: object) -> float:
     return number
 
 
+def _kv_bits(raw: object) -> int:
+    if str(raw) not in ("8", "16"):
+        raise ValueError("8 or 16")
+    return int(str(raw))
+
+
 def _log_form(raw: object) -> str:
     if raw not in ("text", "json"):
         raise ValueError("text or json")
@@ -163,6 +169,12 @@ class Settings:
         default=None,
         metadata=_setting(
             "FREEHOLD_KV_MEMORY", _size, "Memory for each model's KV cache; unset: the machine's."
+        ),
+    )
+    kv_bits: int = field(
+        default=16,
+        metadata=_setting(
+            "FREEHOLD_KV_BITS", _kv_bits, "16, or 8: half the KV memory for a small loss."
         ),
     )
     max_running: int = field(

@@ -44,6 +44,7 @@ def settings_for(file: Path, **changes: Any) -> dict[str, Any]:
         "path": str(file),
         "threads": 1,
         "kv_bytes": KV_BYTES,
+        "kv_bits": 16,
         "context_tokens": None,
         "max_running": 4,
         "max_waiting": 2,

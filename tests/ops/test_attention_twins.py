@@ -4,7 +4,7 @@
 |--------------------|--------------------------------|--------------------------------------------|
 | cos and sin        | through the rotation: 2^-22 of | float32 of the exact value, then one       |
 | rotated q and k    | |pair|                         | product and one multiply-add               |
-| attention          | of the largest value:          | keys and values are the same float16 on    |
+| attention          | of the largest value:          | keys and values are rounded alike on       |
 |                    | 2^-20 + A 2^-24 * largest      | both sides; scores are float32 sums over A |
 |                    | sum |q k| scale                | and move a weight by their absolute error  |
 
@@ -33,9 +33,11 @@ def seeded(*what: object) -> np.random.Generator:
 class Cache:
     """The core's pages and the twin's, written and read side by side."""
 
-    def __init__(self, layers: int, pages: int, kv_heads: int, width: int) -> None:
-        self.kv = ops.KvPool(layers, kv_heads, width, pages)
-        self.twin = Pages.empty(layers, pages, kv_heads, (PAGE_TOKENS, width))
+    def __init__(
+        self, layers: int, pages: int, kv_heads: int, width: int, *, bits: int = 16
+    ) -> None:
+        self.kv = ops.KvPool(layers, kv_heads, width, pages, bits)
+        self.twin = Pages.empty(layers, pages, kv_heads, (PAGE_TOKENS, width), bits)
         self.kv_heads, self.width = kv_heads, width
 
     def write(self, rng: np.random.Generator, step: StepArrays, layer: int = 0) -> None:
@@ -60,11 +62,12 @@ class Cache:
         return ours[:-1].copy()
 
 
+@pytest.mark.parametrize("bits", [16, 8])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_attention_matches_its_twin_for_every_head_width(isa: str, width: int) -> None:
+def test_attention_matches_its_twin_for_every_head_width(isa: str, width: int, bits: int) -> None:
     """Odd widths put every head but the first at an odd address."""
     rng = seeded("width", width)
-    cache = Cache(1, 3, 2, width)
+    cache = Cache(1, 3, 2, width, bits=bits)
     step = steps([0] * 70)
     cache.write(rng, step)
     q = floats(rng, 70, 6 * width)
@@ -73,13 +76,14 @@ def test_attention_matches_its_twin_for_every_head_width(isa: str, width: int) -
     assert np.array_equal(cache.compare(q[69:], alone), whole[69:])
 
 
+@pytest.mark.parametrize("bits", [16, 8])
 @pytest.mark.parametrize("group", range(1, 10))
 @pytest.mark.parametrize("kv_heads", [1, 3])
 def test_attention_matches_its_twin_for_every_group(
-    isa: str, thread_count: int, group: int, kv_heads: int
+    isa: str, thread_count: int, group: int, kv_heads: int, bits: int
 ) -> None:
     rng = seeded("group", group, kv_heads)
-    cache = Cache(1, 6, kv_heads, 20)
+    cache = Cache(1, 6, kv_heads, 20, bits=bits)
     step = steps([0] * 300)
     cache.write(rng, step)
     q = 2 * floats(rng, 300, kv_heads * group * 20)
@@ -110,7 +114,7 @@ def test_sequences_on_scattered_pages_of_several_layers_match_their_twin(
 ) -> None:
     """A decode, a short chunk and a prompt in one step; pages in no order; two layers."""
     rng = seeded("scattered")
-    cache = Cache(2, 12, 2, 40)
+    cache = Cache(2, 12, 2, 40, bits=8)
     pages = [[7, 2, 9, 0, 11, 5], [3], [10, 1]]
     before = StepArrays([0] * 340, list(range(340)), [0, 340], pages[:1], [])
     places = [340, *range(3), *range(100)]

@@ -26,8 +26,8 @@ struct QueryRow {
 
 // A sequence's pages of one layer and KV head.
 struct PageView {
-    const uint16_t* const* keys;    // per page: (A, P) float16
-    const uint16_t* const* values;  // per page: (P, A_padded) float16
+    const uint16_t* const* keys;    // per page: (A, P)
+    const uint16_t* const* values;  // per page: (P, A_padded)
     int count;  // pages
     int head_width, head_padded;
     float scale;
@@ -51,6 +51,15 @@ struct HeadView {
     float scale;
 };
 
+// What depends on how pages hold keys and values.
+struct PageKernels {
+    void (*store_key)(uint16_t* page, int slot, const float* k, int width, int padded);
+    void (*store_value)(uint16_t* page, int slot, const float* v, int width, int padded);
+    // Softmax over one segment for up to attend_rows rows: state and values (rows, padded).
+    void (*attend_segment)(const PageView& view, int segment, const QueryRow* rows, int count,
+                           RowState* state, float* values);
+};
+
 struct KernelTable {
     const char* name;
     int max_tile;
@@ -66,11 +75,7 @@ struct KernelTable {
     void (*silu_multiply)(const float* gate, const float* up, int64_t n, float* out);
     // Rotates pairs (i, i + half) of one head in place.
     void (*rotate)(float* head, const float* cosine, const float* sine, int half);
-    void (*store_key)(uint16_t* page, int slot, const float* k, int width);
-    void (*store_value)(uint16_t* page, int slot, const float* v, int width, int padded);
-    // Softmax over one segment for up to attend_rows rows: state and values (rows, padded).
-    void (*attend_segment)(const PageView& view, int segment, const QueryRow* rows, int count,
-                           RowState* state, float* values);
+    PageKernels pages[2];  // float16, int8
     // Folds a later segment's state into an earlier one's.
     void (*merge)(RowState& into, float* values, const RowState& from, const float* more, int n);
     void (*finish)(const RowState& state, const float* values, int width, float* out);

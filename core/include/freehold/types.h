@@ -22,6 +22,7 @@ constexpr int kGroupRows = 16;     // weight rows interleaved into one group
 constexpr int kBlock = 32;         // elements that kernels take at once
 constexpr int kActScale = 16;      // elements that share one activation scale
 constexpr int kPageTokens = 64;    // tokens in one KV page
+constexpr int kKvGroup = 32;       // elements of an int8 key or value that share a scale
 constexpr int kSegmentPages = 4;   // pages that form one softmax block
 constexpr int kSegmentTokens = kPageTokens * kSegmentPages;
 
@@ -80,14 +81,15 @@ class Weight {
     uint8_t* data_;
 };
 
-// Which page of the pool holds which tokens; see ops/attend.cpp for the layout.
+// Which page of the pool holds which tokens; see ops/attend.cpp for the layout. With 8 bits, a
+// head's codes are followed by the float16 scales of its keys, then of its values: (groups, P) each.
 class KvPool {
   public:
-    KvPool(int layers, int kv_heads, int head_width, int64_t pages);
-    uint16_t* keys(int layer, int64_t page, int head) const;    // (A, P) float16
-    uint16_t* values(int layer, int64_t page, int head) const;  // (P, A_padded) float16
+    KvPool(int layers, int kv_heads, int head_width, int64_t pages, int bits = 16);
+    uint16_t* keys(int layer, int64_t page, int head) const;    // (A, P)
+    uint16_t* values(int layer, int64_t page, int head) const;  // (P, A_padded)
     size_t page_bytes() const { return page_stride_; }
-    int layers, kv_heads, head_width, head_padded;
+    int layers, kv_heads, head_width, head_padded, bits;
     int64_t pages;
 
   private:

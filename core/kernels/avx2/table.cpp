@@ -1,6 +1,7 @@
 // Room: core/kernels. The avx2 table: the shared kernels built on this set's Simd.
 #include "simd.h"
 
+#include <algorithm>
 #include <cmath>
 #include <type_traits>
 

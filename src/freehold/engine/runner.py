@@ -29,15 +29,21 @@ class Part(NamedTuple):
 
 
 class Runner:
-    """A model with its KV pool. One step at a time; the pool's memory grows as pages are used."""
+    """A model with its KV pool. One step at a time; the pool's memory grows as pages are used.
 
-    def __init__(self, model: Model, *, tokens: int, step_tokens: int = 512) -> None:
+    `kv_bits` 16 keeps keys and values as float16, 8 as int8 with scales: half the memory, and a
+    small loss (benchmarks/divergence.py measures it).
+    """
+
+    def __init__(
+        self, model: Model, *, tokens: int, step_tokens: int = 512, kv_bits: int = 16
+    ) -> None:
         spec = model.kv_spec()
         self.model = model
         self.step_tokens = step_tokens
         count = -(-tokens // PAGE_TOKENS)
         self.pages = PageList(count, PAGE_TOKENS)
-        self.kv = KvPool(spec.layers, spec.kv_heads, spec.head_width, count)
+        self.kv = KvPool(spec.layers, spec.kv_heads, spec.head_width, count, kv_bits)
 
     def run(self, parts: list[Part]) -> NDArray[np.float32]:
         """One step. Returns the logits (S, V) of the wanted tokens, valid until the next step.

@@ -81,7 +81,9 @@ def _engine(settings: dict[str, Any]) -> Engine:
     if settings["threads"] is not None:
         ops.set_threads(settings["threads"])
     loaded = load_gguf(Path(settings["path"]))
-    runner = Runner(loaded.model, tokens=_kv_tokens(loaded.model, settings["kv_bytes"]))
+    kv_bits = settings["kv_bits"]
+    tokens = _kv_tokens(loaded.model, settings["kv_bytes"], kv_bits)
+    runner = Runner(loaded.model, tokens=tokens, kv_bits=kv_bits)
     matchers = Matchers(tokenizer_from_gguf(loaded.metadata), loaded.model.vocabulary)
     return Engine(
         runner,
@@ -91,10 +93,10 @@ def _engine(settings: dict[str, Any]) -> Engine:
     )
 
 
-def _kv_tokens(model: Model, kv_bytes: int) -> int:
+def _kv_tokens(model: Model, kv_bytes: int, kv_bits: int) -> int:
     """How many tokens the KV cache's memory holds. Raises: BadSetting when it is too few."""
     spec = model.kv_spec()
-    page_bytes = ops.KvPool(spec.layers, spec.kv_heads, spec.head_width, 1).page_bytes
+    page_bytes = ops.KvPool(spec.layers, spec.kv_heads, spec.head_width, 1, kv_bits).page_bytes
     pages = kv_bytes // page_bytes
     if pages < _FEWEST_PAGES:
         raise BadSetting(
@@ -167,6 +169,7 @@ def main() -> None:
             "vocabulary": engine.runner.model.vocabulary,
             "context_tokens": context,
             "kv_tokens": room,
+            "kv_bits": settings["kv_bits"],
             "isa": ops.isa_name(),
             "threads": ops.threads(),
             "pid": os.getpid(),

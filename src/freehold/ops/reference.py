@@ -33,11 +33,11 @@ __all__ = [
     "sample",
 ]
 
+KV_GROUP = 32  # elements of an int8 key or value that share a scale
 ACTIVATION_BLOCK = 16  # elements that share one activation scale
 SMALLEST = np.float32(1e-30)  # blocks below it become zeros, so that 127 / largest stays finite
 
 Floats = NDArray[np.float32]
-Halves = NDArray[np.float16]
 Rotation = tuple[Floats, Floats]  # cos and sin, (T, A_rotated / 2) each
 
 
@@ -62,16 +62,37 @@ class StepArrays:
 
 @dataclass(frozen=True)
 class Pages:
-    """Keys and values of every layer and page, (L, pages, G, P, A) float16 each."""
+    """Keys and values of every layer and page, (L, pages, G, P, A), as rounded on writing.
 
-    keys: Halves
-    values: Halves
+    `bits` 16: to float16; 8: to int8 with a float16 scale for each 32 elements of a head.
+    """
+
+    keys: Floats
+    values: Floats
+    bits: int = 16
 
     @classmethod
-    def empty(cls, layers: int, pages: int, kv_heads: int, shape: tuple[int, int]) -> Pages:
+    def empty(
+        cls, layers: int, pages: int, kv_heads: int, shape: tuple[int, int], bits: int = 16
+    ) -> Pages:
         """Zeroed pages; `shape` is (P, A)."""
         size = (layers, pages, kv_heads, *shape)
-        return cls(np.zeros(size, np.float16), np.zeros(size, np.float16))
+        return cls(np.zeros(size, np.float32), np.zeros(size, np.float32), bits)
+
+    def rounded(self, row: Floats) -> Floats:
+        """What a page keeps of heads (G, A)."""
+        row = _within_half(row)
+        if self.bits == 16:
+            return row.astype(np.float16).astype(np.float32)
+        out = np.empty_like(row)
+        for start in range(0, row.shape[1], KV_GROUP):
+            part = row[:, start : start + KV_GROUP]  # (G, up to 32)
+            largest = np.abs(part).max(axis=1, keepdims=True)
+            scale = (largest / np.float32(127)).astype(np.float16).astype(np.float32)
+            inverse = np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=scale > 0)
+            codes = np.rint(np.clip(part * inverse, -127, 127))
+            out[:, start : start + KV_GROUP] = codes * scale
+        return out
 
 
 def round_activations(x: Floats) -> NDArray[np.float64]:
@@ -162,9 +183,8 @@ def rotate_write(
     for s, pages in enumerate(step.pages):
         for t in range(step.offsets[s], step.offsets[s + 1]):
             page, slot = pages[step.positions[t] // page_tokens], step.positions[t] % page_tokens
-            with np.errstate(over="ignore"):
-                kv.keys[layer, page, :, slot] = _within_half(k[t]).reshape(-1, width)  # (G, A)
-                kv.values[layer, page, :, slot] = _within_half(v[t]).reshape(-1, width)  # (G, A)
+            kv.keys[layer, page, :, slot] = kv.rounded(k[t].reshape(-1, width))  # (G, A)
+            kv.values[layer, page, :, slot] = kv.rounded(v[t].reshape(-1, width))  # (G, A)
     return q, k
 
 
@@ -250,7 +270,7 @@ def _rotate(x: Floats, rotation: Rotation, width: int) -> Floats:
     return np.concatenate(turned, axis=-1).reshape(x.shape).astype(np.float32)
 
 
-def _gather(kept: Halves, layer: int, pages: Sequence[int]) -> NDArray[np.float64]:
+def _gather(kept: Floats, layer: int, pages: Sequence[int]) -> NDArray[np.float64]:
     """A sequence's keys or values of one layer in token order, (G, pages P, A)."""
     chosen = kept[layer, np.asarray(pages)].astype(np.float64)  # (pages, G, P, A)
     return np.concatenate(list(chosen), axis=1)

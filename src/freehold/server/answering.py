@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from freehold.chat.constraints import constraint_for
-from freehold.chat.prompts import RenderedPrompt, prompt_tokens
+from freehold.chat.prompts import PromptForm, RenderedPrompt, prompt_tokens
 from freehold.engine.client import Outputs
 from freehold.engine.request import Output, Request, TokenLogprob
 from freehold.errors import BadPrompt, BadRequest, FreeholdError, PromptTooLong, WrongTask
@@ -52,21 +52,33 @@ def render(resident: Resident, ask: Ask) -> RenderedPrompt:
             hint="send the text to continue as a prompt; base models know no conversation",
         )
     else:
-        rendered = prompt_tokens(
-            resident.template,
-            resident.tokenizer,
-            ask.messages or (),
-            dialect=resident.dialect,
-            tools=ask.tools if ask.tool_choice.kind != "none" else (),
+        form = PromptForm(
+            tools=ask.tools,
             tool_choice=ask.tool_choice,
             thinking=ask.thinking,
             variables=ask.template_variables,
             continue_final_message=ask.continue_final_message,
         )
+        rendered = prompt_tokens(
+            resident.template,
+            resident.tokenizer,
+            _with_system(ask.messages or (), resident.system),
+            form,
+            dialect=resident.dialect,
+        )
     if not rendered.tokens:
         raise BadPrompt("the prompt is empty", expected="at least one token", found="none")
     _check_length(resident, len(rendered.tokens), ask.max_tokens)
     return rendered
+
+
+def _with_system(
+    messages: Sequence[Mapping[str, Any]], suggested: str | None
+) -> Sequence[Mapping[str, Any]]:
+    """The messages, led by the catalogue's system message where they have none of their own."""
+    if suggested is None or (messages and messages[0].get("role") in ("system", "developer")):
+        return messages
+    return [{"role": "system", "content": suggested}, *messages]
 
 
 def _check_length(resident: Resident, prompt: int, answer: int | None) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from freehold.chat.parsing import AnswerParser, CallArguments, CallStart, Piece, Reasoning, Text
+from freehold.chat.parsing import AnswerParser
+from freehold.chat.pieces import CallArguments, CallStart, Piece, Reasoning, Text
 from freehold.engine.request import Output
 from freehold.server.ask import (
     Ask,
@@ -91,6 +92,7 @@ class ChoiceStream:
         self._shown = resident.shown_specials if chat else frozenset[int]()
         self._notes: list[TokenText] = []
         self._called = False
+        self._in_reasoning = rendered.starts_in_reasoning
 
     @property
     def finished(self) -> bool:
@@ -108,10 +110,9 @@ class ChoiceStream:
             if special and token not in self._shown:
                 continue
             text = self._stops.push(self._decoder.push(token))
-            if self._parser.in_reasoning:
-                self.reasoning_tokens += 1
             if text:
                 events += self._events(self._parser.push(text))
+            self.reasoning_tokens += self._in_reasoning
             if self._stops.found is not None:
                 return events + self._end("stop")
         if output.finish_reason is not None:
@@ -125,7 +126,8 @@ class ChoiceStream:
         events = self._events(self._parser.finish())
         if self._notes:
             events.append(TextDelta(self._index, "", self._taken_notes()))
-        self.reason = "tool_calls" if self._called and reason == "stop" else reason
+        called = self._called and not self._parser.broken
+        self.reason = "tool_calls" if called and reason == "stop" else reason
         return [*events, Finish(self._index, self.reason, self._stops.found)]
 
     def _taken_notes(self) -> tuple[TokenText, ...]:
@@ -136,6 +138,7 @@ class ChoiceStream:
         events: list[Event] = []
         index = self._index
         for piece in pieces:
+            self._in_reasoning = isinstance(piece, Reasoning)
             if isinstance(piece, Text):
                 events.append(TextDelta(index, piece.text, self._taken_notes()))
             elif isinstance(piece, Reasoning):

@@ -114,7 +114,7 @@ class Resident(_InMemory):
         self.reasoning: ReasoningFormat | None = reasoning_of(source)
         shown = set(self.dialect.markers)
         if self.reasoning is not None:
-            shown |= {self.reasoning.start, self.reasoning.end}
+            shown |= set(self.reasoning.markers)
         self.shown_specials = frozenset(
             token
             for token in range(tokenizer.vocab_size)
@@ -170,6 +170,7 @@ async def load_chat(parts: ChatParts) -> Resident:
             "path": str(parts.card.path),
             "threads": settings.threads,
             "kv_bytes": parts.kv_bytes,
+            "kv_bits": settings.kv_bits,
             "context_tokens": settings.context_tokens,
             "max_running": settings.max_running,
             "max_waiting": settings.max_waiting,
