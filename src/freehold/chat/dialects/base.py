@@ -1,0 +1,167 @@
+"""What a dialect is: how a model that was taught tools writes a call.
+
+Room: chat. Knows readers and grammars; must not know templates, tokenizers or requests.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import string
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from freehold.chat.dialects.lark import ANY_TEXT, Lark
+from freehold.chat.dialects.scan import Reader, Scan, Unreadable
+from freehold.chat.pieces import CallArguments, CallStart
+from freehold.chat.tools import Tool
+
+__all__ = ["Calls", "Dialect", "Function", "Messages", "random_id", "whole_json"]
+
+_ALPHANUMERIC = string.ascii_letters + string.digits
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+def random_id(length: int) -> str:
+    """So many random letters and digits."""
+    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(length))
+
+
+@dataclass(frozen=True)
+class Function:
+    """A tool as a grammar has it: `schema` None where any JSON object will do."""
+
+    name: str
+    schema: Mapping[str, Any] | None = None
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The schema to enforce."""
+        return {"type": "object"} if self.schema is None else self.schema
+
+
+class Calls:
+    """The calls of one answer as they are found."""
+
+    def __init__(self, dialect: Dialect, tools: Sequence[Tool]) -> None:
+        self.tools = {tool.name: tool for tool in tools}
+        self.begun = 0
+        self.ended = 0
+        self._dialect = dialect
+
+    def begin(self, scan: Scan, name: str) -> Iterator[CallStart]:
+        """A call begins; what was read for it is no text any more. Raises: Unreadable."""
+        if name not in self.tools:
+            raise Unreadable
+        scan.let_go()
+        self.begun += 1
+        yield CallStart(self.begun - 1, self._dialect.call_id(name, self.begun - 1), name)
+
+    def arguments(self, text: str) -> CallArguments:
+        """A piece of the arguments of the call that was begun last."""
+        return CallArguments(self.begun - 1, text)
+
+    def end(self, scan: Scan) -> None:
+        """The arguments of the call are whole. If what comes next is no call, it is text."""
+        self.ended += 1
+        scan.keep()
+
+    def stream_object(self, scan: Scan, name: str) -> Reader[None]:
+        """A call whose arguments are the JSON object that comes next. Raises: Unreadable."""
+        if name not in self.tools or (yield from scan.peek()) != "{":
+            raise Unreadable
+        yield from self.begin(scan, name)
+        scan.pouring(self.arguments)
+        try:
+            yield from scan.json_value()
+        except Unreadable:
+            yield from scan.poured()
+            raise
+        yield from scan.poured()
+        self.end(scan)
+
+    def whole(self, scan: Scan, name: str, arguments: str) -> Reader[None]:
+        """A call whose arguments are known. Raises: Unreadable."""
+        yield from self.begin(scan, name)
+        yield self.arguments(arguments)
+        self.end(scan)
+
+
+class Dialect(ABC):
+    """One way of writing calls. Has no state of its own.
+
+    `markers` are the texts of control tokens that a reader must see, where the tokenizer has them
+    as such. An answer's calls begin at one of `starts`. `opening` is what they begin with in a
+    grammar; where that is nothing, calls begin with `first_character` and text does not.
+    `ends_reasoning`: a call may stand inside reasoning, and ends it. `tells_tools`: `inject` tells
+    the tools, so that the template gets none.
+    """
+
+    name: ClassVar[str]
+    markers: ClassVar[tuple[str, ...]] = ()
+    starts: ClassVar[tuple[str, ...]] = ()
+    opening: ClassVar[str] = ""
+    first_character: ClassVar[str] = ""
+    ends_reasoning: ClassVar[bool] = False
+    tells_tools: ClassVar[bool] = False
+
+    def starts_for(self, tools: Sequence[Tool]) -> tuple[str, ...]:
+        """The texts at which calls of these tools may begin."""
+        del tools
+        return self.starts
+
+    def call_id(self, name: str, index: int) -> str:
+        """A new id for a call."""
+        del name, index
+        return f"call_{random_id(24)}"
+
+    def history(self, messages: Messages) -> Messages:
+        """The conversation with its calls' ids in the form that the dialect's templates expect."""
+        return messages
+
+    def inject(self, messages: Messages, tools: Sequence[Tool]) -> Messages:
+        """The conversation with the tools told in it, where the template does not tell them."""
+        del tools
+        return messages
+
+    @abstractmethod
+    def read(self, scan: Scan, calls: Calls) -> Reader[None]:
+        """Reads calls, which begin here with one of the starts. Raises: Unreadable."""
+
+    @abstractmethod
+    def body(self, lark: Lark, tools: Sequence[Function], *, several: bool) -> str:
+        """The grammar of what follows `opening`: one call, or with `several` one or more.
+
+        Raises: BadSchema for arguments that the dialect cannot be held to.
+        """
+
+    def only_calls(self, lark: Lark, tools: Sequence[Function], *, several: bool) -> str:
+        """The grammar of an answer that is calls and nothing else."""
+        body = self.body(lark, tools, several=several)
+        return f"{lark.literal(self.opening)} {body}" if self.opening else body
+
+    def calls_or_text(
+        self, lark: Lark, tools: Sequence[Function], *, several: bool, text: str | None = None
+    ) -> str:
+        """The grammar of an answer that is calls or, without `text`, text with or without calls.
+
+        With `text`, which is an expression, what is no call is that.
+        """
+        if text is not None:
+            return f"({self.only_calls(lark, tools, several=several)} | {text})"
+        body = self.body(lark, tools, several=several)
+        if self.opening:
+            return f"({lark.until(self.opening)} {body} | {ANY_TEXT})"
+        return rf"({body} | /([^\{self.first_character}](.|\n)*)?/)"
+
+
+def whole_json(text: str) -> Mapping[str, Any] | None:
+    """The JSON object that a text is, if it is one."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

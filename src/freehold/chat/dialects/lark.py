@@ -1,0 +1,73 @@
+"""Writing grammars in llguidance's Lark form, with control tokens by their ids.
+
+Room: chat. Knows that form and a tokenizer's control tokens; must not know dialects or requests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from freehold.chat.control import ControlStrings
+
+__all__ = ["ANY_TEXT", "JSON_SPACE", "Lark", "quoted"]
+
+ANY_TEXT = r"/(.|\n)*/"
+
+# White space between the tokens of JSON: a blank, or a line break and an indent. With no bound, a
+# model that has lost its way writes blanks until its tokens are used up.
+JSON_SPACE = r"[ ]|\n[ ]{0,32}"
+
+
+def quoted(text: str) -> str:
+    """A text as a Lark string."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+class Lark:
+    """A grammar under construction. What the methods return are expressions for further rules."""
+
+    def __init__(self, control: ControlStrings) -> None:
+        self._control = control
+        self._rules: list[str] = []
+
+    def rule(self, body: str, *, lazy: bool = False) -> str:
+        """Adds a rule and returns its name. A lazy one, of text only, ends as early as it can."""
+        name = f"r{len(self._rules)}"
+        self._rules.append(f"{name}{'[lazy]' if lazy else ''}: {body}")
+        return name
+
+    def literal(self, text: str) -> str:
+        """Exactly this text, its control strings as the tokens they are."""
+        parts = (
+            f"<[{part}]>" if isinstance(part, int) else quoted(part)
+            for part in self._control.split(text)
+        )
+        return " ".join(parts)
+
+    def json(self, schema: Mapping[str, Any] | bool) -> str:
+        """A JSON value by a schema."""
+        options = {"whitespace_pattern": JSON_SPACE}
+        if isinstance(schema, bool):
+            schema = {} if schema else {"not": {}}
+        return f"%json {json.dumps({'x-guidance': options, **schema})}"
+
+    def one_of(self, expressions: list[str]) -> str:
+        """Any one of the expressions."""
+        return f"({' | '.join(expressions)})"
+
+    def until(self, text: str) -> str:
+        """Any text, up to and with the first place where this one stands."""
+        parts = list(self._control.split(text))
+        if isinstance(parts[0], int):
+            return f"{ANY_TEXT} {self.literal(text)}"
+        if len(parts) == 1:
+            return self.rule(f"{ANY_TEXT} {quoted(text)}", lazy=True)
+        # A control token ends the text before it, so that this part is the last thing in it.
+        before = self.rule(f"{ANY_TEXT} {quoted(parts[0])}")
+        return f"{before} {self.literal(text[len(parts[0]) :])}"
+
+    def written(self, start: str) -> str:
+        """The whole grammar, which begins with this expression."""
+        return "\n".join(["%llguidance {}", f"start: {start}", *self._rules]) + "\n"

@@ -1,0 +1,99 @@
+"""Whether a model reasons before it answers, how that is marked, and how it is turned on or off.
+
+Room: chat. Knows what stands in chat templates; must not know requests or families.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from freehold.errors import BadRequest, UnsupportedField
+
+__all__ = ["ReasoningFormat", "reasoning_of", "starts_in_reasoning", "thinking_variables"]
+
+
+@dataclass(frozen=True)
+class ReasoningFormat:
+    """The marks around reasoning, and the template's variable that turns it on and off.
+
+    `anywhere`: a block may stand between texts too, since its marks are nothing else.
+    """
+
+    start: str
+    end: str
+    switch: str | None = None
+    anywhere: bool = False
+
+    @property
+    def markers(self) -> tuple[str, str]:
+        """The texts that a parser must see."""
+        return self.start, self.end
+
+
+_MARKS = (
+    ("[THINK]", "[/THINK]", True),
+    ("<|channel>thought", "<channel|>", True),
+    ("<think>", "</think>", False),
+)
+_SWITCHES = ("enable_thinking", "thinking")
+
+
+def reasoning_of(template_source: str | None) -> ReasoningFormat | None:
+    """How a model with this template reasons; None where the template knows no reasoning."""
+    if template_source is None:
+        return None
+    for opening, closing, anywhere in _MARKS:
+        if closing in template_source and opening.split("|>")[0] in template_source:
+            return ReasoningFormat(opening, closing, _switch(template_source), anywhere)
+    return None
+
+
+def _switch(source: str) -> str | None:
+    # In code, not in text, and not as a member or key of something else.
+    code = " ".join(re.findall(r"\{%.*?%\}|\{\{.*?\}\}", source, re.DOTALL))
+    code = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", "''", code)
+    for name in _SWITCHES:
+        if re.search(rf"(?<![\w.]){name}\b", code):
+            return name
+    return None
+
+
+def starts_in_reasoning(rendered_tail: str, reasoning: ReasoningFormat | None) -> bool:
+    """Whether a prompt that ends so leaves the model inside reasoning."""
+    return reasoning is not None and rendered_tail.rstrip().endswith(reasoning.start)
+
+
+def thinking_variables(
+    reasoning: ReasoningFormat | None, thinking: bool | None, variables: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The template's variables with thinking turned on or off, as asked.
+
+    Raises: UnsupportedField when the model cannot do so; BadRequest when the variables say
+    otherwise.
+    """
+    if thinking is None:
+        return dict(variables)
+    if reasoning is None:
+        if thinking:
+            raise UnsupportedField(
+                "this model does not reason before it answers", param="thinking", value=True
+            )
+        return dict(variables)
+    if reasoning.switch is None:
+        if not thinking:
+            raise UnsupportedField(
+                "this model always reasons before it answers; its template cannot turn that off",
+                param="thinking",
+                value=False,
+            )
+        return dict(variables)
+    if variables.get(reasoning.switch, thinking) is not thinking:
+        raise BadRequest(
+            f"thinking and the template variable {reasoning.switch} contradict each other",
+            param="thinking",
+            value=thinking,
+        )
+    return {**variables, reasoning.switch: thinking}
