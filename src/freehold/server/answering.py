@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from freehold.chat.constraints import constraint_for
-from freehold.chat.prompts import PromptForm, RenderedPrompt, prompt_tokens
+from freehold.chat.prompts import RenderedPrompt, prompt_tokens
 from freehold.engine.client import Outputs
 from freehold.engine.request import Output, Request, TokenLogprob
 from freehold.errors import BadPrompt, BadRequest, FreeholdError, PromptTooLong, WrongTask
@@ -52,19 +52,16 @@ def render(resident: Resident, ask: Ask) -> RenderedPrompt:
             hint="send the text to continue as a prompt; base models know no conversation",
         )
     else:
-        form = PromptForm(
+        rendered = prompt_tokens(
+            resident.template,
+            resident.tokenizer,
+            _with_system(ask.messages or (), resident.system),
+            dialect=resident.dialect,
             tools=ask.tools,
             tool_choice=ask.tool_choice,
             thinking=ask.thinking,
             variables=ask.template_variables,
             continue_final_message=ask.continue_final_message,
-        )
-        rendered = prompt_tokens(
-            resident.template,
-            resident.tokenizer,
-            _with_system(ask.messages or (), resident.system),
-            form,
-            dialect=resident.dialect,
         )
     if not rendered.tokens:
         raise BadPrompt("the prompt is empty", expected="at least one token", found="none")
