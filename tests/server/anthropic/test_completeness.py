@@ -61,6 +61,8 @@ def kinds_of(union: Any) -> set[str]:
         return kinds_of(get_args(union)[0])
     if members := get_args(union):
         return {kind for member in members for kind in kinds_of(member)}
+    if isinstance(union, type) and issubclass(union, BaseModel):
+        return known_kinds(union)
     return set(get_args(get_type_hints(union)["type"]))
 
 
