@@ -52,9 +52,11 @@ def scope_for(
 async def asking(app: ASGIApp, scope: Scope) -> Reply:
     """One exchange; the body is empty."""
     sent: list[Message] = []
+    asked = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive() -> Message:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        # After its request a client that stays says nothing more.
+        return asked.pop() if asked else await asyncio.Future()
 
     async def send(message: Message) -> None:
         sent.append(message)

@@ -35,6 +35,7 @@ class Window:
 
     def add(self, count: int, now: float) -> None:
         """Count something that happened now."""
+        self.used(now)
         at = math.ceil(now / _GRAIN_S) * _GRAIN_S
         if self._parts and self._parts[-1][0] >= at:
             at, before = self._parts.pop()
@@ -120,8 +121,6 @@ class Limiter:
         now = self._clock()
         with self._lock:
             account = self._accounts.setdefault(key_id, _Account())
-            # Also lets go of what is older than the window.
-            account.tokens.used(now)
             account.tokens.add(count, now)
 
     def running(self, key_id: str) -> int:
@@ -138,7 +137,7 @@ class Limiter:
 def _refusal(account: _Account, limits: Limits, now: float) -> RateLimited | None:
     if limits.concurrent is not None and account.running >= limits.concurrent:
         return RateLimited(
-            f"this key may have {limits.concurrent} requests at once",
+            f"the limit of this key for requests at once is {limits.concurrent}",
             value=limits.concurrent,
             found=f"{account.running} still running",
             hint="wait until one has ended",
@@ -150,7 +149,7 @@ def _refusal(account: _Account, limits: Limits, now: float) -> RateLimited | Non
         if limit is not None and window.used(now) >= limit:
             wait_s = window.room_in_s(limit, now)
             return RateLimited(
-                f"this key may use {limit} {what} per minute",
+                f"the limit of this key for {what} per minute is {limit}",
                 retry_after_s=wait_s,
                 value=limit,
                 found=f"{window.used(now)} in the last minute",
