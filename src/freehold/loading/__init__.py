@@ -5,6 +5,25 @@ Room: loading. Knows how weights are read; must not know requests, or whether th
 
 from __future__ import annotations
 
+from freehold.loading.encoder import (
+    PRECISIONS,
+    EncoderPlan,
+    LoadedEncoder,
+    is_encoder,
+    load_encoder,
+    load_encoder_tokenizer,
+    read_encoder,
+)
 from freehold.loading.gguf import Loaded, load_gguf
 
-__all__ = ["Loaded", "load_gguf"]
+__all__ = [
+    "PRECISIONS",
+    "EncoderPlan",
+    "Loaded",
+    "LoadedEncoder",
+    "is_encoder",
+    "load_encoder",
+    "load_encoder_tokenizer",
+    "load_gguf",
+    "read_encoder",
+]

@@ -6,7 +6,6 @@ Peak memory: the packed weights, plus one chunk of the file: pages are given bac
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,15 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freehold import ops
-from freehold.errors import (
-    BadConfig,
-    MissingTensor,
-    OutOfPages,
-    ShapeMismatch,
-    UnexpectedTensor,
-    UnknownFamily,
-)
+from freehold.errors import BadConfig, UnknownFamily
 from freehold.formats.gguf import GgufFile, GgufTensor, open_gguf
+from freehold.loading.matching import check_memory, match_tensors
 from freehold.models.base import Model, Parameter, Slot
 from freehold.models.registry import FAMILIES
 from freehold.ops import Tensor, Weight
@@ -57,8 +50,9 @@ def load_gguf(path: Path) -> Loaded:
         table = _family(file)
         config = table.read_config(file.metadata, _vocabulary(file))
         slots: Mapping[str, Slot] = table.Model.slots(config)
-        sources = _match(file, slots, table)
-        _check_memory(sources)
+        names = {table.file_name(canonical): canonical for canonical in slots}
+        sources = match_tensors(file.tensors, slots, names, file.architecture)
+        check_memory(tensor.n_bytes for tensor in sources.values())
         parameters = {
             name: _read(tensor, slots[name], table.row_order(name, config))
             for name, tensor in sources.items()
@@ -89,53 +83,6 @@ def _vocabulary(file: GgufFile) -> int:
             found="nothing" if tokens is None else type(tokens).__name__,
         )
     return len(tokens)
-
-
-def _match(file: GgufFile, slots: Mapping[str, Slot], table: ModuleType) -> dict[str, GgufTensor]:
-    """Each canonical name's tensor, after checking that the two sides fit exactly."""
-    family = file.architecture
-    names = {table.file_name(canonical): canonical for canonical in slots}
-    for found in file.tensors:
-        if found not in names:
-            raise UnexpectedTensor(
-                f"the file holds {found}, which this configuration has no place for",
-                family=family,
-                tensor=found,
-                expected=f"{len(names)} known names",
-                found=found,
-            )
-    sources = {}
-    for name, canonical in names.items():
-        slot = slots[canonical]
-        tensor = file.tensors.get(name)
-        if tensor is None:
-            if slot.optional:
-                continue
-            raise MissingTensor(
-                f"the file lacks {name}", family=family, tensor=name, expected=f"shape {slot.shape}"
-            )
-        if tensor.shape != slot.shape:
-            raise ShapeMismatch(
-                f"{name} has another shape than the configuration says",
-                family=family,
-                tensor=name,
-                expected=str(slot.shape),
-                found=str(tensor.shape),
-            )
-        sources[canonical] = tensor
-    return sources
-
-
-def _check_memory(sources: Mapping[str, GgufTensor]) -> None:
-    needed = sum(tensor.n_bytes for tensor in sources.values())
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > total:
-        raise OutOfPages(
-            "the weights are larger than this machine's memory",
-            expected=f"at most {total} bytes",
-            found=f"{needed} bytes",
-            hint="choose a smaller quantization of the model",
-        )
 
 
 def _read(tensor: GgufTensor, slot: Slot, order: NDArray[np.int32] | None) -> Parameter:

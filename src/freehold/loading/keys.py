@@ -57,6 +57,15 @@ class Keys:
             raise self._bad(name, found, " or ".join(repr(word) for word in allowed))
         return str(found)
 
+    def truth(self, name: str, *, default: bool) -> bool:
+        """True or false. Raises: BadConfig."""
+        found = self._find(name)
+        if found is None:
+            return default
+        if not isinstance(found, bool):
+            raise self._bad(name, found, "true or false")
+        return found
+
     def absent_or(self, name: str, neutral: object, reason: str) -> None:
         """Accepts a key only at the value that changes nothing. Raises: BadConfig."""
         found = self._find(name)

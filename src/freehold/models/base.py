@@ -5,13 +5,13 @@ Room: models. Must not know any family by name, nor a file, a request or a lock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from freehold.ops import KvPool, Step, Tensor, Weight
+from freehold.ops import KvPool, Packed, Step, Tensor, Weight
 
-__all__ = ["KvSpec", "Model", "Parameter", "Shape", "Slot"]
+__all__ = ["Encoder", "KvSpec", "Model", "Parameter", "Shape", "Slot"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ Parameter = Weight | Tensor
 class Slot:
     """A place for one tensor of a checkpoint, under our canonical name.
 
-    `matrix` slots hold a Weight that keeps the file's block type; the others are float32 rows.
+    `matrix` slots hold a Weight that keeps the file's block type, or rounds its floats where the
+    loader was asked to; the others are float32, one row or a table of rows to look up.
     """
 
     shape: Shape
@@ -62,3 +63,29 @@ class Model(Protocol):
 
         Mutates: kv, by the step's keys and values.
         """
+
+
+class Encoder(Protocol):
+    """A network that maps whole texts to a vector for each of their tokens."""
+
+    @classmethod
+    def slots(cls, config: object) -> Mapping[str, Slot]:
+        """Every tensor the family takes, by canonical name."""
+
+    @property
+    def width(self) -> int:
+        """D, the length of a vector."""
+
+    @property
+    def vocabulary(self) -> int:
+        """V, how many tokens there are."""
+
+    @property
+    def context_tokens(self) -> int:
+        """How many tokens a text may have."""
+
+    def pack(self, texts: Sequence[Sequence[int]]) -> Packed:
+        """Texts of token ids, one after another."""
+
+    def forward(self, packed: Packed) -> Tensor:
+        """A vector for each token, (T, D); valid until the next call."""

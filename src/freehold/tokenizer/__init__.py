@@ -7,7 +7,8 @@ know files, models, chat templates or requests.
 from __future__ import annotations
 
 from freehold.tokenizer.build import tokenizer_from_gguf
+from freehold.tokenizer.encoder import EncoderTokenizer
 from freehold.tokenizer.stream import TextStream
 from freehold.tokenizer.tokenizer import Tokenizer
 
-__all__ = ["TextStream", "Tokenizer", "tokenizer_from_gguf"]
+__all__ = ["EncoderTokenizer", "TextStream", "Tokenizer", "tokenizer_from_gguf"]
