@@ -48,12 +48,12 @@ class StopFinder:
         if self.found is not None:
             return ""
         text = self._held + text
-        places = [(text.find(stop), stop) for stop in self._stops if stop in text]
-        if places:
-            # The earliest; of two at one place the longer, which the other begins.
-            at, self.found = min(places, key=lambda place: (place[0], -len(place[1])))
+        ends = [(text.find(stop) + len(stop), stop) for stop in self._stops if stop in text]
+        if ends:
+            # The first that is whole, as token by token would find it; of two the longer.
+            end, self.found = min(ends, key=lambda place: (place[0], -len(place[1])))
             self._held = ""
-            return text[:at]
+            return text[: end - len(self.found)]
         keep = max(
             (n for n in range(1, min(self._longest, len(text) + 1)) if self._may_begin(text[-n:])),
             default=0,
