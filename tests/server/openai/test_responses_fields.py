@@ -14,7 +14,7 @@ from openai.types.responses.response_create_params import (
 )
 
 from freehold.chat.tools import ResponseFormat, Tool, ToolChoice
-from freehold.errors import BadRequest
+from freehold.errors import BadRequest, BadSchema
 from freehold.server.routes.openai.responses_schema import CountBody, CreateBody, PromptBody
 from tests.server.openai.responses_service import Service, opened
 from tests.server.scripted import MODEL
@@ -320,6 +320,13 @@ def test_names_fields_as_this_interface_does(
 ) -> None:
     service.resident.refuses = BadRequest("no", param=theirs)
     assert service.refused({})["param"] == ours
+
+
+def test_a_schema_that_cannot_be_enforced_is_named(service: Service) -> None:
+    form = {"type": "json_schema", "name": "a", "schema": SCHEMA}
+    for body, param in (({"text": {"format": form}}, "text.format"), ({"tools": [TOOL]}, "tools")):
+        service.resident.refuses = BadSchema("no")
+        assert service.refused(body)["param"] == param
 
 
 def test_something_must_be_asked(service: Service) -> None:

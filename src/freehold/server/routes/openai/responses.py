@@ -63,7 +63,7 @@ async def create_response(body: CreateBody, ctx: Context, request: Request) -> R
     resident = await ctx.house.residents.chat(body.model)
     ask = ask_of(body, [*earlier, *own], resident)
     composer = Composer(fresh_response(body, new_response_id(), resident.name))
-    with named_as_here():
+    with named_as_here(ask):
         answer = await resident.answer(ask, ctx.asker)
     writing = _Writing(composer, answer, history if body.stores else None, own)
     if body.stream:
@@ -79,7 +79,7 @@ async def count_input_tokens(body: CountBody, ctx: Context) -> Response:
     earlier, own = await asyncio.to_thread(_items, _history(ctx), body)
     resident = await ctx.house.residents.chat(body.model)
     ask = ask_of(body, [*earlier, *own], resident)
-    with named_as_here():
+    with named_as_here(ask):
         tokens = await asyncio.to_thread(resident.prompt, ask)
     return _json({"object": "response.input_tokens", "input_tokens": len(tokens)})
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from freehold.errors import BadRequest, RequestError
+from freehold.errors import BadRequest, BadSchema, RequestError
 from freehold.server.ask import Ask
 from freehold.server.routes.openai.messages import with_system_text
 from freehold.server.routes.openai.responses_items import Item, text_of
@@ -71,11 +71,14 @@ def ask_of(body: PromptBody, items: Sequence[Item], resident: Resident) -> Ask:
 
 
 @contextmanager
-def named_as_here() -> Iterator[None]:
+def named_as_here(ask: Ask) -> Iterator[None]:
     """Lets an error of the runtime name the field as this interface does. Mutates: the error."""
     try:
         yield
     except RequestError as error:
+        if error.param is None and isinstance(error, BadSchema):
+            # Only tools' own schemas come with their name.
+            error.param = "tools" if ask.response_format is None else "response_format"
         if error.param is not None:
             name, _, rest = error.param.partition(".")
             # A message's place is not that of the items it was made of.
