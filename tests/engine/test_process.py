@@ -41,6 +41,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings_for(file: Path, **changes: Any) -> dict[str, Any]:
     return {
+        "kind": "chat",
         "path": str(file),
         "threads": 1,
         "kv_bytes": KV_BYTES,

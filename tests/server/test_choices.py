@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -27,7 +29,7 @@ def test_the_cuts_do_not_matter(text: str, stops: list[str], cuts: list[int]) ->
     one = whole.push(text) + whole.finish()
     edges = sorted({0, len(text), *(cut for cut in cuts if cut <= len(text))})
     finder, said = StopFinder(stops), ""
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         said += finder.push(text[start:end])
     said += finder.finish()
     assert said == one == expected(text, stops)

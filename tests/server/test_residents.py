@@ -69,10 +69,9 @@ def test_models_named_at_the_start_are_ready_after_it(
     files: dict[str, Path], tmp_path: Path
 ) -> None:
     async def body(residents: Residents) -> None:
-        assert not residents.ready
-        assert not residents.loaded()
+        assert (residents.ready, residents.loaded()) == (False, [])
         await residents.start()
-        assert residents.ready
+        assert residents.ready is True
         assert [model.card.id for model in residents.loaded()] == list(files)
         assert all(card.loaded for card in residents.cards())
 

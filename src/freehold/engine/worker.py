@@ -14,16 +14,20 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from freehold import ops
 from freehold.engine import wire
+from freehold.engine.embedding import Embedder
 from freehold.engine.engine import Engine
 from freehold.engine.matcher import Matchers
 from freehold.engine.runner import Runner
 from freehold.errors import BadSetting, FreeholdError
 from freehold.loading import load_gguf
+from freehold.loading.encoder import load_encoder
 from freehold.models.base import Model
 from freehold.tokenizer import tokenizer_from_gguf
 
@@ -122,6 +126,39 @@ def _context(model: Model, asked: int | None, kv_tokens: int) -> int:
     return asked or min(model.context_tokens, kv_tokens)
 
 
+def _embedder(settings: dict[str, Any]) -> tuple[Embedder, dict[str, Any]]:
+    if settings["threads"] is not None:
+        ops.set_threads(settings["threads"])
+    loaded = load_encoder(Path(settings["path"]), precision=settings["precision"])
+    sentence = loaded.plan.sentence
+    embedder = Embedder(
+        loaded.encoder,
+        pooling=sentence.pooling,
+        normalise=sentence.normalise,
+        max_tokens=sentence.max_tokens,
+    )
+    facts = {
+        "vocabulary": loaded.plan.vocabulary,
+        "context_tokens": embedder.max_tokens,
+        "width": embedder.width,
+        "precision": loaded.precision,
+        "parameters": loaded.parameters,
+    }
+    return embedder, facts
+
+
+def _serve_embedder(embedder: Embedder, link: _Link) -> None:
+    while True:
+        for message in link.receive(wait=True):
+            name = message["embed"]
+            try:
+                vectors = embedder.embed(message["texts"])  # (N, D)
+            except FreeholdError as error:
+                link.send({"refused": name, "error": wire.error_to(error)})
+            else:
+                link.send({"accepted": name}, vectors.tobytes())
+
+
 def _take(engine: Engine, message: dict[str, Any], link: _Link) -> None:
     """Does what one message says."""
     if "cancel" in message:
@@ -149,6 +186,22 @@ def _serve(engine: Engine, link: _Link) -> None:
             link.send({"outputs": [wire.output_to(name, output) for name, output in outputs]})
 
 
+def _loaded(settings: dict[str, Any]) -> tuple[Callable[[_Link], None], dict[str, Any]]:
+    """What serves the model, and the facts its client is told."""
+    if settings["kind"] == "embedding":
+        embedder, facts = _embedder(settings)
+        return partial(_serve_embedder, embedder), facts
+    engine = _engine(settings)
+    room = engine.runner.pages.count * ops.PAGE_TOKENS
+    facts = {
+        "vocabulary": engine.runner.model.vocabulary,
+        "context_tokens": _context(engine.runner.model, settings["context_tokens"], room),
+        "kv_tokens": room,
+        "kv_bits": settings["kv_bits"],
+    }
+    return partial(_serve, engine), facts
+
+
 def main() -> None:
     """Runs until the server closes the socket, whose descriptor is the only argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to act on
@@ -157,25 +210,15 @@ def main() -> None:
     with contextlib.suppress(_LinkClosedError):
         (settings,) = link.receive(wait=True)
         try:
-            engine = _engine(settings)
-            room = engine.runner.pages.count * ops.PAGE_TOKENS
-            context = _context(engine.runner.model, settings["context_tokens"], room)
+            serve, facts = _loaded(settings)
         except FreeholdError as error:
             link.send({"failed": wire.error_to(error)})
             return
         gc.collect()
         gc.freeze()  # the model's objects live as long as the process
-        ready = {
-            "vocabulary": engine.runner.model.vocabulary,
-            "context_tokens": context,
-            "kv_tokens": room,
-            "kv_bits": settings["kv_bits"],
-            "isa": ops.isa_name(),
-            "threads": ops.threads(),
-            "pid": os.getpid(),
-        }
-        link.send({"ready": ready})
-        _serve(engine, link)
+        machine = {"isa": ops.isa_name(), "threads": ops.threads(), "pid": os.getpid()}
+        link.send({"ready": facts | machine})
+        serve(link)
 
 
 if __name__ == "__main__":

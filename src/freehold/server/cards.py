@@ -17,6 +17,7 @@ from freehold import library
 from freehold.config import Settings
 from freehold.errors import BadSetting
 from freehold.formats.gguf import open_gguf
+from freehold.loading.encoder import read_encoder
 
 __all__ = ["ModelCard", "cards_of"]
 
@@ -72,6 +73,7 @@ def cards_of(refs: Sequence[str], settings: Settings) -> dict[str, ModelCard]:
 def _card(name: str, path: Path, entry: library.CatalogueEntry | None) -> ModelCard:
     licence, system = (None, None) if entry is None else (entry.licence, entry.system)
     if path.is_dir():
+        plan = read_encoder(path)
         files = [file for file in path.rglob("*") if file.is_file()]
         return ModelCard(
             id=name,
@@ -79,6 +81,9 @@ def _card(name: str, path: Path, entry: library.CatalogueEntry | None) -> ModelC
             kind="embedding",
             path=path,
             size_bytes=sum(file.stat().st_size for file in files),
+            family=plan.family,
+            quantization="int16",
+            context_tokens=plan.context_tokens,
             licence=licence,
             system=system,
         )

@@ -6,10 +6,11 @@ Room: server. Reads the file's metadata for text work; weights are the engine pr
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +22,21 @@ from freehold.config import Settings
 from freehold.engine.client import EngineProcess
 from freehold.engine.request import TokenLogprob
 from freehold.formats.gguf import open_gguf
+from freehold.loading.encoder import load_encoder_tokenizer, read_encoder
 from freehold.server import answering
 from freehold.server.accounting import Accounting
 from freehold.server.ask import Ask, TokenText
 from freehold.server.cards import ModelCard
 from freehold.server.context import Asker
 from freehold.server.metrics import Observer
-from freehold.tokenizer import Tokenizer, tokenizer_from_gguf
+from freehold.tokenizer import EncoderTokenizer, Tokenizer, tokenizer_from_gguf
 
 __all__ = ["ChatParts", "EmbedderResident", "Resident", "Unobserved", "load_chat", "load_embedder"]
+
+T = TypeVar("T")
+
+_PART_TOKENS = 4096
+_numbers = itertools.count(1)
 
 
 class Unobserved:
@@ -135,15 +142,54 @@ class Resident(_InMemory):
 
 
 class EmbedderResident(_InMemory):
-    """An encoder: texts become vectors in its own process."""
+    """An encoder: its tokenizer here, its weights in its own process."""
 
-    tokenizer: Any
-    width: int
-    context_tokens: int
+    def __init__(
+        self, parts: ChatParts, engine: EngineProcess, tokenizer: EncoderTokenizer
+    ) -> None:
+        super().__init__(parts, engine)
+        self.tokenizer = tokenizer
+        self.width: int = engine.info["width"]
+        self.vocabulary: int = engine.info["vocabulary"]
+        self.context_tokens: int = engine.info["context_tokens"]
 
     async def embed(self, texts: list[list[int]], asker: Asker) -> NDArray[np.float32]:
-        """Vectors (N, D) of tokenized texts, normalised as the model's files say."""
-        raise NotImplementedError
+        """Vectors (N, D) of tokenized texts, normalised as the model's files say.
+
+        Long lists go to the engine in parts, so that others come in between; a text's vector does
+        not depend on its company. Raises: BadPrompt, PromptTooLong, EngineDied.
+        """
+        out = np.empty((len(texts), self.width), np.float32)
+        self.opened()
+        try:
+            for part in _parts([len(text) for text in texts]):
+                out[part] = await self._embed([texts[i] for i in part], asker)
+        finally:
+            self.closed()
+        self.accounting.finished(
+            asker, self.name, prompt_tokens=sum(map(len, texts)), completion_tokens=0
+        )
+        return out
+
+    async def _embed(self, texts: list[list[int]], asker: Asker) -> NDArray[np.float32]:
+        name = f"{asker.request_id}-{next(_numbers)}"
+        reply = await self.engine.call({"embed": name, "texts": texts}, name)
+        assert reply is not None, "an embedding came without its vectors"
+        return np.frombuffer(reply["tail"], np.float32).reshape(len(texts), self.width)
+
+
+def _parts(lengths: list[int]) -> Iterator[list[int]]:
+    """Indices of texts that go to the engine together: neighbours in length, some tokens each."""
+    part: list[int] = []
+    tokens = 0
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        part.append(index)
+        tokens += lengths[index]
+        if tokens >= _PART_TOKENS:
+            yield part
+            part, tokens = [], 0
+    if part:
+        yield part
 
 
 def _template(metadata: Mapping[str, object], tokenizer: Tokenizer) -> ChatTemplate | None:
@@ -167,6 +213,7 @@ async def load_chat(parts: ChatParts) -> Resident:
     settings = parts.settings
     engine = EngineProcess(
         {
+            "kind": "chat",
             "path": str(parts.card.path),
             "threads": settings.threads,
             "kv_bytes": parts.kv_bytes,
@@ -176,18 +223,37 @@ async def load_chat(parts: ChatParts) -> Resident:
             "max_waiting": settings.max_waiting,
         }
     )
+    metadata, tokenizer = await _beside(engine, _read, parts)
+    return Resident(parts, engine, metadata, tokenizer)
+
+
+async def load_embedder(parts: ChatParts) -> EmbedderResident:
+    """Loads an encoder. Raises: FormatError, LoadError, EngineDied."""
+    engine = EngineProcess(
+        {
+            "kind": "embedding",
+            "path": str(parts.card.path),
+            "threads": parts.settings.threads,
+            "precision": "int16",
+        }
+    )
+    tokenizer = await _beside(engine, _encoder_tokenizer, parts)
+    return EmbedderResident(parts, engine, tokenizer)
+
+
+def _encoder_tokenizer(parts: ChatParts) -> EncoderTokenizer:
+    return load_encoder_tokenizer(read_encoder(parts.card.path))
+
+
+async def _beside(engine: EngineProcess, read: Callable[[ChatParts], T], parts: ChatParts) -> T:
+    """Reads what the server needs of a model while its process loads the weights."""
     started = asyncio.create_task(engine.start())
     try:
-        metadata, tokenizer = await asyncio.to_thread(_read, parts)
+        found = await asyncio.to_thread(read, parts)
         await started
-        return Resident(parts, engine, metadata, tokenizer)
     except BaseException:
         started.cancel()
         await asyncio.gather(started, return_exceptions=True)
         await engine.close()
         raise
-
-
-async def load_embedder(parts: ChatParts) -> EmbedderResident:
-    """Loads an encoder."""
-    raise NotImplementedError
+    return found
