@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from freehold.server.resident import Resident
     from freehold.tokenizer import Tokenizer
 
-__all__ = ["Answer", "begin", "render"]
+__all__ = ["Answer", "begin", "render", "token_texts"]
 
 MAX_CHOICES = 128
 MAX_LOGPROBS = 64
@@ -312,7 +312,7 @@ class Answer:
         )
 
 
-def token_text(tokenizer: Tokenizer, token: int, logprob: float) -> TokenText:
+def _token_text(tokenizer: Tokenizer, token: int, logprob: float) -> TokenText:
     """A token with its text and bytes."""
     data = tokenizer.token_bytes(token)
     return TokenText(token, data.decode(errors="replace"), data, logprob)
@@ -320,5 +320,5 @@ def token_text(tokenizer: Tokenizer, token: int, logprob: float) -> TokenText:
 
 def token_texts(tokenizer: Tokenizer, note: TokenLogprob) -> TokenText:
     """A note of the engine with texts in place of ids alone."""
-    top = tuple(token_text(tokenizer, token, logprob) for token, logprob in note.top)
-    return replace(token_text(tokenizer, note.token, note.logprob), top=top)
+    top = tuple(_token_text(tokenizer, token, logprob) for token, logprob in note.top)
+    return replace(_token_text(tokenizer, note.token, note.logprob), top=top)
