@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from freehold.errors import DeadlineExceeded, EngineDied, PromptTooLong, QueueFull
+from freehold.errors import (
+    BadSchema,
+    DeadlineExceeded,
+    EngineDied,
+    PromptTooLong,
+    QueueFull,
+    RequestError,
+    UnsupportedField,
+)
 from freehold.server.ask import (
     Event,
     Finish,
@@ -224,6 +232,23 @@ def test_a_refusal_comes_before_any_stream(
     resident = ScriptedResident(refuses=error)
     reply = post(CHAT, {"model": MODEL, "messages": HI, "stream": stream}, resident)
     assert (reply.status_code, reply.json()["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("error", "fields", "param"),
+    [
+        (UnsupportedField("no", param="thinking"), {}, "reasoning_effort"),
+        (BadSchema("no"), {"guided_regex": "a"}, "guided_regex"),
+        (BadSchema("no"), {"response_format": {"type": "json_object"}}, "response_format"),
+        (BadSchema("no", param="tools"), {"guided_regex": "a"}, "tools"),
+    ],
+)
+def test_the_runtime_s_errors_name_this_interface_s_fields(
+    error: RequestError, fields: dict[str, Any], param: str
+) -> None:
+    body = {"model": MODEL, "messages": HI, **fields}
+    reply = post(CHAT, body, ScriptedResident(refuses=error))
+    assert reply.json()["error"]["param"] == param
 
 
 def test_a_stream_that_is_left_closes_its_answer() -> None:

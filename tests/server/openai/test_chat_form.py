@@ -13,6 +13,7 @@ from tests.server.openai.posting import HI, chat_ask, chat_refusal, post
 from tests.server.scripted import ScriptedResident
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+ARRAY = {"type": "array"}
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": WEATHER}}
 TIME = {"type": "function", "function": {"name": "time"}}
 
@@ -165,7 +166,11 @@ def test_tools_and_their_choice_are_carried_over() -> None:
     assert chat_ask(tools=[TOOL], tool_choice="none").tool_choice.kind == "none"
     assert chat_ask(tools=[TOOL], tool_choice="required").tool_choice.kind == "required"
     named = {"type": "function", "function": {"name": "weather"}}
-    assert chat_ask(tools=[TOOL], tool_choice=named).tool_choice == ToolChoice("named", "weather")
+    ask = chat_ask(tools=[TOOL], tool_choice=named)
+    assert ask.tool_choice == ToolChoice("named", "weather")
+    # Naming one call asks for one, unless several are asked for too.
+    assert not ask.parallel_tool_calls
+    assert chat_ask(tools=[TOOL], tool_choice=named, parallel_tool_calls=True).parallel_tool_calls
     assert chat_ask(tools=[]).tools == ()
     assert chat_ask(tool_choice="auto").tool_choice.kind == "auto"
 
@@ -190,6 +195,10 @@ def test_allowed_tools_leave_the_others_out() -> None:
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools.0.type"),
         ({"tools": [{"type": "function"}]}, "tools.0.function"),
         ({"tools": [TOOL, TOOL]}, "tools.1.function.name"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "a", "parameters": ARRAY}}]},
+            "tools.0.function.parameters.type",
+        ),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name"),
         ({"tools": [TOOL] * 129}, "tools"),
         ({"tools": [TOOL], "tool_choice": "any"}, "tool_choice.type"),

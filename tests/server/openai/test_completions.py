@@ -10,7 +10,7 @@ import pytest
 from openai.types import Completion
 
 from freehold.chat.tools import ResponseFormat
-from freehold.errors import EngineDied, QueueFull
+from freehold.errors import BadPrompt, EngineDied, PromptTooLong, QueueFull, RequestError
 from freehold.server.ask import Ask, Event, Finish, TextDelta, TokenText
 from freehold.server.context import Asker
 from freehold.server.routes.openai.waiting import collected, merged
@@ -205,6 +205,13 @@ def test_no_tokens_give_the_prompt_s_part_alone() -> None:
     assert reply["usage"]["completion_tokens"] == 0
     chunks, _ = streamed(COMPLETIONS, HELLO, prompt="ab", echo=True, max_tokens=0)
     assert [chunk["choices"][0]["text"] for chunk in chunks] == ["ab", ""]
+
+
+@pytest.mark.parametrize("error", [PromptTooLong("no", param="messages"), BadPrompt("no")])
+def test_the_runtime_s_errors_name_the_prompt(error: RequestError) -> None:
+    resident = ScriptedResident(refuses=error)
+    reply = post(COMPLETIONS, {"model": MODEL, "prompt": "a"}, resident)
+    assert reply.json()["error"]["param"] == "prompt"
 
 
 class Third(ScriptedResident):

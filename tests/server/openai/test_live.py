@@ -193,7 +193,7 @@ def test_models_and_tokens(client: OpenAI, live_server: LiveServer) -> None:
     [
         ({"temperature": 3}, "temperature"),
         ({"extra_body": {"colour": 1}}, "colour"),
-        ({"reasoning_effort": "high"}, None),
+        ({"reasoning_effort": "high"}, "reasoning_effort"),
         (
             {
                 "response_format": {
@@ -201,7 +201,7 @@ def test_models_and_tokens(client: OpenAI, live_server: LiveServer) -> None:
                     "json_schema": {"name": "x", "schema": {"type": "wrong"}},
                 }
             },
-            None,
+            "response_format",
         ),
     ],
 )

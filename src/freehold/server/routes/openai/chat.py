@@ -30,6 +30,7 @@ from freehold.server.context import Context
 from freehold.server.http_errors import OPENAPI_ERRORS, error_body
 from freehold.server.presence import unless_gone
 from freehold.server.routes.openai.chat_form import ChatCompletionBody, check_names
+from freehold.server.routes.openai.forms import naming
 from freehold.server.routes.openai.replies import (
     DONE,
     Chunks,
@@ -63,12 +64,14 @@ async def chat_completions(body: ChatCompletionBody, request: Request, ctx: Cont
     """Answer a conversation."""
     resident = await ctx.house.residents.chat(body.model)
     ask = body.ask(resident)
-    await asyncio.to_thread(check_names, ask, resident)
+    with naming({"thinking": "reasoning_effort"}):
+        await asyncio.to_thread(check_names, ask, resident)
     kind = "chat.completion.chunk" if body.stream else "chat.completion"
     head = head_of("chatcmpl", kind, resident)
     if body.service_tier is not None:
         head["service_tier"] = "default"
-    answer = await resident.answer(ask, ctx.asker)
+    with naming({"thinking": "reasoning_effort"}, form=body.structure_field()):
+        answer = await resident.answer(ask, ctx.asker)
     if body.stream:
         chunks = Chunks(head, with_usage=body.wants_usage())
         frames = _frames(answer, chunks, ask, with_usage=body.wants_usage())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from freehold.chat.tools import ToolChoice
 from freehold.errors import BadRequest, UnsupportedField
 from freehold.server.ask import Ask
 from freehold.server.routes.openai.forms import NotOffered, in_one_of_its_forms
@@ -145,7 +146,7 @@ class ChatCompletionBody(SamplingFields, StructureFields):
             messages=messages,
             tools=tools,
             tool_choice=choice,
-            parallel_tool_calls=self.parallel_tool_calls is not False,
+            parallel_tool_calls=self._parallel(choice),
             response_format=self.structure(),
             sampling=self.sampling(vocab_size),
             max_tokens=self._limit(),
@@ -177,6 +178,12 @@ class ChatCompletionBody(SamplingFields, StructureFields):
                 param="max_tokens",
             )
         return old if new is None else new
+
+    def _parallel(self, choice: ToolChoice) -> bool:
+        """Several calls unless one is named, which asks for that one."""
+        if self.parallel_tool_calls is None:
+            return choice.kind != "named"
+        return self.parallel_tool_calls
 
     def _logprobs(self) -> int | None:
         if self.logprobs:

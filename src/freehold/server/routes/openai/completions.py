@@ -29,6 +29,7 @@ from freehold.server.http_errors import OPENAPI_ERRORS
 from freehold.server.presence import unless_gone
 from freehold.server.routes.openai.chat import ANSWERED, CLIENT_LEFT, error_frame
 from freehold.server.routes.openai.completions_form import CompletionBody, Wanted
+from freehold.server.routes.openai.forms import naming
 from freehold.server.routes.openai.replies import (
     DONE,
     Chunks,
@@ -55,8 +56,9 @@ async def completions(body: CompletionBody, request: Request, ctx: Context) -> R
     """Continue one text or several."""
     resident = await ctx.house.residents.chat(body.model)
     asks = body.asks(resident)
-    echoes = await asyncio.to_thread(_echoes, asks, body.wanted(), resident)
-    answers = await _begun(asks, resident, ctx.asker)
+    with naming({"messages": "prompt"}, form=body.structure_field()):
+        echoes = await asyncio.to_thread(_echoes, asks, body.wanted(), resident)
+        answers = await _begun(asks, resident, ctx.asker)
     writer = _Writer(body.wanted(), resident, asks[0].n, answers, echoes)
     head = head_of("cmpl", "text_completion", resident)
     if body.stream:

@@ -5,7 +5,8 @@ Room: server. Knows how a field is refused; must not know any one endpoint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -21,9 +22,17 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from freehold.errors import UnsupportedField
+from freehold.errors import BadPrompt, BadSchema, RequestError, UnsupportedField
 
-__all__ = ["Body", "NotOffered", "Number", "Texts", "in_one_of_its_forms", "refuse_unless_neutral"]
+__all__ = [
+    "Body",
+    "NotOffered",
+    "Number",
+    "Texts",
+    "in_one_of_its_forms",
+    "naming",
+    "refuse_unless_neutral",
+]
 
 _MAX_TEXTS = 16
 
@@ -50,6 +59,25 @@ def refuse_unless_neutral(name: str, value: object, field: NotOffered) -> None:
         expected=" or ".join(["null", *(repr(v) for v in field.neutral)]),
         hint=field.instead,
     )
+
+
+@contextmanager
+def naming(names: Mapping[str, str], *, form: str | None = None) -> Iterator[None]:
+    """Lets an error of the runtime name fields as the endpoint does.
+
+    `names` maps its words to ours; `form` is the field that asked for a form of the answer, which
+    the runtime does not know. Mutates: the error.
+    """
+    try:
+        yield
+    except RequestError as error:
+        if error.param is not None:
+            error.param = names.get(error.param, error.param)
+        elif isinstance(error, BadSchema):
+            error.param = form
+        elif isinstance(error, BadPrompt):
+            error.param = names.get("messages", "messages")
+        raise
 
 
 class Body(BaseModel):

@@ -91,6 +91,15 @@ class StructureFields(Body):
 
     def structure(self) -> ResponseFormat | None:
         """The form asked for. Raises: BadRequest when two are."""
+        asked = self._asked()
+        return asked[0][1] if asked else None
+
+    def structure_field(self) -> str | None:
+        """The name of the field that asks for a form."""
+        asked = self._asked()
+        return asked[0][0] if asked else None
+
+    def _asked(self) -> list[tuple[str, ResponseFormat]]:
         asked = _forms("guided_", self._guided())
         if self.structured_outputs is not None:
             asked += _forms("structured_outputs.", self.structured_outputs)
@@ -102,7 +111,7 @@ class StructureFields(Body):
                 param=asked[1][0],
                 found=" and ".join(name for name, _ in asked),
             )
-        return asked[0][1] if asked else None
+        return asked
 
     def told(self) -> str | None:
         """What the model is to be told of the form: the description of its schema."""

@@ -130,6 +130,12 @@ def _tool(form: FunctionToolForm, at: str) -> Tool:
     parameters = function.parameters
     if parameters is None:  # as the interface has it: a function without parameters
         parameters = {"type": "object", "properties": {}}
+    if parameters.get("type", "object") != "object":
+        raise BadRequest(
+            "a function's parameters are an object",
+            param=f"{at}.function.parameters.type",
+            expected="object",
+        )
     return Tool(
         name=function.name,
         description=function.description or "",
