@@ -49,7 +49,8 @@ def test_help_comes_quickly(home: Path) -> None:
 
 def test_list_says_what_is_absent(freehold: Run) -> None:
     assert "freehold pull starter" in freehold("list").out
-    (row,) = lines_of(freehold("list", "--json").out)
+    row, embedder = lines_of(freehold("list", "--json").out)
+    assert (embedder["name"], embedder["kind"]) == ("starter-embedder", "embedding")
     assert (row["name"], row["present"], row["licence"]) == ("starter", False, "Apache-2.0")
 
 
@@ -127,7 +128,7 @@ def test_doctor_reports_the_machine(freehold: Run) -> None:
     assert report["core"]["bandwidth_bytes_per_s"] > 1e8
     assert report["core"]["threads"] >= 1
     assert report["memory"]["available_bytes"] <= report["memory"]["total_bytes"]
-    assert report["models"] == {"starter": False}
+    assert report["models"] == {"starter": False, "starter-embedder": False}
     assert report["settings_from"]["home"] == "environment FREEHOLD_HOME"
 
 

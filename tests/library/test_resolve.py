@@ -78,3 +78,10 @@ def test_a_pipe_is_not_a_model(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.gguf")
     with pytest.raises(UnknownModel, match="regular file"):
         resolve(tmp_path / "pipe.gguf")
+
+
+def test_a_directory_with_a_configuration_is_a_model(tmp_path: Path) -> None:
+    with pytest.raises(UnknownModel, match="a directory"):
+        resolve(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    assert resolve(tmp_path) == resolve(str(tmp_path)) == tmp_path

@@ -23,6 +23,7 @@ def list_models(*, as_json: AsJson = False) -> None:
                 {
                     "name": row.entry.name,
                     "title": row.entry.title,
+                    "kind": row.entry.kind,
                     "present": row.present,
                     "path": str(row.path),
                     "size_bytes": row.entry.size_bytes,

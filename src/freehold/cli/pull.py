@@ -56,6 +56,9 @@ def pull(
         return
     what = "pulled" if pulled.fetched else "already here"
     checked = f"sha256 {entry.sha256[:12]}… matches" if pulled.digest_checked else "size matches"
+    if len(entry.files) > 1:
+        each = "sha256" if pulled.digest_checked else "size"
+        checked = f"{each} of {len(entry.files)} files matches"
     say(f"{what}: {entry.title} ({entry.licence}), {checked}")
     say(f"  {pulled.path}")
 

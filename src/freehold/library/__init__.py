@@ -5,7 +5,13 @@ Room: library. Decides where a model's file is; must not know how a file is read
 
 from __future__ import annotations
 
-from freehold.library.catalogue import CatalogueEntry, entries, entry_named, suggested_system
+from freehold.library.catalogue import (
+    CatalogueEntry,
+    PinnedFile,
+    entries,
+    entry_named,
+    suggested_system,
+)
 from freehold.library.pulling import Pulled, pull
 from freehold.library.references import resolve
 from freehold.library.shelf import OnShelf, remove, shelf
@@ -13,6 +19,7 @@ from freehold.library.shelf import OnShelf, remove, shelf
 __all__ = [
     "CatalogueEntry",
     "OnShelf",
+    "PinnedFile",
     "Pulled",
     "entries",
     "entry_named",

