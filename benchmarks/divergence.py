@@ -24,7 +24,7 @@ from benchmarks.workers import Worker
 _ROWS_AT_ONCE = 128
 _BLOCK_TOKENS = 32  # neighbouring positions are not independent; resample blocks of them
 _RESAMPLES = 4000
-_SIDES = ("llama.cpp flash", "llama.cpp plain", "freehold")
+_SIDES = ("llama.cpp flash", "llama.cpp plain", "freehold", "freehold kv8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,17 +119,21 @@ class Run:
     def side(self, name: str) -> np.ndarray[Any, Any]:
         """A side's logits; ours are made anew each time."""
         out = self.cache / f"{name.replace(' ', '-')}.npy"
-        if name == "freehold":
-            self._logits("side_freehold", out, {})
+        if name.startswith("freehold"):
+            self._logits("side_freehold", out, {}, kv_bits=8 if name.endswith("kv8") else 16)
         elif not out.exists():
             self._logits("side_llama_cpp", out, {"flash": name.endswith("flash")})
         logits: np.ndarray[Any, Any] = np.load(out, mmap_mode="r")
         return logits
 
-    def _logits(self, module: str, out: Path, extra: dict[str, Any]) -> dict[str, Any]:
+    def _logits(
+        self, module: str, out: Path, extra: dict[str, Any], *, kv_bits: int | None = None
+    ) -> dict[str, Any]:
         part = out.with_suffix(".part")
         with self._worker(module) as worker:
             load = {"path": str(self.model), "threads": self.options.threads}
+            if kv_bits is not None:
+                load["kv_bits"] = kv_bits
             worker.ask("load", {**load, "context_tokens": self.options.chunk_tokens})
             answer = worker.ask("logits", {"ids": str(self.ids), "out": str(part), **extra})
         part.rename(out)
@@ -153,7 +157,7 @@ def measure_file(run: Run, text: str, sides: list[str]) -> dict[str, Any]:
         **facts,
         "sides": {name: each.summary() for name, each in found.items()},
     }
-    peers = [name for name in found if name != "freehold"]
+    peers = [name for name in found if not name.startswith("freehold")]
     if "freehold" in found and peers:
         result["against"] = {}
         better_kl = min(peers, key=lambda name: found[name].kl.mean())

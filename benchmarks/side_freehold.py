@@ -44,6 +44,7 @@ class Side:
             request["path"],
             threads=request["threads"],
             context_tokens=request.get("context_tokens"),
+            kv_bits=request.get("kv_bits", 16),
         )
         return {"seconds": time.perf_counter() - start_s}
 

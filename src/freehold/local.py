@@ -103,7 +103,9 @@ class Stream:
 class Model:
     """Weights, tokenizer and template of one file, ready to answer."""
 
-    def __init__(self, loaded: Loaded, *, name: str, context_tokens: int | None) -> None:
+    def __init__(
+        self, loaded: Loaded, *, name: str, context_tokens: int | None, kv_bits: int = 16
+    ) -> None:
         self.name = name
         self.path = loaded.path
         self.metadata: Mapping[str, object] = loaded.metadata
@@ -111,7 +113,8 @@ class Model:
         self.tokenizer: Tokenizer = tokenizer_from_gguf(loaded.metadata)
         self._template: ChatTemplate | None = None
         self.context_tokens = self._context(context_tokens)
-        self._runner = Runner(loaded.model, tokens=self.context_tokens)
+        self._kv_bits = kv_bits
+        self._runner = self.new_runner(self.context_tokens)
         self._lock = threading.Lock()
 
     def _context(self, asked: int | None) -> int:
@@ -147,7 +150,7 @@ class Model:
 
     def new_runner(self, tokens: int) -> Runner:
         """A runner with its own KV pool of `tokens` tokens over the same weights."""
-        return Runner(self._network, tokens=tokens)
+        return Runner(self._network, tokens=tokens, kv_bits=self._kv_bits)
 
     def logits(self, ids: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
         """The logits (T, V) after each of the tokens.
@@ -324,11 +327,16 @@ class Model:
 
 
 def load(
-    ref: str | Path, *, context_tokens: int | None = None, threads: int | None = None
+    ref: str | Path,
+    *,
+    context_tokens: int | None = None,
+    threads: int | None = None,
+    kv_bits: int = 16,
 ) -> Model:
     """Loads a model by path or short name; nothing is fetched.
 
-    `context_tokens` defaults to the model's own; `threads` (of the whole process) to every core.
+    `context_tokens` defaults to the model's own; `threads` (of the whole process) to every core;
+    `kv_bits` 8 halves the KV cache for a small loss.
     Raises: UnknownModel, FormatError, LoadError, BadSetting.
     """
     path = library.resolve(ref)
@@ -338,4 +346,8 @@ def load(
                 "threads is out of range", value=threads, expected="1 to 256", found=str(threads)
             )
         ops.set_threads(threads)
-    return Model(load_gguf(path), name=str(ref), context_tokens=context_tokens)
+    if kv_bits not in (8, 16):
+        raise BadSetting(
+            "kv_bits is out of range", value=kv_bits, expected="8 or 16", found=repr(kv_bits)
+        )
+    return Model(load_gguf(path), name=str(ref), context_tokens=context_tokens, kv_bits=kv_bits)

@@ -109,8 +109,13 @@ class Model:
 
 
 def load(
-    ref: str | Path, *, context_tokens: int | None = None, threads: int | None = None
+    ref: str | Path,
+    *,
+    context_tokens: int | None = None,
+    threads: int | None = None,
+    kv_bits: int = 16,
 ) -> Model:
+    assert kv_bits == 16
     if ref == "broken":
         raise ZeroDivisionError("a secret prompt")
     if ref == "missing":

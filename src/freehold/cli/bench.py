@@ -64,7 +64,12 @@ def bench(
 
     settings = resolve_settings({"threads": threads})
     context_tokens = max(d + max(p, m) for p, m, _, d in cases)
-    model = local.load(ref, context_tokens=context_tokens, threads=settings.threads)
+    model = local.load(
+        ref,
+        context_tokens=context_tokens,
+        threads=settings.threads,
+        kv_bits=settings.kv_bits,
+    )
     measurements = _measurements(model, cases, repeats=repeats)
     if as_json:
         _print_lines(measurements)

@@ -57,7 +57,12 @@ def run(
 
     from freehold import local
 
-    model = local.load(ref, context_tokens=settings.context_tokens, threads=settings.threads)
+    model = local.load(
+        ref,
+        context_tokens=settings.context_tokens,
+        threads=settings.threads,
+        kv_bits=settings.kv_bits,
+    )
     if text is None:
         from freehold.cli.conversation import converse
 
