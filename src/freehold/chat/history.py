@@ -6,12 +6,13 @@ Room: chat. Knows messages; must not know templates' code, tokens or surfaces.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from freehold.errors import BadRequest
 
-__all__ = ["call_names", "normalised", "with_calls"]
+__all__ = ["CALL_FORMS", "CallForm", "Message", "in_form", "normalised"]
 
 Message = Mapping[str, Any]
 
@@ -66,34 +67,43 @@ def _arguments(given: object, param: str) -> Mapping[str, Any]:
     return given
 
 
-def with_calls(
-    messages: Sequence[Message], *, as_text: bool, no_content: bool
-) -> list[dict[str, Any]]:
-    """The conversation in another form of the same calls, for templates that read only that.
+@dataclass(frozen=True)
+class CallForm:
+    """A form of an assistant's calls, for templates that read no other.
 
-    `as_text`: arguments as JSON text. `no_content`: None as the content of a message that is calls
-    and nothing else.
+    `as_text`: arguments as JSON text. `no_content`: None as the content of a message without any.
+    `apart`: the content in a message before the calls.
     """
-    done = []
-    for message in messages:
-        changed = dict(message)
-        if calls := changed.get("tool_calls"):
-            if as_text:
-                changed["tool_calls"] = [_as_text(call) for call in calls]
-            if no_content and not changed["content"]:
-                changed["content"] = None
-        done.append(changed)
-    return done
+
+    as_text: bool = False
+    no_content: bool = False
+    apart: bool = False
+
+
+CALL_FORMS = tuple(
+    CallForm(as_text, no_content, apart)
+    for apart in (False, True)
+    for as_text in (False, True)
+    for no_content in (False, True)
+)
+
+
+def in_form(message: Message, form: CallForm) -> list[dict[str, Any]]:
+    """A message with calls, as one message or two."""
+    calls = [dict(call) for call in message["tool_calls"]]
+    if form.as_text:
+        calls = [_as_text(call) for call in calls]
+    content = message["content"]
+    before = []
+    if form.apart and content:
+        before = [{key: value for key, value in message.items() if key != "tool_calls"}]
+        content = ""
+    if form.no_content and not content:
+        content = None
+    return [*before, {**message, "content": content, "tool_calls": calls}]
 
 
 def _as_text(call: Mapping[str, Any]) -> dict[str, Any]:
     function = call["function"]
     arguments = json.dumps(function["arguments"], ensure_ascii=False)
     return {**call, "function": {**function, "arguments": arguments}}
-
-
-def call_names(messages: Sequence[Message]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The name and arguments of every call in the conversation."""
-    for message in messages:
-        for call in message.get("tool_calls") or ():
-            yield call["function"]["name"], call["function"]["arguments"]

@@ -5,11 +5,11 @@ Room: chat. Knows what stands in chat templates; must not know requests or famil
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from freehold.chat.variables import reads
 from freehold.errors import BadRequest, UnsupportedField
 
 __all__ = ["ReasoningFormat", "reasoning_of", "starts_in_reasoning", "thinking_variables"]
@@ -35,7 +35,6 @@ class ReasoningFormat:
 
 _MARKS = (
     ("[THINK]", "[/THINK]", True),
-    ("<|channel>thought", "<channel|>", True),
     ("<think>", "</think>", False),
 )
 _SWITCHES = ("enable_thinking", "thinking")
@@ -46,18 +45,9 @@ def reasoning_of(template_source: str | None) -> ReasoningFormat | None:
     if template_source is None:
         return None
     for opening, closing, anywhere in _MARKS:
-        if closing in template_source and opening.split("|>")[0] in template_source:
-            return ReasoningFormat(opening, closing, _switch(template_source), anywhere)
-    return None
-
-
-def _switch(source: str) -> str | None:
-    # In code, not in text, and not as a member or key of something else.
-    code = " ".join(re.findall(r"\{%.*?%\}|\{\{.*?\}\}", source, re.DOTALL))
-    code = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", "''", code)
-    for name in _SWITCHES:
-        if re.search(rf"(?<![\w.]){name}\b", code):
-            return name
+        if closing in template_source and opening in template_source:
+            switch = next((name for name in _SWITCHES if reads(template_source, name)), None)
+            return ReasoningFormat(opening, closing, switch, anywhere)
     return None
 
 

@@ -11,7 +11,7 @@ import string
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from freehold.chat.dialects.lark import ANY_TEXT, Lark
 from freehold.chat.dialects.scan import Reader, Scan, Unreadable
@@ -21,6 +21,11 @@ from freehold.chat.tools import Tool
 __all__ = ["Calls", "Dialect", "Function", "Messages", "random_id", "whole_json"]
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
+
+_BEFORE = (
+    "You can call functions. These are the functions, each with a JSON Schema of its arguments:"
+)
+_AFTER = "When you need no function, answer in words."
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -96,17 +101,18 @@ class Dialect(ABC):
     `markers` are the texts of control tokens that a reader must see, where the tokenizer has them
     as such. An answer's calls begin at one of `starts`. `opening` is what they begin with in a
     grammar; where that is nothing, calls begin with `first_character` and text does not.
-    `ends_reasoning`: a call may stand inside reasoning, and ends it. `tells_tools`: `inject` tells
-    the tools, so that the template gets none.
+    `ends_reasoning`: a call may stand inside reasoning, and ends it. `form` describes a call to a
+    model whose template does not tell the tools; `tells_tools`: no template of this dialect does.
     """
 
-    name: ClassVar[str]
-    markers: ClassVar[tuple[str, ...]] = ()
-    starts: ClassVar[tuple[str, ...]] = ()
-    opening: ClassVar[str] = ""
-    first_character: ClassVar[str] = ""
-    ends_reasoning: ClassVar[bool] = False
-    tells_tools: ClassVar[bool] = False
+    name: str = ""
+    markers: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
+    opening: str = ""
+    first_character: str = ""
+    ends_reasoning: bool = False
+    tells_tools: bool = False
+    form: str = ""
 
     def starts_for(self, tools: Sequence[Tool]) -> tuple[str, ...]:
         """The texts at which calls of these tools may begin."""
@@ -119,13 +125,17 @@ class Dialect(ABC):
         return f"call_{random_id(24)}"
 
     def history(self, messages: Messages) -> Messages:
-        """The conversation with its calls' ids in the form that the dialect's templates expect."""
+        """The conversation's calls and results in the form that the dialect's templates expect."""
         return messages
 
     def inject(self, messages: Messages, tools: Sequence[Tool]) -> Messages:
-        """The conversation with the tools told in it, where the template does not tell them."""
-        del tools
-        return messages
+        """The conversation with the tools told in its system message, for other templates."""
+        lines = [json.dumps(tool.for_template()["function"], ensure_ascii=False) for tool in tools]
+        text = "\n".join([_BEFORE, *lines, self.form, _AFTER])
+        if messages and messages[0].get("role") == "system":
+            first = {**messages[0], "content": f"{messages[0]['content']}\n\n{text}".lstrip()}
+            return [first, *messages[1:]]
+        return [{"role": "system", "content": text}, *messages]
 
     @abstractmethod
     def read(self, scan: Scan, calls: Calls) -> Reader[None]:

@@ -6,6 +6,7 @@ Room: chat. Knows that form and a tokenizer's control tokens; must not know dial
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,17 +58,34 @@ class Lark:
         """Any one of the expressions."""
         return f"({' | '.join(expressions)})"
 
-    def until(self, text: str) -> str:
-        """Any text, up to and with the first place where this one stands."""
+    def until(self, text: str, before: str = ANY_TEXT, *, never: str = "") -> str:
+        """Any text, or one of `before`, up to and with the first place where `text` stands.
+
+        `never` stands nowhere before that; it is plain text, as `text` must then be.
+        """
         parts = list(self._control.split(text))
         if isinstance(parts[0], int):
-            return f"{ANY_TEXT} {self.literal(text)}"
+            return f"{self._terminal(before)} {self.literal(text)}"
+        if never and len(parts) == 1:
+            anything = "(?s:.*)"
+            before = f"({before}) & {ANY_TEXT} & ~/{anything}{_plain(never)}{anything}/"
+        # A control token ends the text before it; plain text does where it first can.
+        head = self._terminal(f"({before}) {quoted(parts[0])}")
         if len(parts) == 1:
-            return self.rule(f"{ANY_TEXT} {quoted(text)}", lazy=True)
-        # A control token ends the text before it, so that this part is the last thing in it.
-        before = self.rule(f"{ANY_TEXT} {quoted(parts[0])}")
-        return f"{before} {self.literal(text[len(parts[0]) :])}"
+            return self.rule(head, lazy=True)
+        return f"{head} {self.literal(text[len(parts[0]) :])}"
+
+    def _terminal(self, body: str) -> str:
+        """A part that is one expression to the lexer, which may join others with & and |."""
+        name = f"T{len(self._rules)}"
+        self._rules.append(f"{name}: {body}")
+        return name
 
     def written(self, start: str) -> str:
         """The whole grammar, which begins with this expression."""
         return "\n".join(["%llguidance {}", f"start: {start}", *self._rules]) + "\n"
+
+
+def _plain(text: str) -> str:
+    """A text as part of an expression between slashes."""
+    return re.escape(text).replace("/", "\\/").replace("\n", "n")

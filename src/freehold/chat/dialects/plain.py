@@ -6,24 +6,20 @@ Room: chat. Knows the words that tell them; must not know templates.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from freehold.chat.dialects.base import Messages
 from freehold.chat.dialects.hermes import Hermes
-from freehold.chat.tools import Tool
 
 __all__ = ["Plain"]
 
-_BEFORE = """You can call functions. These are the functions, each with a JSON Schema of its \
-arguments:
-"""
-_AFTER = """
-To call a function, answer with its name and arguments as JSON in this form, once for each call:
+_FORM = """To call a function, answer with its name and arguments as JSON in this form, once for \
+each call:
 <tool_call>
 {"name": "function name", "arguments": {"argument": "value"}}
 </tool_call>
-The results come back in <tool_response> tags. When you need no function, answer in words."""
+The results come back in <tool_response> tags."""
 
 
 class Plain(Hermes):
@@ -31,18 +27,11 @@ class Plain(Hermes):
 
     name = "plain"
     tells_tools = True
+    form = _FORM
 
-    def inject(self, messages: Messages, tools: Sequence[Tool]) -> Messages:
+    def history(self, messages: Messages) -> Messages:
         """The conversation in the roles that every template knows."""
-        told = _told(messages)
-        if not tools:
-            return told
-        lines = [json.dumps(tool.for_template()["function"], ensure_ascii=False) for tool in tools]
-        text = _BEFORE + "\n".join(lines) + _AFTER
-        if told and told[0].get("role") == "system":
-            first = {**told[0], "content": f"{told[0].get('content') or ''}\n\n{text}".lstrip()}
-            return [first, *told[1:]]
-        return [{"role": "system", "content": text}, *told]
+        return _told(messages)
 
 
 def _told(messages: Messages) -> list[Mapping[str, Any]]:

@@ -1,0 +1,79 @@
+"""Calls as bare JSON, as Llama 3 writes them.
+
+Room: chat. Source: the chat templates of Llama 3.1 to 3.3.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from freehold.chat.dialects.base import Calls, Dialect, Function, Messages
+from freehold.chat.dialects.json_call import call_object, read_call_object
+from freehold.chat.dialects.lark import Lark
+from freehold.chat.dialects.scan import Reader, Scan
+from freehold.chat.tools import Tool
+
+__all__ = ["LlamaJson"]
+
+_TAGS = ("<|python_tag|>", "<|python_start|>")
+_END = "<|python_end|>"
+# How a call may begin. Any other way of spacing it is rare, and then text.
+_KEYS = ('{"name"', '{ "name"', '{\n  "name"', '{\n    "name"', '{"type"', '{"function"')
+
+
+class LlamaJson(Dialect):
+    """`{"name": ..., "parameters": {...}}`, with a control token before it or none."""
+
+    name = "llama_json"
+    markers = (*_TAGS, _END)
+    first_character = "{"
+
+    def starts_for(self, tools: Sequence[Tool]) -> tuple[str, ...]:
+        """The control tokens, and an object that begins with the name of a tool."""
+        names = [json.dumps(tool.name, ensure_ascii=False) for tool in tools]
+        spelled = [
+            f"{key}{colon}{name}" for key in _KEYS[:4] for colon in (": ", ":") for name in names
+        ]
+        kinds = ['{"type": "function", "name"', '{"type":"function","name"']
+        return (*_TAGS, *spelled, *kinds)
+
+    def history(self, messages: Messages) -> Messages:
+        """One call to a message, which is all that the templates know, and its result after it."""
+        return list(_one_by_one(messages))
+
+    def read(self, scan: Scan, calls: Calls) -> Reader[None]:
+        """One call, and others that follow it at once."""
+        yield from scan.takes(*_TAGS)
+        while True:
+            yield from scan.skip_space()
+            yield from read_call_object(scan, calls)
+            yield from scan.takes(_END)
+            yield from scan.skip_space()
+            if not (yield from scan.takes(";")):
+                return
+
+    def body(self, lark: Lark, tools: Sequence[Function], *, several: bool) -> str:
+        """One call: the templates know no answer with several."""
+        del several
+        return call_object(lark, tools, arguments="parameters")
+
+
+def _one_by_one(messages: Messages) -> Iterator[Mapping[str, Any]]:
+    waiting: dict[object, Mapping[str, Any]] = {}
+    for message in messages:
+        calls = message.get("tool_calls") or ()
+        if message.get("role") == "tool" and message.get("tool_call_id") in waiting:
+            yield waiting.pop(message["tool_call_id"])
+            yield message
+            continue
+        yield from waiting.values()
+        waiting = {}
+        if len(calls) < 2:
+            yield message
+            continue
+        for place, call in enumerate(calls):
+            content = message.get("content") if place == 0 else ""
+            waiting[call.get("id", place)] = {**message, "content": content, "tool_calls": [call]}
+    yield from waiting.values()
