@@ -1,5 +1,6 @@
 # Every target does all that it needs. What CI runs is what a person runs.
 #
+#   make serve               set up, pull the starter model, serve it (PORT=..., MODEL=...)
 #   make chat PROMPT="..."   set up, pull the starter model, answer
 #   make test                set up with the test tools, pull the starter model, run the tests
 #   make setup               leave .venv/bin/freehold behind
@@ -23,7 +24,7 @@ export PROMPT
 
 NATIVE := CMakeLists.txt $(shell find core -type f 2>/dev/null)
 
-.PHONY: setup chat test test-all check lint docs bench fuzz clean
+.PHONY: setup serve chat test test-all check lint docs bench fuzz clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.freehold
@@ -63,17 +64,24 @@ $(VENV)/.test-packages: pyproject.toml $(VENV)/.packages
 	@.ci/quietly $(VENV)/test-packages.log $(PIP_INSTALL) --requirement $(VENV)/test-requirements.txt
 	@touch $@
 
+# exec: a signal to make's child is a signal to the server.
+serve: $(VENV)/.freehold
+	@if [ "$(MODEL)" = starter ]; then $(BIN)/freehold pull starter; fi
+	@exec $(BIN)/freehold serve "$(MODEL)" $(if $(PORT),--port "$(PORT)")
+
 chat: $(VENV)/.freehold
 	@if [ "$(MODEL)" = starter ]; then $(BIN)/freehold pull starter; fi
 	@if [ -n "$$PROMPT" ]; then $(BIN)/freehold run "$(MODEL)" "$$PROMPT"; else $(BIN)/freehold run "$(MODEL)"; fi
 
 test: $(VENV)/.freehold $(VENV)/.test-packages
 	@$(BIN)/freehold pull starter
+	@$(BIN)/freehold pull starter-embedder
 	@$(BIN)/python -m pytest -q --require-weights
 
 # With the slow tests and those that need the package index.
 test-all: $(VENV)/.freehold $(VENV)/.test-packages
 	@$(BIN)/freehold pull starter
+	@$(BIN)/freehold pull starter-embedder
 	@$(BIN)/python -m pytest -q --require-weights -m ""
 
 lint: $(VENV)/.freehold $(VENV)/.test-packages

@@ -10,38 +10,43 @@ import pytest
 from freehold.config import resolve_settings
 from freehold.errors import FreeholdError
 from freehold.library import resolve
+from tests.server.live import live_server
+
+__all__ = ["live_server"]
 
 
-def _starter() -> Path | None:
-    """The starter model's file: named by the environment, or in the person's own store."""
-    named = os.environ.get("FREEHOLD_TEST_STARTER")
+def _model(name: str, variable: str) -> Path | None:
+    """A model of the catalogue: named by the environment, or in the person's own store."""
+    named = os.environ.get(variable)
     if named:
         return Path(named)
     try:
-        return resolve("starter", settings=resolve_settings())
+        return resolve(name, settings=resolve_settings())
     except FreeholdError:
         return None
 
 
 # Before any test has moved the home away.
-_STARTER = _starter()
+_STARTER = _model("starter", "FREEHOLD_TEST_STARTER")
+_EMBEDDER = _model("starter-embedder", "FREEHOLD_TEST_EMBEDDER")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-weights",
         action="store_true",
-        help="fail, instead of skip, when the starter model is absent",
+        help="fail, instead of skip, when the starter models are absent",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if _STARTER is not None or config.getoption("--require-weights"):
+    if config.getoption("--require-weights"):
         return
-    absent = pytest.mark.skip(reason="needs the starter model: freehold pull starter")
     for item in items:
-        if item.get_closest_marker("weights"):
-            item.add_marker(absent)
+        embeds = "embedder_path" in getattr(item, "fixturenames", ())
+        name, path = ("starter-embedder", _EMBEDDER) if embeds else ("starter", _STARTER)
+        if item.get_closest_marker("weights") and path is None:
+            item.add_marker(pytest.mark.skip(reason=f"needs a model: freehold pull {name}"))
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +55,14 @@ def starter_path() -> Path:
     if _STARTER is None:
         pytest.fail("the starter model is absent: freehold pull starter")
     return _STARTER
+
+
+@pytest.fixture(scope="session")
+def embedder_path() -> Path:
+    """The starter embedder's directory. Tests that take it carry the marker `weights`."""
+    if _EMBEDDER is None:
+        pytest.fail("the starter embedder is absent: freehold pull starter-embedder")
+    return _EMBEDDER
 
 
 @pytest.fixture(autouse=True)

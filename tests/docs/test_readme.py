@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from freehold.config import resolve_settings
+from tests.server.live import LiveServer
+
 ROOT = Path(__file__).resolve().parents[2]
+SERVER = "http://127.0.0.1:8460"
 README = (ROOT / "README.md").read_text("utf-8")
 
 
@@ -23,6 +27,11 @@ def commands(program: str) -> list[list[str]]:
     lines = [line for block in blocks("console") for line in block.splitlines()]
     split = [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ ")]
     return [words for words in split if words[0] == program]
+
+
+def test_the_readme_names_the_port_of_the_settings() -> None:
+    assert SERVER.endswith(f":{resolve_settings(environment={}).port}")
+    assert SERVER in README
 
 
 def needs_weights(words: list[str]) -> bool:
@@ -66,8 +75,12 @@ def test_freehold_command_of_the_readme(words: list[str], store: Path) -> None:
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize("source", blocks("python"))
-def test_python_of_the_readme(source: str, store: Path) -> None:
+@pytest.mark.parametrize("source", blocks("python"), ids=lambda source: source.splitlines()[0])
+def test_python_of_the_readme(source: str, store: Path, request: pytest.FixtureRequest) -> None:
+    if SERVER in source:
+        # The same server, at another port and with the file's own name for its model.
+        live: LiveServer = request.getfixturevalue("live_server")
+        source = source.replace(SERVER, live.url).replace('"starter"', repr(live.model))
     done = subprocess.run(
         [sys.executable, "-c", source], capture_output=True, cwd=ROOT, env=os.environ, timeout=120
     )
