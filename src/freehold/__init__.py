@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from freehold.engine.sampler import Sampling as Sampling
     from freehold.errors import FreeholdError as FreeholdError
     from freehold.local import Completion as Completion
+    from freehold.local import EmbeddingModel as EmbeddingModel
     from freehold.local import Model as Model
     from freehold.local import Stream as Stream
     from freehold.local import load as load
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 _HOME_OF = {
     "Completion": "freehold.local",
+    "EmbeddingModel": "freehold.local",
     "FreeholdError": "freehold.errors",
     "Model": "freehold.local",
     "Sampling": "freehold.engine.sampler",
@@ -30,6 +32,7 @@ _HOME_OF = {
 
 __all__ = [
     "Completion",
+    "EmbeddingModel",
     "FreeholdError",
     "Model",
     "Sampling",

@@ -8,6 +8,7 @@ import pytest
 
 import freehold
 from freehold.errors import BadPrompt, BadSampling, BadSetting, PromptTooLong, RequestError
+from freehold.local import load_chat
 from tests.loading.small import Dims, small
 
 DIMS = Dims(L=1, D=32, H=4, G=2, A=8, F=48, V=261, context_tokens=128)
@@ -19,7 +20,7 @@ def written(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> freehold.Model:
-    return freehold.load(written(tmp_path_factory.mktemp("model")), context_tokens=100)
+    return load_chat(written(tmp_path_factory.mktemp("model")), context_tokens=100)
 
 
 @pytest.mark.parametrize("context_tokens", [0, -1, 129, 1 << 40])

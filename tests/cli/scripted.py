@@ -153,7 +153,7 @@ def install(put: Callable[..., None] = setattr, put_item: Callable[..., None] = 
     import freehold.local
 
     local = ModuleType("freehold.local")
-    local.load = load  # type: ignore[attr-defined]
+    local.load_chat = load  # type: ignore[attr-defined]
     timing = ModuleType("freehold.engine.measure")
     timing.measure = measure  # type: ignore[attr-defined]
     put_item(sys.modules, "freehold.local", local)

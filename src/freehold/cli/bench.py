@@ -64,7 +64,7 @@ def bench(
 
     settings = resolve_settings({"threads": threads})
     context_tokens = max(d + max(p, m) for p, m, _, d in cases)
-    model = local.load(
+    model = local.load_chat(
         ref,
         context_tokens=context_tokens,
         threads=settings.threads,

@@ -57,7 +57,7 @@ def run(
 
     from freehold import local
 
-    model = local.load(
+    model = local.load_chat(
         ref,
         context_tokens=settings.context_tokens,
         threads=settings.threads,

@@ -1,7 +1,6 @@
-"""The in-process face: a model you can ask, from Python, with nothing else running.
+"""A chat model in this process: messages or a text in, an answer out.
 
-Room: local. Joins library, loading, tokenizer, templates and engine; must not know HTTP or
-terminals.
+Room: local. Joins tokenizer, templates and engine; must not know HTTP or terminals.
 """
 
 from __future__ import annotations
@@ -11,93 +10,21 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, NoReturn, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from freehold import library, ops
 from freehold.chat.templates import ChatTemplate
 from freehold.engine import pages
 from freehold.engine.runner import Part, Runner
 from freehold.engine.sampler import Sampler, Sampling
-from freehold.errors import BadPrompt, BadSampling, BadSetting, PromptTooLong
-from freehold.loading import Loaded, load_gguf
+from freehold.errors import BadPrompt, BadSampling, BadSetting, PromptTooLong, WrongTask
+from freehold.loading import Loaded
+from freehold.local.answers import Completion, Stats, Stream
 from freehold.tokenizer import Tokenizer, tokenizer_from_gguf
 
-__all__ = ["Completion", "Model", "Stats", "Stream", "load"]
-
-
-@dataclass(frozen=True)
-class Stats:
-    """Counts and seconds of one answer; the prompt's time ends with the first token's logits."""
-
-    prompt_tokens: int
-    generated_tokens: int
-    prompt_s: float
-    generate_s: float
-
-    @property
-    def prompt_tokens_per_s(self) -> float:
-        """Prompt tokens over the time to the first token."""
-        return self.prompt_tokens / self.prompt_s if self.prompt_s > 0 else 0.0
-
-    @property
-    def generated_tokens_per_s(self) -> float:
-        """Tokens after the first over the time they took."""
-        return (self.generated_tokens - 1) / self.generate_s if self.generate_s > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class Completion:
-    """An answer: its text and why it ended ("stop", "length" or "cancelled")."""
-
-    text: str
-    token_ids: list[int]
-    finish_reason: str
-    stats: Stats
-
-
-class Stream:
-    """An answer as it grows: iterate for pieces of text, then read `completion`.
-
-    Not for sharing between threads, except `cancel`, which any thread or signal handler may call.
-    """
-
-    def __init__(
-        self, pieces: Generator[str, None, Completion], cancelled: threading.Event
-    ) -> None:
-        self._pieces = pieces
-        self._cancelled = cancelled
-        self._completion: Completion | None = None
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        try:
-            return next(self._pieces)
-        except StopIteration as end:
-            if end.value is not None:
-                self._completion = end.value
-            raise StopIteration from None
-
-    def cancel(self) -> None:
-        """Ends the answer after the token in progress."""
-        self._cancelled.set()
-
-    def close(self) -> None:
-        """Gives up the answer and its memory."""
-        self._pieces.close()
-
-    @property
-    def completion(self) -> Completion:
-        """The whole answer; available once iteration has ended."""
-        if self._completion is None:
-            raise RuntimeError("the stream has not ended: iterate it first")
-        return self._completion
+__all__ = ["Model"]
 
 
 class Model:
@@ -230,6 +157,17 @@ class Model:
         tokens = self.tokenizer.encode(text, add_bos=False, parse_special=True)
         return self._answer(tokens, sampling or Sampling(), max_tokens, stream)
 
+    def embed(self, texts: object, *, truncate: object = None) -> NoReturn:
+        """Raises: WrongTask, since this model chats."""
+        del texts, truncate
+        raise WrongTask(
+            f"{self.name!r} chats; embedding needs an encoder",
+            value=self.name,
+            expected="a model for embedding",
+            found="a model for chat",
+            hint="`freehold pull starter-embedder`, then load that",
+        )
+
     def _answer(
         self, tokens: list[int], sampling: Sampling, max_tokens: int | None, stream: bool
     ) -> Completion | Stream:
@@ -324,30 +262,3 @@ class Model:
         with self._lock:
             logits = self._runner.run([Part(sequence, tokens)])  # (1, V)
             return np.array(logits[0])
-
-
-def load(
-    ref: str | Path,
-    *,
-    context_tokens: int | None = None,
-    threads: int | None = None,
-    kv_bits: int = 16,
-) -> Model:
-    """Loads a model by path or short name; nothing is fetched.
-
-    `context_tokens` defaults to the model's own; `threads` (of the whole process) to every core;
-    `kv_bits` 8 halves the KV cache for a small loss.
-    Raises: UnknownModel, FormatError, LoadError, BadSetting.
-    """
-    path = library.resolve(ref)
-    if threads is not None:
-        if not 1 <= threads <= 256:
-            raise BadSetting(
-                "threads is out of range", value=threads, expected="1 to 256", found=str(threads)
-            )
-        ops.set_threads(threads)
-    if kv_bits not in (8, 16):
-        raise BadSetting(
-            "kv_bits is out of range", value=kv_bits, expected="8 or 16", found=repr(kv_bits)
-        )
-    return Model(load_gguf(path), name=str(ref), context_tokens=context_tokens, kv_bits=kv_bits)

@@ -1,0 +1,90 @@
+"""From a reference to a model in this process.
+
+Room: local. Decides which kind of model a path holds; must not know HTTP or terminals.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from freehold import library, ops
+from freehold.errors import BadSetting, WrongTask
+from freehold.loading import is_encoder, load_encoder, load_gguf
+from freehold.local.chat import Model
+from freehold.local.embedding import EmbeddingModel
+
+__all__ = ["load", "load_chat"]
+
+
+def load(
+    ref: str | Path,
+    *,
+    context_tokens: int | None = None,
+    threads: int | None = None,
+    kv_bits: int = 16,
+    precision: str | None = None,
+) -> Model | EmbeddingModel:
+    """Loads a model by path or short name; nothing is fetched. A directory holds an embedder.
+
+    `context_tokens` defaults to the model's own; `threads` (of the whole process) to every core;
+    `kv_bits` 8 halves a chat model's KV cache for a small loss; `precision` of an embedder is
+    "int16" or "float32".
+    Raises: UnknownModel, FormatError, LoadError, BadSetting.
+    """
+    path = library.resolve(ref)
+    _set_threads(threads)
+    if is_encoder(path):
+        _leave_out("kv_bits", kv_bits, 16, "an embedder keeps no KV cache")
+        loaded = load_encoder(path, precision=precision or "int16")
+        return EmbeddingModel(loaded, name=str(ref), context_tokens=context_tokens)
+    _leave_out("precision", precision, None, "a chat model keeps its file's own blocks")
+    return _chat(path, str(ref), context_tokens, kv_bits)
+
+
+def load_chat(
+    ref: str | Path,
+    *,
+    context_tokens: int | None = None,
+    threads: int | None = None,
+    kv_bits: int = 16,
+) -> Model:
+    """The same for a chat model alone. Raises: WrongTask for an embedder, and as `load`."""
+    path = library.resolve(ref)
+    _set_threads(threads)
+    if is_encoder(path):
+        raise WrongTask(
+            f"{str(ref)!r} embeds texts; this needs a model for chat",
+            value=str(ref),
+            expected="a model for chat",
+            found="a model for embedding",
+            hint="`freehold pull starter` fetches one",
+        )
+    return _chat(path, str(ref), context_tokens, kv_bits)
+
+
+def _chat(path: Path, name: str, context_tokens: int | None, kv_bits: int) -> Model:
+    if kv_bits not in (8, 16):
+        raise BadSetting(
+            "kv_bits is out of range", value=kv_bits, expected="8 or 16", found=repr(kv_bits)
+        )
+    return Model(load_gguf(path), name=name, context_tokens=context_tokens, kv_bits=kv_bits)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is None:
+        return
+    if not 1 <= threads <= 256:
+        raise BadSetting(
+            "threads is out of range", value=threads, expected="1 to 256", found=str(threads)
+        )
+    ops.set_threads(threads)
+
+
+def _leave_out(name: str, value: object, neutral: object, reason: str) -> None:
+    if value != neutral:
+        raise BadSetting(
+            f"{name} does not suit this model: {reason}",
+            value=value,
+            expected=repr(neutral),
+            found=repr(value),
+        )
