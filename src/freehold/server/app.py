@@ -69,7 +69,13 @@ def create_app(house: House, *, outside: Outside | None = None) -> FastAPI:
     app.add_middleware(Bodies, limits=outside.limits)
     app.add_middleware(Doors, house=house)
     app.add_middleware(_Drains, house=house)
-    app.add_middleware(Front, log=outside.log, metrics=outside.metrics, traffic=outside.traffic)
+    app.add_middleware(
+        Front,
+        log=outside.log,
+        metrics=outside.metrics,
+        traffic=outside.traffic,
+        has_route=lambda scope: _has_route(app, scope),
+    )
     # Outside even of the front, so that a page can read why it was refused.
     app.add_middleware(Cors, origins=outside.origins)
     _describe(app)
@@ -141,14 +147,14 @@ async def _as_bad_request(request: Request, error: Exception) -> Response:
 
 def _allowed(app: FastAPI, scope: Scope) -> list[str]:
     """The methods that the path takes."""
-    methods = []
-    for method in _VERBS:
-        asked = {**scope, "method": method}
-        if any(route.matches(asked)[0] is Match.FULL for route in app.routes):
-            methods.append(method)
+    methods = [verb for verb in _VERBS if _has_route(app, {**scope, "method": verb})]
     if "GET" in methods:
         methods.insert(1, "HEAD")
     return [*methods, "OPTIONS"]
+
+
+def _has_route(app: FastAPI, scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is Match.FULL for route in app.routes)
 
 
 def _describe(app: FastAPI) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -48,8 +48,16 @@ class Traffic:
 class Front:
     """Names each request, turns its errors into answers, and writes its line."""
 
-    def __init__(self, app: ASGIApp, log: Log, metrics: Metrics, traffic: Traffic) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        log: Log,
+        metrics: Metrics,
+        traffic: Traffic,
+        has_route: Callable[[Scope], bool],
+    ) -> None:
         self._app = app
+        self._has_route = has_route
         self._log = log
         self._metrics = metrics
         self._traffic = traffic
@@ -64,6 +72,9 @@ class Front:
         record = RequestRecord(id=request_id, method=method)
         scope.setdefault("state", {})["request_id"] = request_id
         exchange = _Exchange(scope, send, record)
+        if method == "HEAD" and not self._has_route(scope):
+            # Answered as its GET would be, without the body.
+            exchange.scope = {**scope, "method": "GET"}
         token = current_record.set(record)
         self._traffic.in_flight += 1
         try:
@@ -112,9 +123,6 @@ class _Exchange:
         self._send = send
         self._surface: Surface = surface_of(scope["path"])
         self._headless = scope["method"] == "HEAD"
-        if self._headless:
-            # A HEAD is answered as its GET would be, without the body.
-            scope = {**scope, "method": "GET"}
         self.scope = scope
 
     async def send(self, message: Message) -> None:
