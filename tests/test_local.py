@@ -118,3 +118,16 @@ def test_settings_that_do_not_suit_an_embedder_are_refused(
 ) -> None:
     with pytest.raises(BadSetting, match=words):
         freehold.load(embedder_path, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.weights
+def test_a_second_turn_goes_on_from_the_first(starter_path: Path) -> None:
+    """What was computed for one turn is there for the next."""
+    model = load_chat(starter_path, context_tokens=1024)
+    messages = [{"role": "user", "content": "Count to a hundred in words. " * 12}]
+    answer = model.chat(messages, max_tokens=40)
+    messages += [{"role": "assistant", "content": answer.text}, {"role": "user", "content": "On."}]
+    later = model.chat(messages, max_tokens=8)
+    assert model.cached_tokens >= 64
+    fresh = load_chat(starter_path, context_tokens=1024)
+    assert fresh.chat(messages, max_tokens=8).token_ids == later.token_ids

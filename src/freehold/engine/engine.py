@@ -27,7 +27,7 @@ __all__ = ["Engine", "GrammarMatcher"]
 
 _LOGIT_ROWS = 32  # rows of logits a step returns for one prompt, at most
 _MIXED_S = 0.1  # how long a prompt's chunk may hold up the answers under way
-_ALONE_S = 0.4
+_ALONE_S = 0.5
 _CHUNK = 16  # prompts run in multiples of it: a full tile of the kernels
 
 
@@ -62,7 +62,10 @@ class _Work:
 
 
 class Engine:
-    """Runs many requests over one model. Results never depend on what else runs."""
+    """Runs many requests over one model. Results never depend on what else runs.
+
+    With `bounds_chunks` a prompt's share of a step is bounded by time, for the sake of others.
+    """
 
     def __init__(
         self,
@@ -71,11 +74,13 @@ class Engine:
         max_running: int = 64,
         max_waiting: int = 256,
         matchers: Callable[[str], GrammarMatcher] | None = None,
+        bounds_chunks: bool = True,
     ) -> None:
         self.runner = runner
         self.scheduler = Scheduler(runner.pages, max_running=max_running, max_waiting=max_waiting)
         self.budget = Budget(alone_tokens=runner.step_tokens)
         self._matchers = matchers
+        self._bounds_chunks = bounds_chunks
         self._work: dict[str, _Work] = {}
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="masks")
         self._prompt_tokens = self._generated_tokens = 0
@@ -207,17 +212,18 @@ class Engine:
     def _learn_speed(self, plan: list[tuple[Entry, int]], seconds: float) -> None:
         """Sizes the chunks of prompts by how fast this model runs on this machine."""
         count = sum(tokens for _, tokens in plan)
-        if count < 2 * _CHUNK or seconds <= 0:
+        if not self._bounds_chunks or count < 2 * _CHUNK or seconds <= 0:
             return
         rate = count / seconds
         self._tokens_per_s = rate if not self._tokens_per_s else (self._tokens_per_s + rate) / 2
         most = self.runner.step_tokens
 
-        def within(limit_s: float) -> int:
+        def within(limit_s: float, least: int) -> int:
             tokens = int(self._tokens_per_s * limit_s) // _CHUNK * _CHUNK
-            return min(max(tokens, 2 * _CHUNK), most)
+            return min(max(tokens, least), most)
 
-        self.budget = Budget(within(_MIXED_S), within(_ALONE_S))
+        # Smaller pieces than these would read the weights more than compute with them.
+        self.budget = Budget(within(_MIXED_S, 2 * _CHUNK), within(_ALONE_S, 8 * _CHUNK))
 
     def _publish(
         self, plan: list[tuple[Entry, int]], parts: list[Part], logits: NDArray[np.float32]

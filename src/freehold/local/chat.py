@@ -5,9 +5,11 @@ Room: local. Joins tokenizer, templates and engine; must not know HTTP or termin
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, NoReturn, overload
@@ -15,10 +17,13 @@ from typing import Literal, NoReturn, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from freehold.chat.dialects import dialect_of
+from freehold.chat.prompts import prompt_tokens
 from freehold.chat.templates import ChatTemplate
-from freehold.engine import pages
-from freehold.engine.runner import Part, Runner
-from freehold.engine.sampler import Sampler, Sampling
+from freehold.engine.engine import Engine
+from freehold.engine.request import Output, Request
+from freehold.engine.runner import Runner
+from freehold.engine.sampler import Sampling
 from freehold.errors import BadPrompt, BadSampling, BadSetting, PromptTooLong, WrongTask
 from freehold.loading import Loaded
 from freehold.local.answers import Completion, Stats, Stream
@@ -42,6 +47,9 @@ class Model:
         self.context_tokens = self._context(context_tokens)
         self._kv_bits = kv_bits
         self._runner = self.new_runner(self.context_tokens)
+        self._engine = Engine(self._runner, bounds_chunks=False)
+        self._outputs: dict[str, deque[Output]] = {}
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
 
     def _context(self, asked: int | None) -> int:
@@ -74,6 +82,11 @@ class Model:
         if self._template is None:
             self._template = ChatTemplate.from_metadata(self.metadata, self.tokenizer)
         return self._template
+
+    @property
+    def cached_tokens(self) -> int:
+        """How many prompt tokens were taken from earlier prompts and answers, in all."""
+        return self._runner.pages.hits_tokens
 
     def new_runner(self, tokens: int) -> Runner:
         """A runner with its own KV pool of `tokens` tokens over the same weights."""
@@ -150,12 +163,12 @@ class Model:
     ) -> Completion | Stream:
         """Answers a conversation through the file's own chat template.
 
+        What messages say is text: a control token's spelling in it stays text.
         Raises: TemplateError, PromptTooLong, BadSampling.
         """
-        text = self.template.render([dict(message) for message in messages])
-        # The template writes every control token itself, the opening one included.
-        tokens = self.tokenizer.encode(text, add_bos=False, parse_special=True)
-        return self._answer(tokens, sampling or Sampling(), max_tokens, stream)
+        dialect = dialect_of(self.template.source)
+        rendered = prompt_tokens(self.template, self.tokenizer, messages, dialect=dialect)
+        return self._answer(rendered.tokens, sampling or Sampling(), max_tokens, stream)
 
     def embed(self, texts: object, *, truncate: object = None) -> NoReturn:
         """Raises: WrongTask, since this model chats."""
@@ -214,51 +227,62 @@ class Model:
     def _pieces(
         self, tokens: list[int], sampling: Sampling, limit: int, cancelled: threading.Event
     ) -> Generator[str, None, Completion]:
-        sampler = Sampler(sampling, tokens)
         decoder = self.tokenizer.stream()
         ids: list[int] = []
         text: list[str] = []
         started = time.perf_counter()
-        first = started
-        reason = "length"
-        with self._sequence() as sequence:
-            for start in range(0, len(tokens), self._runner.step_tokens):
-                logits = self._step(sequence, tokens[start : start + self._runner.step_tokens])
-                if cancelled.is_set():
-                    break
-            first = time.perf_counter()
-            while len(ids) < limit:
-                if cancelled.is_set():
+        first = 0.0
+        reason = None
+        with self._request(tokens, sampling, limit) as name:
+            while reason is None:
+                output = self._next(name, cancelled)
+                if output is None:
                     reason = "cancelled"
                     break
-                token = sampler.next(logits)
-                if token in self.tokenizer.eos_ids:
-                    reason = "stop"
-                    break
-                ids.append(token)
-                if piece := decoder.push(token):
-                    text.append(piece)
-                    yield piece
-                if len(ids) < limit:
-                    logits = self._step(sequence, [token])
+                if output.error is not None:
+                    raise output.error
+                first = first or time.perf_counter()
+                reason = output.finish_reason
+                ids += output.tokens
+                for token in output.tokens:
+                    if piece := decoder.push(token):
+                        text.append(piece)
+                        yield piece
         if piece := decoder.finish():
             text.append(piece)
             yield piece
-        stats = Stats(len(tokens), len(ids), first - started, time.perf_counter() - first)
+        ended = time.perf_counter()
+        first = first or ended
+        stats = Stats(len(tokens), len(ids), first - started, ended - first)
         return Completion("".join(text), ids, reason, stats)
 
     @contextmanager
-    def _sequence(self) -> Iterator[pages.Sequence]:
-        """A fresh sequence of the model's own pool, whose pages come back whatever happens."""
-        sequence = pages.Sequence()
+    def _request(self, tokens: list[int], sampling: Sampling, limit: int) -> Iterator[str]:
+        """A request of the engine, by its name; forgotten whatever happens."""
+        name = str(next(self._numbers))
+        request = Request(
+            id=name,
+            tokens=tokens,
+            max_tokens=limit,
+            sampling=sampling,
+            stop_ids=self.tokenizer.eos_ids,
+        )
+        with self._lock:
+            self._engine.submit(request)
+            self._outputs[name] = deque()
         try:
-            yield sequence
+            yield name
         finally:
             with self._lock:
-                self._runner.pages.release(sequence)
+                del self._outputs[name]
+                self._engine.cancel(name)
 
-    def _step(self, sequence: pages.Sequence, tokens: list[int]) -> NDArray[np.float32]:
-        """Runs tokens; their last logits (V,), a copy: other open answers may step in between."""
-        with self._lock:
-            logits = self._runner.run([Part(sequence, tokens)])  # (1, V)
-            return np.array(logits[0])
+    def _next(self, name: str, cancelled: threading.Event) -> Output | None:
+        """The request's next output; whoever waits steps the engine, for all open answers."""
+        while not cancelled.is_set():
+            with self._lock:
+                if self._outputs[name]:
+                    return self._outputs[name].popleft()
+                for other, output in self._engine.step():
+                    self._outputs[other].append(output)
+        return None
