@@ -17,10 +17,12 @@ from freehold.errors import (
     BadSetting,
     ModelLoading,
     PromptTooLong,
+    QueueFull,
     Truncated,
     UnknownModel,
     WrongTask,
 )
+from freehold.server.answering import Answer
 from freehold.server.ask import Ask, Collected
 from freehold.server.context import Asker
 from freehold.server.residents import Residents
@@ -209,6 +211,27 @@ def test_what_cannot_be_done_is_refused_before_the_first_event(
         assert resident.open_answers == 0
 
     with_residents(files, tmp_path, body)
+
+
+def test_an_answer_that_finds_no_room_holds_its_model_no_longer(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    async def body(residents: Residents) -> None:
+        resident = await residents.chat("one")
+        long = replace(ASK, max_tokens=200)
+        begun = await asyncio.gather(
+            *(resident.answer(long, ASKER) for _ in range(20)), return_exceptions=True
+        )
+        answers = [answer for answer in begun if isinstance(answer, Answer)]
+        refused = [error for error in begun if isinstance(error, QueueFull)]
+        assert len(answers) + len(refused) == 20
+        assert refused
+        assert resident.open_answers == len(answers)
+        for answer in answers:
+            await answer.aclose()
+        assert resident.open_answers == 0
+
+    with_residents(files, tmp_path, body, max_running=1, max_waiting=1)
 
 
 def test_two_files_of_one_name_are_refused(files: dict[str, Path], tmp_path: Path) -> None:

@@ -103,7 +103,11 @@ async def begin(resident: Resident, ask: Ask, asker: Asker) -> Answer:
     request, rendered = await asyncio.to_thread(_prepared, resident, ask, asker)
     outputs = Outputs(resident.engine)
     answer = Answer(resident, ask, asker, rendered, request, outputs, started)
-    await outputs.submit(request)
+    try:
+        await outputs.submit(request)
+    except BaseException:
+        answer.refused()
+        raise
     return answer
 
 
@@ -219,6 +223,11 @@ class Answer:
     def cancel(self) -> None:
         """Gives up the answer; its tokens so far still count."""
         self._outputs.cancel()
+
+    def refused(self) -> None:
+        """Takes back an answer that never began: it costs nothing and holds its model no more."""
+        self._accounted = True
+        self._resident.closed()
 
     async def aclose(self) -> None:
         """Ends the answer, whether or not it was read to its end. May be called again."""
