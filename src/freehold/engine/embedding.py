@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freehold import ops
-from freehold.errors import BadConfig, BadPrompt, PromptTooLong
+from freehold.errors import BadConfig, BadPrompt, BadRequest, PromptTooLong
 from freehold.models.base import Encoder
 from freehold.ops import Tensor
 
-__all__ = ["Embedder"]
+__all__ = ["Embedder", "shortened"]
 
 STEP_TOKENS = 1024  # tokens of one pass: enough to keep two cores busy, few enough for the caches
 
@@ -103,3 +103,25 @@ class Embedder:
                 param=f"input.{index}",
                 expected=f"0 to {self._encoder.vocabulary - 1}",
             )
+
+
+def shortened(vectors: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
+    """The first `dimensions` numbers of each vector (N, D), at length one again.
+
+    None, or all of them, leaves the vectors as they are. Raises: BadRequest outside 1 to D.
+    """
+    width = vectors.shape[1]
+    if dimensions is None or dimensions == width:
+        return vectors
+    if not 1 <= dimensions <= width:
+        raise BadRequest(
+            "dimensions is out of range",
+            param="dimensions",
+            value=dimensions,
+            expected=f"1 to {width}, the model's width",
+            found=str(dimensions),
+        )
+    kept = vectors[:, :dimensions]
+    lengths = np.linalg.norm(kept, axis=1, keepdims=True)
+    lengths[lengths == 0] = 1
+    return (kept / lengths).astype(np.float32)
