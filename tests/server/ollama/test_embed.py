@@ -17,8 +17,11 @@ from tests.server.forming import surface_app
 class Words:
     """A token for each word, between a beginning (1) and an end (2)."""
 
-    def encode(self, text: str) -> list[int]:
-        return [1, *(10 + len(word) for word in text.split()), 2]
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return [[1, *(10 + len(word) for word in text.split()), 2] for text in texts]
+
+    def cut(self, ids: list[int], limit: int) -> list[int]:
+        return [*ids[: limit - 1], ids[-1]]
 
 
 @dataclass

@@ -154,6 +154,12 @@ def test_show_refuses_by_name(fields: dict[str, Any], status: int, named: str) -
     assert named in response.json()["error"]
 
 
+def test_a_model_whose_file_is_gone_is_not_found() -> None:
+    response = post("/api/show", ScriptedResident())
+    assert response.status_code == 404
+    assert "file" in response.json()["error"]
+
+
 @pytest.mark.parametrize(("path", "method"), HINTS)
 def test_what_changes_models_is_refused(path: str, method: str) -> None:
     client = surface_client("ollama", router)

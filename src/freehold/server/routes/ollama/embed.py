@@ -5,6 +5,7 @@ Room: server. Must not know how vectors are computed.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -54,13 +55,12 @@ async def embed(body: EmbedBody, ctx: Context, keep: Keep) -> dict[str, Any]:
     embedder = await ctx.house.residents.embedder(ref_of(body.model))
     loaded = time.perf_counter_ns()
     limit = _limit(body, embedder)
-    texts = [embedder.tokenizer.encode(text) for text in body.input]
+    texts = await asyncio.to_thread(embedder.tokenizer.encode_batch, body.input)
     long = [i for i, tokens in enumerate(texts) if len(tokens) > limit]
     if long and body.truncate is not True:
         raise _too_long(texts, long[0], limit)
     for i in long:
-        # The last token is the tokenizer's own end mark; it stays.
-        texts[i] = [*texts[i][: limit - 1], texts[i][-1]]
+        texts[i] = embedder.tokenizer.cut(texts[i], limit)
     width = _width(body, embedder)
     vectors = await embedder.embed(texts, ctx.asker) if texts else np.zeros((0, width), np.float32)
     await keep.used(embedder.name, seconds)

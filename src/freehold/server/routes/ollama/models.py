@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from freehold import __version__
 from freehold.chat.reasoning import reasoning_of
-from freehold.errors import BadRequest, UnknownModel, UnsupportedField
+from freehold.errors import BadRequest, NotFound, UnknownModel, UnsupportedField
 from freehold.formats.gguf import open_gguf
 from freehold.server.cards import ModelCard
 from freehold.server.context import Context
@@ -110,8 +110,11 @@ def _shown(card: ModelCard, metadata: Mapping[str, object], *, verbose: bool) ->
 def _metadata(card: ModelCard) -> dict[str, object]:
     if card.path.is_dir():
         return {}
-    with open_gguf(card.path) as file:
-        return dict(file.metadata)
+    try:
+        with open_gguf(card.path) as file:
+            return dict(file.metadata)
+    except OSError:
+        raise NotFound("the model's file cannot be read any more", param="model") from None
 
 
 def _value(value: object, verbose: bool) -> object:

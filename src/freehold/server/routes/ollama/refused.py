@@ -5,6 +5,7 @@ Room: server. A request never fetches, changes or deletes a model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NoReturn
 
 from fastapi import APIRouter, Request
@@ -33,6 +34,12 @@ def _refuse(request: Request) -> NoReturn:
     raise UnsupportedField(f"{path} is not offered over HTTP", hint=HINTS[path, request.method])
 
 
+def _refuse_blob(request: Request, digest: str) -> NoReturn:
+    del digest
+    _refuse(request)
+
+
 for _path, _method in HINTS:
     _name = f"refuse_{_method.lower()}_{_path.split('/')[2]}"
-    router.add_api_route(_path, _refuse, methods=[_method], name=_name, response_model=None)
+    _refusing: Callable[..., NoReturn] = _refuse_blob if "{digest}" in _path else _refuse
+    router.add_api_route(_path, _refusing, methods=[_method], name=_name, response_model=None)
