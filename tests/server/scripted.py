@@ -191,6 +191,7 @@ class ScriptedResidents:
                 quantization="Q4_1",
                 context_tokens=self.resident.context_tokens,
                 licence="Apache-2.0",
+                system=None,
                 loaded=True,
             )
         ]

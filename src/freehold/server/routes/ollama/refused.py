@@ -39,7 +39,17 @@ def _refuse_blob(request: Request, digest: str) -> NoReturn:
     _refuse(request)
 
 
+def _handler(path: str) -> Callable[..., NoReturn]:
+    if "{digest}" in path:
+        return _refuse_blob
+    return _refuse
+
+
 for _path, _method in HINTS:
-    _name = f"refuse_{_method.lower()}_{_path.split('/')[2]}"
-    _refusing: Callable[..., NoReturn] = _refuse_blob if "{digest}" in _path else _refuse
-    router.add_api_route(_path, _refusing, methods=[_method], name=_name, response_model=None)
+    router.add_api_route(
+        _path,
+        _handler(_path),
+        methods=[_method],
+        name=f"refuse_{_method.lower()}_{_path.split('/')[2]}",
+        response_model=None,
+    )
