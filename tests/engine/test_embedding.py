@@ -51,7 +51,8 @@ def test_vectors_come_in_the_order_of_the_texts() -> None:
     texts = [[5] * 7, [1], [9, 9], [3] * 20, [2] * 3, [8]]
     out = embedder(echo).embed(texts)
     assert out[:, 0].tolist() == [5, 1, 9, 3, 2, 8]
-    assert (out.shape, out.dtype) == ((6, 4), np.float32)
+    assert out.shape == (6, 4)
+    assert out.dtype == np.float32
 
 
 def test_a_pass_stays_within_the_budget_unless_one_text_is_longer() -> None:
@@ -99,7 +100,7 @@ def test_vectors_that_are_not_finite_are_never_given() -> None:
 
 def test_shortened_vectors_have_length_one_again() -> None:
     vectors = np.array([[3, 4, 12], [0, 0, 1]], np.float32)
-    assert np.allclose(shortened(vectors, 2), [[0.6, 0.8], [0, 0]])
+    assert np.allclose(shortened(vectors, 2), [[0.6, 0.8], [0.0, 0.0]])
     assert shortened(vectors, None) is vectors
     assert np.array_equal(shortened(vectors, 3), vectors)
     for wrong in (0, -1, 4):

@@ -124,4 +124,5 @@ def shortened(vectors: NDArray[np.float32], dimensions: int | None) -> NDArray[n
     kept = vectors[:, :dimensions]
     lengths = np.linalg.norm(kept, axis=1, keepdims=True)
     lengths[lengths == 0] = 1
-    return (kept / lengths).astype(np.float32)
+    out: NDArray[np.float32] = (kept / lengths).astype(np.float32)
+    return out

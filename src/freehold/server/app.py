@@ -28,7 +28,15 @@ from freehold.server.http_errors import from_validation, plain_body, surface_of
 from freehold.server.logs import Log
 from freehold.server.metrics import Metrics
 from freehold.server.routes import admin, anthropic, ollama
-from freehold.server.routes.openai import chat, completions, models, responses, tokens
+from freehold.server.routes.openai import (
+    chat,
+    completions,
+    embeddings,
+    models,
+    rerank,
+    responses,
+    tokens,
+)
 
 __all__ = ["Outside", "create_app"]
 
@@ -87,7 +95,9 @@ def _routers() -> list[APIRouter]:
         admin.router,
         chat.router,
         completions.router,
+        embeddings.router,
         models.router,
+        rerank.router,
         responses.router,
         tokens.router,
         anthropic.router,
