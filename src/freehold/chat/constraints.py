@@ -10,7 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
+import numpy as np
 from llguidance import regex_to_lark
 
 from freehold.chat.control import ControlStrings
@@ -19,6 +21,7 @@ from freehold.chat.dialects.lark import ANY_TEXT, Lark, quoted
 from freehold.chat.reasoning import ReasoningFormat
 from freehold.chat.schemas import check_grammar, check_schema
 from freehold.chat.tools import ResponseFormat, Tool, ToolChoice
+from freehold.engine.matcher import Matchers, mask_words
 from freehold.errors import BadRequest, BadSchema
 
 if TYPE_CHECKING:
@@ -30,6 +33,11 @@ _MAX_GRAMMAR_CHARS = 1 << 18
 _MAX_REGEX_CHARS = 1 << 14
 # What llguidance's own Lark can ask of an engine, and ours does not do.
 _NOT_DONE = re.compile(r"\[[^\]\n]*\b(temperature|stop)\s*=")
+
+# Some of what is too complex shows after a step or two only.
+_TRIED_STEPS = 4
+
+_MATCHERS: WeakKeyDictionary[Tokenizer, Matchers] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -64,15 +72,36 @@ def constraint_for(  # noqa: PLR0913 - the parts of a request that the grammar j
     held = any(tool.strict for tool in callable_tools) or (callable_tools and not parallel)
     if not (must_call or held or response_format is not None):
         return None
-    lark = Lark(ControlStrings.of(tokenizer))
-    parts = _Parts(lark, dialect, _functions(callable_tools, must_call), several=parallel)
+    control = ControlStrings.of(tokenizer)
+    lark = Lark(control)
+    functions = [_function(tool, must_call, dialect, control) for tool in callable_tools]
+    parts = _Parts(lark, dialect, functions, several=parallel)
     answer, grammars = parts.answer(response_format, must_call=must_call)
     grammar = lark.written(_after_reasoning(lark, answer, reasoning, starts_in_reasoning))
     if grammars:
         named = [{"name": name, "lark_grammar": text} for name, text in grammars.items()]
         grammar = json.dumps({"grammars": [{"lark_grammar": grammar}, *named]})
-    check_grammar(grammar, "the form of the answer")
+    _try(grammar, tokenizer)
     return Constraint(grammar)
+
+
+def _try(grammar: str, tokenizer: Tokenizer) -> None:
+    """Takes the first steps of an answer, so that what cannot be enforced is refused here.
+
+    Raises: BadSchema.
+    """
+    matchers = _MATCHERS.get(tokenizer)
+    if matchers is None:
+        matchers = _MATCHERS[tokenizer] = Matchers(tokenizer)
+    mask = np.zeros(mask_words(matchers.vocabulary), np.uint32)
+    matcher = matchers.new(grammar)
+    for _ in range(_TRIED_STEPS):
+        matcher.fill(mask)
+        word = int(np.flatnonzero(mask)[0])
+        token = 32 * word + (int(mask[word]) & -int(mask[word])).bit_length() - 1
+        if token in tokenizer.eos_ids:
+            return
+        matcher.accept(token)
 
 
 def _callable(tools: Sequence[Tool], choice: ToolChoice) -> list[Tool]:
@@ -90,27 +119,23 @@ def _callable(tools: Sequence[Tool], choice: ToolChoice) -> list[Tool]:
     return named
 
 
-def _functions(tools: Sequence[Tool], must_call: bool) -> list[Function]:
-    functions = []
-    for tool in tools:
-        enforced = must_call or tool.strict
-        try:
-            check_schema(tool.parameters, strict=enforced)
-        except BadSchema as error:
-            raise _of_tool(tool, error) from None
-        functions.append(Function(tool.name, tool.parameters if enforced else None))
-    return functions
-
-
-def _of_tool(tool: Tool, error: BadSchema) -> BadSchema:
-    return BadSchema(
-        f"the parameters of the tool {tool.name}: {error.message}",
-        param="tools",
-        value=error.value,
-        expected=error.expected,
-        found=error.found,
-        hint=error.hint,
-    )
+def _function(tool: Tool, must_call: bool, dialect: Dialect, control: ControlStrings) -> Function:
+    """The tool for the grammar. Raises: BadSchema, with the tool's name."""
+    enforced = must_call or tool.strict
+    function = Function(tool.name, tool.parameters if enforced else None)
+    try:
+        check_schema(tool.parameters, strict=enforced)
+        dialect.body(Lark(control), [function], several=False)
+    except BadSchema as error:
+        raise BadSchema(
+            f"the parameters of the tool {tool.name}: {error.message}",
+            param="tools",
+            value=error.value,
+            expected=error.expected,
+            found=error.found,
+            hint=error.hint,
+        ) from None
+    return function
 
 
 @dataclass(frozen=True)

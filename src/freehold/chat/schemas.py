@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from llguidance import LLMatcher
 
+from freehold.chat.formats import FORMATS, enforceable, mapped
 from freehold.errors import BadSchema
 
 __all__ = ["check_grammar", "check_schema"]
@@ -25,22 +26,14 @@ _MAX_PROPERTIES = 512
 _MAX_LENGTH = 10_000
 _MAX_SAID = 240
 
-_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
-_FORMATS = frozenset(
-    {
-        "date",
-        "date-time",
-        "duration",
-        "email",
-        "hostname",
-        "ipv4",
-        "ipv6",
-        "time",
-        "uri",
-        "uuid",
-    }
-)
+# How many parts of a schema are tried, to say which one cannot be enforced.
+_MAX_TRIES = 300
 
+# Keywords that join schemas, and so may join what contradicts itself.
+_VAGUE = frozenset({"properties", "required", "type"})
+_JOINING = ("pattern", "allOf", "$ref", "anyOf", "oneOf")
+
+_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 # Say something about a value, and ask nothing of it.
 _ANNOTATIONS = frozenset(
     {
@@ -89,7 +82,37 @@ def check_schema(schema: object, *, strict: bool = True) -> None:
         )
     if strict:
         _check(schema, "#", schema)
-        check_grammar("%llguidance {}\nstart: %json " + json.dumps(schema), "the schema")
+        _check_patterns(schema)
+        if _refusal(schema):
+            raise _blame(schema)
+
+
+def _check_patterns(schema: Mapping[str, Any]) -> None:
+    """All expressions at once: llguidance leaves out an optional property with a wrong one."""
+    places = {at: part["pattern"] for part, at in _parts(schema, "#") if "pattern" in part}
+    for part, at in _parts(schema, "#"):
+        places |= {
+            f"{at}/patternProperties/{key}": key for key in part.get("patternProperties", ())
+        }
+    every = {at: {"type": "string", "pattern": pattern} for at, pattern in places.items()}
+    if not _refusal({"type": "object", "properties": every, "required": list(every)}):
+        return
+    for at, pattern in list(every.items())[:_MAX_TRIES]:
+        if said := _refusal(pattern):
+            raise BadSchema(f"pattern at {at} cannot be enforced", value="pattern", found=said)
+    raise BadSchema("the schema's patterns are too many to be enforced", value="pattern")
+
+
+def _parts(schema: Mapping[str, Any], at: str) -> list[tuple[Mapping[str, Any], str]]:
+    """A schema and every schema inside it, with its path."""
+    found = [(schema, at)]
+
+    def look(part: Any, where: str) -> None:
+        if isinstance(part, Mapping):
+            found.extend(_parts(part, at + where))
+
+    mapped(schema, look)
+    return found
 
 
 def check_grammar(grammar: str, what: str) -> None:
@@ -99,11 +122,40 @@ def check_grammar(grammar: str, what: str) -> None:
         raise BadSchema(f"{what} cannot be enforced", found=_first_line(said[0]))
 
 
+def _refusal(schema: Mapping[str, Any] | bool) -> str:
+    """What llguidance says against a schema, or nothing."""
+    wrong, said = LLMatcher.validate_grammar_with_warnings(
+        "%llguidance {}\nstart: %json " + json.dumps(enforceable(schema))
+    )
+    return _first_line(said[0]) if wrong else ""
+
+
+def _blame(schema: Mapping[str, Any]) -> BadSchema:
+    """The error for a schema that llguidance refuses, about the innermost part it refuses."""
+    culprit, at, said = schema, "#", _refusal(schema)
+    tries = _MAX_TRIES
+    while tries > 0:
+        for part, where in _parts(culprit, at)[1:]:
+            tries -= 1
+            if words := _refusal(_with_definitions(part, schema)):
+                culprit, at, said = part, where, words
+                break
+        else:
+            break
+    own = [key for key in culprit if key in _KEYWORDS and not key.startswith("$def")]
+    words = said.replace("min/maxProperties", "minProperties maxProperties").lower()
+    told = (key for key in sorted(own, key=_VAGUE.__contains__) if key.lower() in words)
+    keyword = next(told, next((key for key in _JOINING if key in own), (own or ["it"])[0]))
+    return BadSchema(f"{keyword} at {at} cannot be enforced", value=keyword, found=said)
+
+
+def _with_definitions(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**{key: root[key] for key in ("$defs", "definitions") if key in root}, **schema}
+
+
 def _first_line(said: str) -> str:
     line = said.split("\n", 1)[0]
-    return line[line.find("failed to compile JSON schema: ") + 1 :].removeprefix(
-        "ailed to compile JSON schema: "
-    )[:_MAX_SAID]
+    return line.rsplit("failed to compile JSON schema: ", maxsplit=1)[-1][:_MAX_SAID]
 
 
 def _check_nesting(schema: object) -> None:
@@ -218,12 +270,12 @@ def _multiple(keyword: str, value: Any, at: str, root: Mapping[str, Any]) -> Par
 
 
 def _format(keyword: str, value: Any, at: str, _root: Mapping[str, Any]) -> Parts:
-    if value not in _FORMATS:
+    if value not in FORMATS:
         raise _bad(
             keyword,
             at,
             "is not a format that can be enforced",
-            hint=f"use one of {', '.join(sorted(_FORMATS))}",
+            hint=f"use one of {', '.join(sorted(FORMATS))}",
         )
     yield from ()
 
@@ -231,28 +283,32 @@ def _format(keyword: str, value: Any, at: str, _root: Mapping[str, Any]) -> Part
 def _pattern(keyword: str, value: Any, at: str, _root: Mapping[str, Any]) -> Parts:
     if not isinstance(value, str):
         raise _bad(keyword, at, "is no text")
-    schema = {"type": "string", "pattern": value}
-    wrong, said = LLMatcher.validate_grammar_with_warnings(
-        "%llguidance {}\nstart: %json " + json.dumps(schema)
-    )
-    if wrong:
-        raise BadSchema(
-            f"{keyword} at {at} cannot be enforced", value=keyword, found=_first_line(said[0])
-        )
     yield from ()
 
 
 def _reference(keyword: str, value: Any, at: str, root: Mapping[str, Any]) -> Parts:
-    if not isinstance(value, str) or not (value == "#" or value.startswith("#/")):
-        raise _bad(keyword, at, "does not stay inside the schema", hint="use #/$defs/...")
-    target: Any = root
-    for step in value.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(target, Mapping) and name in target:
-            target = target[name]
-        else:
-            raise _bad(keyword, at, "refers to what is not there")
+    seen = set()
+    while True:
+        if not isinstance(value, str) or not (value == "#" or value.startswith("#/")):
+            raise _bad(keyword, at, "does not stay inside the schema", hint="use #/$defs/...")
+        if value in seen:
+            raise _bad(keyword, at, "refers to itself and says nothing else")
+        seen.add(value)
+        target = _target(value, keyword, at, root)
+        if not isinstance(target, Mapping) or "$ref" not in target:
+            break
+        value = target["$ref"]
     yield from ()
+
+
+def _target(reference: str, keyword: str, at: str, root: Mapping[str, Any]) -> object:
+    target: object = root
+    for step in reference.split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if not isinstance(target, Mapping) or name not in target:
+            raise _bad(keyword, at, "refers to what is not there")
+        target = target[name]
+    return target
 
 
 _KEYWORDS: Final[Mapping[str, Check]] = {

@@ -29,6 +29,7 @@ _TAGS = Tags(
 _INVOKE = (f'<{_MARK}invoke name="', f'<{_MARK} invoke name="')
 _PARAMETER = (f'<{_MARK}parameter name="', f'<{_MARK} parameter name="')
 _INVOKE_END = (f"</{_MARK}invoke>", f"</{_MARK} invoke>")
+_PARAMETER_END = (f"</{_MARK}parameter>", f"</{_MARK} parameter>")
 _KINDS = {' string="true">': True, ' string="false">': False, ">": None}
 
 
@@ -73,8 +74,7 @@ class DeepseekDsml(Dialect):
             key = yield from scan.run(_NAME, _MAX_NAME)
             yield from scan.expect('"')
             kind = yield from scan.expect(*_KINDS)
-            end = f"</{_MARK}parameter>"
-            yield from call.value(scan, key, end, is_text=_KINDS[kind])
+            yield from call.value(scan, key, _PARAMETER_END, is_text=_KINDS[kind])
         yield from call.end(scan)
 
     def body(self, lark: Lark, tools: Sequence[Function], *, several: bool) -> str:

@@ -7,39 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from llguidance import regex_to_lark
 
 from freehold.chat.dialects.lark import quoted
+from freehold.chat.formats import FORMATS
 from freehold.errors import BadSchema
 
 __all__ = ["text_expression"]
 
-_DATE = (
-    r"[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)"
-    r"|02-(0[1-9]|1[0-9]|2[0-8]))"
-)
-_TIME = (
-    r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
-)
-_BYTE = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
-_HOST = rf"{_LABEL}(\.{_LABEL}){{0,3}}"
-
-# What is surely of the format; not everything that is.
-_FORMATS: Final[Mapping[str, str]] = {
-    "date": _DATE,
-    "date-time": f"{_DATE}T{_TIME}",
-    "duration": r"P([0-9]{1,6}W|[0-9]{1,6}D(T[0-9]{1,6}[HMS])?|T[0-9]{1,6}[HMS])",
-    "email": rf"[a-z0-9_+-]{{1,32}}(\.[a-z0-9_+-]{{1,16}}){{0,3}}@{_LABEL}(\.{_LABEL}){{1,3}}",
-    "hostname": _HOST,
-    "ipv4": rf"{_BYTE}(\.{_BYTE}){{3}}",
-    "ipv6": r"[0-9a-f]{1,4}(:[0-9a-f]{1,4}){7}",
-    "time": _TIME,
-    "uri": rf"(https?|ftp)://{_HOST}(:[1-9][0-9]{{0,3}})?(/[a-zA-Z0-9._~-]*)*",
-    "uuid": r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
-}
 _KNOWN = frozenset({"const", "enum", "format", "maxLength", "minLength", "pattern", "type"})
 _QUIET = frozenset(
     {
@@ -80,7 +57,7 @@ def text_expression(schema: Mapping[str, Any], at: str) -> str | None:
     if "pattern" in schema:
         parts.append(f"/{regex_to_lark(_whole(schema['pattern'], at), 'dw')}/")
     if "format" in schema:
-        parts.append(f"/{regex_to_lark(_FORMATS[schema['format']])}/")
+        parts.append(f"/{regex_to_lark(FORMATS[schema['format']])}/")
     return " & ".join(parts)
 
 

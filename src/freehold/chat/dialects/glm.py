@@ -57,7 +57,7 @@ class Glm(Dialect):
             yield from scan.expect("</arg_key>")
             yield from scan.skip_space()
             yield from scan.expect("<arg_value>")
-            yield from call.value(scan, key.strip(), "</arg_value>")
+            yield from call.value(scan, key.strip(), ("</arg_value>",))
             yield from scan.skip_space()
             tag = yield from scan.expect("<arg_key>", "</tool_call>")
         yield from call.end(scan)

@@ -47,8 +47,11 @@ def read_call_object(scan: Scan, calls: Calls) -> Reader[None]:
         else:
             raise Unreadable
         yield from scan.skip_space()
-        # Models forget the last brace; what they called is clear all the same.
-        if (yield from scan.takes(",", "}")) != ",":
+        mark = yield from scan.takes(",", "}")
+        if not (mark or done or waiting):
+            raise Unreadable
+        # Models forget the last brace; with arguments, what they called is clear all the same.
+        if mark != ",":
             break
     if name is None:
         raise Unreadable

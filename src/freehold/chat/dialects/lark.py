@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from freehold.chat.control import ControlStrings
+from freehold.chat.formats import enforceable
 
 __all__ = ["ANY_TEXT", "JSON_SPACE", "Lark", "quoted"]
 
@@ -52,7 +53,7 @@ class Lark:
         options = {"whitespace_pattern": JSON_SPACE}
         if isinstance(schema, bool):
             schema = {} if schema else {"not": {}}
-        return f"%json {json.dumps({'x-guidance': options, **schema})}"
+        return f"%json {json.dumps({'x-guidance': options, **enforceable(schema)})}"
 
     def one_of(self, expressions: list[str]) -> str:
         """Any one of the expressions."""

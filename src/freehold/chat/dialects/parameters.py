@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from freehold.errors import BadSchema
 
-__all__ = ["Parameter", "as_json", "parameter_types", "parameters_of", "with_definitions"]
+__all__ = [
+    "Parameter",
+    "as_json",
+    "json_or_text",
+    "parameter_types",
+    "parameters_of",
+    "types_of",
+    "with_definitions",
+]
 
 _MAX_REFERENCES = 64
 # What the schema of a whole call may say besides its properties.
@@ -156,25 +165,31 @@ def _type_of(value: object) -> str:
 def as_json(text: str, types: frozenset[str] | None) -> str:
     """An untyped value as JSON, by the types it may have.
 
-    A text that may be a string and is nothing else that is allowed, is a string. What is allowed to
-    be no string and yet is not of the types either becomes one all the same: nothing is dropped.
+    What can be read as a value of another allowed type than a string, is one. All else is a string,
+    also where none is allowed: nothing is dropped.
     """
-    for value in _readings(text.strip()):
+    for said, value in _readings(text.strip()):
         kind = _type_of(value)
         if kind != "string" and (types is None or kind in types):
-            return json.dumps(value, ensure_ascii=False)
+            return said
         if types is not None and kind in ("integer", "number"):
             if "number" in types:
-                return json.dumps(value)
-            if "integer" in types and value == int(value):
-                return json.dumps(int(value))
+                return said
+            if "integer" in types and math.isfinite(value) and value == int(value):
+                return str(int(value))
     return json.dumps(text, ensure_ascii=False)
 
 
-def _readings(text: str) -> Iterator[Any]:
-    """What a text may mean: as JSON, and as Python's way of writing the same."""
+def json_or_text(text: str) -> str:
+    """A value that is said to be JSON; a string if it is none."""
+    return next((said for said, _ in _readings(text.strip())), json.dumps(text, ensure_ascii=False))
+
+
+def _readings(text: str) -> Iterator[tuple[str, Any]]:
+    """What a text may mean, as JSON and as a value: read as JSON, or as Python writes the same."""
+    said = _PYTHON_WORDS.get(text, text)
     try:
-        yield json.loads(_PYTHON_WORDS.get(text, text), parse_constant=_no_constant)
+        yield said, json.loads(said, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         if text[:1] in ("{", "["):
             yield from _python_reading(text)
@@ -184,10 +199,10 @@ def _no_constant(name: str) -> float:
     raise ValueError(name)
 
 
-def _python_reading(text: str) -> Iterator[Any]:
+def _python_reading(text: str) -> Iterator[tuple[str, Any]]:
     try:
         value = ast.literal_eval(text)
-        json.dumps(value, allow_nan=False)
+        said = json.dumps(value, allow_nan=False, ensure_ascii=False)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return
-    yield value
+    yield said, value

@@ -54,7 +54,7 @@ class QwenXml(Dialect):
             key = yield from scan.run(_NAME, _MAX_NAME)
             yield from scan.expect(">")
             yield from scan.takes("\n")
-            yield from call.value(scan, key.strip(), "</parameter>")
+            yield from call.value(scan, key.strip(), ("\n</parameter>", "</parameter>"))
         yield from call.end(scan)
         yield from scan.skip_space()
         yield from scan.takes("</tool_call>")

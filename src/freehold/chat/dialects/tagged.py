@@ -6,7 +6,7 @@ Room: chat. Knows how values between tags are read and enforced; must not know a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from freehold.chat.dialects.lark import ANY_TEXT, Lark
 from freehold.chat.dialects.parameters import (
     Parameter,
     as_json,
+    json_or_text,
     parameter_types,
     parameters_of,
     types_of,
@@ -43,28 +44,31 @@ class TaggedCall:
         opening = '"' if quote else ""
         return self._calls.arguments(f"{separator}{json.dumps(key, ensure_ascii=False)}: {opening}")
 
-    def value(self, scan: Scan, key: str, end: str, *, is_text: bool | None = None) -> Reader[None]:
-        """Reads a value up to `end` and past it; a line break before `end` is part of that.
+    def value(
+        self, scan: Scan, key: str, ends: Sequence[str], *, is_text: bool | None = None
+    ) -> Reader[None]:
+        """Reads a value up to one of `ends` and past it.
 
         `is_text`: whether the model said that it is a string. Raises: Unreadable at the text's end.
         """
         types = parameter_types(self._schema, key)
         if is_text or (is_text is None and types == _TEXT):
-            yield from self._text(scan, key, end)
+            yield from self._text(scan, key, ends)
             return
-        text, found = yield from scan.until(["\n" + end, end])
+        text, found = yield from scan.until(ends)
         if not found:
             raise Unreadable
         scan.at += len(found)
         yield self._opened(key, quote=False)
-        yield self._calls.arguments(as_json(text, None if is_text is False else types))
+        said = json_or_text(text) if is_text is False else as_json(text, types)
+        yield self._calls.arguments(said)
         scan.keep()
 
-    def _text(self, scan: Scan, key: str, end: str) -> Reader[None]:
+    def _text(self, scan: Scan, key: str, ends: Sequence[str]) -> Reader[None]:
         """A string, passed on as it comes."""
         scan.let_go()
         yield self._opened(key, quote=True)
-        _, found = yield from scan.until(["\n" + end, end], self._escaped)
+        _, found = yield from scan.until(ends, self._escaped)
         if not found:
             raise Unreadable
         scan.at += len(found)
