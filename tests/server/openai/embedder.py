@@ -31,6 +31,7 @@ class ScriptedEmbedder:
 
     name: str = "embedder"
     width: int = WIDTH
+    vocabulary: int = 100
     context_tokens: int = 8
     tokenizer: Words = field(default_factory=Words)
     asked: list[list[int]] = field(default_factory=list)

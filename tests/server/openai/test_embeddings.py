@@ -106,6 +106,7 @@ def test_as_many_inputs_as_documented_are_taken() -> None:
         ({"input": [True]}, "input"),
         ({"input": [-1]}, "input"),
         ({"input": {"text": "a"}}, "input"),
+        ({"input": [[1, 2], [1, 100, 2]]}, "input.1"),
         ({"input": ["a"] * (MAX_INPUTS + 1)}, "input"),
         ({"dimensions": 0}, "dimensions"),
         ({"dimensions": WIDTH + 1}, "dimensions"),

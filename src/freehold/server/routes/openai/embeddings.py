@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from starlette.responses import Response
 
 from freehold.engine.embedding import shortened
-from freehold.errors import BadRequest
+from freehold.errors import BadPrompt, BadRequest
 from freehold.server.context import Context
 from freehold.server.http_errors import OPENAPI_ERRORS
 from freehold.server.routes.openai.forms import Body, NotOffered, in_one_of_its_forms
@@ -26,7 +26,7 @@ from freehold.server.routes.openai.sampling import TokenId
 if TYPE_CHECKING:
     from freehold.server.resident import EmbedderResident
 
-__all__ = ["EmbeddingsBody", "EmbeddingsReply", "embeddings", "router"]
+__all__ = ["Embedding", "EmbeddingsBody", "EmbeddingsReply", "Usage", "embeddings", "router"]
 
 router = APIRouter(responses=OPENAPI_ERRORS, tags=["openai"])
 
@@ -144,6 +144,15 @@ def _read(
             found="none",
         )
     tokens = [each for each in inputs if not isinstance(each, str)]
+    for index, each in enumerate(tokens):
+        if max(each) >= embedder.vocabulary:
+            raise BadPrompt(
+                f"input {index} has a token id outside the vocabulary",
+                param=f"input.{index}",
+                value=max(each),
+                expected=f"0 to {embedder.vocabulary - 1}",
+                found=str(max(each)),
+            )
     texts = embedder.tokenizer.encode_batch(words) if words else tokens
     return cut_or_refuse(texts, embedder, limit, "input.{}")
 

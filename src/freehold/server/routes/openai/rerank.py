@@ -23,7 +23,17 @@ from freehold.server.routes.openai.lengths import Limit, TokenLimit, cut_or_refu
 if TYPE_CHECKING:
     from freehold.server.resident import EmbedderResident
 
-__all__ = ["RerankBody", "RerankReply", "rerank", "rerank_as_jina", "router"]
+__all__ = [
+    "Document",
+    "DocumentForm",
+    "RerankBody",
+    "RerankReply",
+    "Result",
+    "Usage",
+    "rerank",
+    "rerank_as_jina",
+    "router",
+]
 
 router = APIRouter(responses=OPENAPI_ERRORS, tags=["rerank"])
 
