@@ -15,7 +15,19 @@ from freehold import __version__
 from freehold.server.context import Context, House
 from freehold.server.http_errors import OPENAPI_ERRORS
 
-__all__ = ["router"]
+__all__ = [
+    "ModelBody",
+    "detailed_health",
+    "health",
+    "healthz",
+    "load",
+    "metrics",
+    "readyz",
+    "router",
+    "running",
+    "unload",
+    "version",
+]
 
 router = APIRouter(responses=OPENAPI_ERRORS, tags=["server"])
 
