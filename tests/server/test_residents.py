@@ -15,6 +15,7 @@ from freehold.engine.sampler import Sampling
 from freehold.errors import (
     BadRequest,
     BadSetting,
+    DeadlineExceeded,
     ModelLoading,
     PromptTooLong,
     QueueFull,
@@ -246,3 +247,18 @@ def test_a_damaged_file_is_refused_at_the_start(tmp_path: Path, files: dict[str,
     cut.write_bytes(files["one"].read_bytes()[:3000])
     with pytest.raises(Truncated):
         Residents(settings=settings_for(tmp_path), refs=[str(cut)])
+
+
+def test_an_answer_ends_when_its_time_is_over(files: dict[str, Path], tmp_path: Path) -> None:
+    async def body(residents: Residents) -> None:
+        with pytest.raises(DeadlineExceeded, match=r"0\.001 s"):
+            await answered(residents, ASK)
+
+    with_residents(files, tmp_path, body, request_s=0.001)
+
+
+def test_no_limit_of_time_is_no_end(files: dict[str, Path], tmp_path: Path) -> None:
+    async def body(residents: Residents) -> None:
+        assert (await answered(residents, ASK)).usage.completion_tokens > 0
+
+    with_residents(files, tmp_path, body, request_s=0.0)

@@ -162,10 +162,15 @@ def _prepared(resident: Resident, ask: Ask, asker: Asker) -> tuple[Request, Rend
         logprobs=ask.logprobs,
         prompt_logprobs=ask.prompt_logprobs,
         grammar=None if constraint is None else constraint.grammar,
-        deadline_s=ask.deadline_s,
+        deadline_s=_sooner(ask.deadline_s, resident.request_s),
         owner=asker.key_id,
     )
     return request, rendered
+
+
+def _sooner(asked_s: float | None, allowed_s: float | None) -> float | None:
+    given = [seconds for seconds in (asked_s, allowed_s) if seconds is not None]
+    return min(given, default=None)
 
 
 @dataclass

@@ -114,6 +114,8 @@ class Resident(_InMemory):
         self.tokenizer = tokenizer
         self.vocabulary: int = engine.info["vocabulary"]
         self.context_tokens: int = engine.info["context_tokens"]
+        # 0 stands for no end.
+        self.request_s: float | None = parts.settings.request_s or None
         self.system = parts.card.system
         self.template = _template(metadata, tokenizer)
         source = None if self.template is None else self.template.source
