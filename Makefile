@@ -5,7 +5,7 @@
 #   make test                set up with the test tools, pull the starter model, run the tests
 #   make setup               leave .venv/bin/freehold behind
 #   make check               lint, types, format and tests: before every commit
-#   make bench fuzz test-all docs clean
+#   make bench fuzz probe test-all docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -24,7 +24,7 @@ export PROMPT
 
 NATIVE := CMakeLists.txt $(shell find core -type f 2>/dev/null)
 
-.PHONY: setup serve chat test test-all check lint docs bench fuzz clean
+.PHONY: setup serve chat test test-all check lint docs bench fuzz probe clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.freehold
@@ -97,6 +97,11 @@ docs: $(VENV)/.freehold
 bench: $(VENV)/.freehold
 	@$(BIN)/freehold pull starter
 	@$(BIN)/freehold bench "$(MODEL)"
+
+# Requests generated from the OpenAPI description, a thousand of a kind for each route.
+probe: $(VENV)/.freehold $(VENV)/.test-packages
+	@$(BIN)/freehold pull starter
+	@$(BIN)/python -m pytest -q --require-weights -m "" tests/server/test_openapi.py
 
 fuzz: $(VENV)/.freehold $(VENV)/.test-packages
 	@$(BIN)/python -m pytest -q -m "" -k fuzz

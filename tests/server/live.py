@@ -25,11 +25,12 @@ _STOPPED_S = 30.0
 
 @dataclass(frozen=True)
 class LiveServer:
-    """Where it listens, and the id of its one model."""
+    """Where it listens, the id of its one model, and the file of its log lines."""
 
     url: str
     model: str
     pid: int
+    log: Path
     context_tokens: int = _CONTEXT_TOKENS
 
     @property
@@ -74,6 +75,6 @@ def _started(process: subprocess.Popen[bytes], log: Path) -> LiveServer:
             facts = json.loads(line) if line.startswith("{") else {}
             if facts.get("event") == "started":
                 (model,) = facts["models"]
-                return LiveServer(url=facts["url"], model=model["model"], pid=process.pid)
+                return LiveServer(url=facts["url"], model=model["model"], pid=process.pid, log=log)
         time.sleep(0.05)
     pytest.fail(f"the server did not start:\n{log.read_text()}")

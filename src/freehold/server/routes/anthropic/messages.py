@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
@@ -29,8 +30,15 @@ NAMES = {"response_format": "output_config.format", "stop": "stop_sequences"}
 
 router = APIRouter(tags=["anthropic"], responses=OPENAPI_ERRORS)
 
+ANSWERED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The message, or with `stream` its events.",
+        "content": {"application/json": {}, "text/event-stream": {}},
+    }
+}
 
-@router.post("/v1/messages", response_model=None)
+
+@router.post("/v1/messages", response_model=None, responses=ANSWERED)
 async def create_message(body: MessagesBody, ctx: Context, request: Request) -> Response:
     """Answer a conversation, whole or as a stream of events."""
     ask = ask_of(body)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
@@ -33,14 +33,21 @@ __all__ = ["chat", "generate", "router"]
 
 router = APIRouter(tags=["ollama"], responses=OPENAPI_ERRORS)
 
+ANSWERED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer's pieces, a line each; without `stream` the answer.",
+        "content": {"application/json": {}, "application/x-ndjson": {}},
+    }
+}
 
-@router.post("/api/chat", response_model=None)
+
+@router.post("/api/chat", response_model=None, responses=ANSWERED)
 async def chat(body: ChatBody, ctx: Context, keep: Keep, request: Request) -> Response:
     """Answer a conversation, as a stream of lines unless `stream` is false."""
     return await _reply(body, ask_of(body), ctx, keep, request)
 
 
-@router.post("/api/generate", response_model=None)
+@router.post("/api/generate", response_model=None, responses=ANSWERED)
 async def generate(body: GenerateBody, ctx: Context, keep: Keep, request: Request) -> Response:
     """Answer one prompt, as a stream of lines unless `stream` is false."""
     return await _reply(body, generate_ask(body), ctx, keep, request)

@@ -50,11 +50,18 @@ __all__ = [
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"], responses=OPENAPI_ERRORS)
 
+_ANSWERED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The response, or with `stream` its events.",
+        "content": {"application/json": {}, "text/event-stream": {}},
+    }
+}
+
 # Nobody is there to read it; the number is the one that proxies log for a client that left.
 _CLIENT_LEFT = 499
 
 
-@router.post("")
+@router.post("", responses=_ANSWERED)
 async def create_response(body: CreateBody, ctx: Context, request: Request) -> Response:
     """Answer, whole or as a stream, and keep the response unless `store` is false."""
     body.check()
