@@ -171,7 +171,7 @@ def _form(lark: Lark, wanted: ResponseFormat) -> tuple[str, dict[str, str]]:
         return lark.json(schema), {}
     if wanted.kind == "choice":
         texts = [wanted.source] if isinstance(wanted.source, str) else list(wanted.source)
-        if not all(texts):
+        if not texts or not all(texts):
             raise BadSchema("a choice is empty", expected="texts of at least one character")
         return lark.one_of([quoted(text) for text in texts]), {}
     source = wanted.source if isinstance(wanted.source, str) else "".join(wanted.source)

@@ -17,7 +17,7 @@ from llguidance import LLMatcher
 from freehold.chat.formats import FORMATS, enforceable, mapped
 from freehold.errors import BadSchema
 
-__all__ = ["check_grammar", "check_schema"]
+__all__ = ["check_grammar", "check_schema", "refusal"]
 
 _MAX_BYTES = 1 << 18
 _MAX_NESTING = 64
@@ -83,7 +83,7 @@ def check_schema(schema: object, *, strict: bool = True) -> None:
     if strict:
         _check(schema, "#", schema)
         _check_patterns(schema)
-        if _refusal(schema):
+        if refusal(schema):
             raise _blame(schema)
 
 
@@ -95,10 +95,10 @@ def _check_patterns(schema: Mapping[str, Any]) -> None:
             f"{at}/patternProperties/{key}": key for key in part.get("patternProperties", ())
         }
     every = {at: {"type": "string", "pattern": pattern} for at, pattern in places.items()}
-    if not _refusal({"type": "object", "properties": every, "required": list(every)}):
+    if not refusal({"type": "object", "properties": every, "required": list(every)}):
         return
     for at, pattern in list(every.items())[:_MAX_TRIES]:
-        if said := _refusal(pattern):
+        if said := refusal(pattern):
             raise BadSchema(f"pattern at {at} cannot be enforced", value="pattern", found=said)
     raise BadSchema("the schema's patterns are too many to be enforced", value="pattern")
 
@@ -122,7 +122,7 @@ def check_grammar(grammar: str, what: str) -> None:
         raise BadSchema(f"{what} cannot be enforced", found=_first_line(said[0]))
 
 
-def _refusal(schema: Mapping[str, Any] | bool) -> str:
+def refusal(schema: Mapping[str, Any] | bool) -> str:
     """What llguidance says against a schema, or nothing."""
     wrong, said = LLMatcher.validate_grammar_with_warnings(
         "%llguidance {}\nstart: %json " + json.dumps(enforceable(schema))
@@ -132,12 +132,12 @@ def _refusal(schema: Mapping[str, Any] | bool) -> str:
 
 def _blame(schema: Mapping[str, Any]) -> BadSchema:
     """The error for a schema that llguidance refuses, about the innermost part it refuses."""
-    culprit, at, said = schema, "#", _refusal(schema)
+    culprit, at, said = schema, "#", refusal(schema)
     tries = _MAX_TRIES
     while tries > 0:
         for part, where in _parts(culprit, at)[1:]:
             tries -= 1
-            if words := _refusal(_with_definitions(part, schema)):
+            if words := refusal(_with_definitions(part, schema)):
                 culprit, at, said = part, where, words
                 break
         else:

@@ -89,7 +89,7 @@ def _call(lark: Lark, tool: Function) -> str:
 def _key(parameter: Parameter) -> str:
     if not parameter.name.isidentifier():
         raise BadSchema(
-            "a property's name cannot be written in Python's syntax",
+            "properties at # has a name that cannot be written in Python's syntax",
             value="properties",
             expected="letters, digits and low lines",
         )

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from freehold.chat.schemas import refusal
 from freehold.errors import BadSchema
 
 __all__ = [
@@ -90,11 +91,12 @@ def parameters_of(schema: Mapping[str, Any]) -> list[Parameter]:
                 "the way in which this model writes calls",
                 value="$ref",
             )
-    return [
+    found = [
         Parameter(name, with_definitions(inner, schema), name in required)
         for name, inner in every.items()
-        if inner is not False or name in required
     ]
+    # What no value fits is never written.
+    return [part for part in found if part.required or not refusal(part.schema)]
 
 
 def _refers_to_root(value: Any) -> bool:

@@ -123,7 +123,7 @@ class Tags:
         name = parameter.name
         if not name or any(c in name for c in self.not_in_names + "\n"):
             raise BadSchema(
-                "a property's name cannot be written the way in which this model writes calls",
+                "properties at # has a name that cannot be written the way this model writes calls",
                 value="properties",
                 expected=f"names without {self.not_in_names!r} and line breaks",
             )
