@@ -15,7 +15,7 @@ from freehold.chat.parsing import AnswerParser, CallArguments, CallStart, Text
 from freehold.chat.reasoning import ReasoningFormat
 from freehold.chat.tools import ResponseFormat, Tool, ToolChoice
 from freehold.errors import BadRequest, BadSchema
-from tests.chat.reading import THINK, in_hermes
+from tests.chat.reading import THINK, TWO_CALLS, in_hermes, in_xml
 from tests.chat.schemas import generated_schemas, generated_tools
 from tests.chat.vocabulary import Walker, follows, matchers, spelled, tokenizer
 
@@ -136,6 +136,44 @@ def test_a_strict_tool_may_be_left_alone_but_not_called_wrongly() -> None:
         assert follows(made, good)
     for bad in (BERN, f"so {BERN}", in_hermes("other", {}), "<tool_call>no</tool_call>"):
         assert not follows(made, bad)
+
+
+@pytest.mark.parametrize("markers", [True, False])
+@pytest.mark.parametrize("name", sorted(DIALECTS))
+def test_text_beside_strict_tools_hides_no_call(name: str, markers: bool) -> None:
+    """Whatever a parser would read as a call, the grammar holds to the schema or forbids."""
+    made = constraint(name, tools=[CITY], tokenizer=tokenizer(markers=markers))
+    held = {"name": "Oslo"}
+    free = {"name": "Bern"}
+    forms: list[Any] = [write for dialect, write in TWO_CALLS if dialect == name]
+    assert made is not None
+    for write in forms:
+        for before in ("", "I look: "):
+            for arguments, allowed in ((held, True), (free, False)):
+                one = ("city", arguments)
+                text = before + write(one, one)
+                _, calls = parsed(name, [CITY], text)
+                assert len(calls) == 2
+                if not allowed:
+                    assert not follows(made.grammar, text, markers=markers)
+    assert follows(made.grammar, "nothing to call here {}[]<", markers=markers)
+
+
+def test_a_call_that_would_end_reasoning_cannot_hide_in_it() -> None:
+    for markers in (True, False):
+        made = constraint(
+            "qwen_xml",
+            tools=[CITY],
+            tokenizer=tokenizer(markers=markers),
+            reasoning=THINK,
+            starts_in_reasoning=True,
+        )
+        assert made is not None
+        hidden = in_xml("city", {"name": "Bern"})
+        for text in (f"hm {hidden}", f"hm {hidden}</think>", hidden.removeprefix("<tool_call>\n")):
+            assert not follows(made.grammar, text, markers=markers)
+        good = f"hm <tool</think>\n\n{in_xml('city', {'name': 'Oslo'})}"
+        assert follows(made.grammar, good, markers=markers)
 
 
 def test_what_is_no_call_has_the_form_that_was_asked_for() -> None:

@@ -77,7 +77,12 @@ def constraint_for(  # noqa: PLR0913 - the parts of a request that the grammar j
     functions = [_function(tool, must_call, dialect, control) for tool in callable_tools]
     parts = _Parts(lark, dialect, functions, several=parallel)
     answer, grammars = parts.answer(response_format, must_call=must_call)
-    grammar = lark.written(_after_reasoning(lark, answer, reasoning, starts_in_reasoning))
+    if reasoning is not None:
+        # A call that ends reasoning would be held to nothing.
+        ends = dialect.ends_reasoning and functions
+        never = dialect.starts_for([f.name for f in functions]) if ends else ()
+        answer = _after_reasoning(lark, answer, reasoning, never, inside=starts_in_reasoning)
+    grammar = lark.written(answer)
     if grammars:
         named = [{"name": name, "lark_grammar": text} for name, text in grammars.items()]
         grammar = json.dumps({"grammars": [{"lark_grammar": grammar}, *named]})
@@ -198,13 +203,11 @@ def _lark(source: str) -> str:
 
 
 def _after_reasoning(
-    lark: Lark, answer: str, reasoning: ReasoningFormat | None, starts_inside: bool
+    lark: Lark, answer: str, reasoning: ReasoningFormat, never: Sequence[str], *, inside: bool
 ) -> str:
-    """The answer, with reasoning before it: all of it, the rest of it, or none."""
-    if reasoning is None:
-        return answer
-    rest = rf"{lark.until(reasoning.end)} /[ \n]{{0,4}}/"
+    """The answer, with reasoning before it: the rest of it, or all of it or none."""
+    rest = rf"{lark.until(reasoning.end, never=never)} /[ \n]{{0,4}}/"
     answer = lark.rule(answer)
-    if starts_inside:
+    if inside:
         return f"{rest} {answer}"
     return f"({lark.literal(reasoning.start)} {rest})? {answer}"

@@ -41,7 +41,7 @@ class AnswerParser:
         self._dialect = dialect
         self._reasoning = reasoning
         self._calls = Calls(dialect, tools)
-        self._starts = dialect.starts_for(tools) if tool_calls and tools else ()
+        self._starts = dialect.starts_for([t.name for t in tools]) if tool_calls and tools else ()
         self._scan = Scan()
         self._tidy = _Tidy(self._calls, holds=bool(self._starts))
         self._inside = starts_in_reasoning and reasoning is not None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from freehold.chat.variables import reads
@@ -40,6 +41,7 @@ _MARKS = (
 _SWITCHES = ("enable_thinking", "thinking")
 
 
+@lru_cache(maxsize=64)
 def reasoning_of(template_source: str | None) -> ReasoningFormat | None:
     """How a model with this template reasons; None where the template knows no reasoning."""
     if template_source is None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from freehold.chat.dialects.lark import ANY_TEXT, Lark
+from freehold.chat.dialects.lark import Lark
 from freehold.chat.dialects.scan import Reader, Scan, Unreadable
 from freehold.chat.pieces import CallArguments, CallStart
 from freehold.chat.tools import Tool
@@ -100,7 +100,7 @@ class Dialect(ABC):
 
     `markers` are the texts of control tokens that a reader must see, where the tokenizer has them
     as such. An answer's calls begin at one of `starts`. `opening` is what they begin with in a
-    grammar; where that is nothing, calls begin with `first_character` and text does not.
+    grammar; where that is nothing, calls are an answer of their own.
     `ends_reasoning`: a call may stand inside reasoning, and ends it. `form` describes a call to a
     model whose template does not tell the tools; `tells_tools`: no template of this dialect does.
     """
@@ -109,14 +109,13 @@ class Dialect(ABC):
     markers: tuple[str, ...] = ()
     starts: tuple[str, ...] = ()
     opening: str = ""
-    first_character: str = ""
     ends_reasoning: bool = False
     tells_tools: bool = False
     form: str = ""
 
-    def starts_for(self, tools: Sequence[Tool]) -> tuple[str, ...]:
-        """The texts at which calls of these tools may begin."""
-        del tools
+    def starts_for(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The texts at which calls of tools of these names may begin."""
+        del names
         return self.starts
 
     def call_id(self, name: str, index: int) -> str:
@@ -163,9 +162,13 @@ class Dialect(ABC):
         if text is not None:
             return f"({self.only_calls(lark, tools, several=several)} | {text})"
         body = self.body(lark, tools, several=several)
+        # Text in which a reader would find a call, that no grammar has held to anything, is none.
+        starts = self.starts_for([tool.name for tool in tools])
+        text = lark.text(starts)
         if self.opening:
-            return f"({lark.until(self.opening)} {body} | {ANY_TEXT})"
-        return rf"({body} | /([^\{self.first_character}](.|\n)*)?/)"
+            others = [start for start in starts if start != self.opening]
+            return f"({lark.until(self.opening, never=others)} {body} | {text})"
+        return f"({body} | {text})"
 
 
 def whole_json(text: str) -> Mapping[str, Any] | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from freehold.chat.control import ControlStrings
@@ -19,7 +19,7 @@ ANY_TEXT = r"/(.|\n)*/"
 
 # White space between the tokens of JSON: a blank, or a line break and an indent. With no bound, a
 # model that has lost its way writes blanks until its tokens are used up.
-JSON_SPACE = r"[ ]|\n[ ]{0,32}"
+JSON_SPACE = r"[ ]|\r?\n[ \t]{0,32}"
 
 
 def quoted(text: str) -> str:
@@ -59,22 +59,32 @@ class Lark:
         """Any one of the expressions."""
         return f"({' | '.join(expressions)})"
 
-    def until(self, text: str, before: str = ANY_TEXT, *, never: str = "") -> str:
+    def text(self, never: Sequence[str] = ()) -> str:
+        """Any text in which none of `never` stands."""
+        return self._terminal(self._without(ANY_TEXT, never))
+
+    def until(self, text: str, before: str = ANY_TEXT, *, never: Sequence[str] = ()) -> str:
         """Any text, or one of `before`, up to and with the first place where `text` stands.
 
-        `never` stands nowhere before that; it is plain text, as `text` must then be.
+        None of `never` stands before that.
         """
+        before = self._without(before, never)
         parts = list(self._control.split(text))
         if isinstance(parts[0], int):
             return f"{self._terminal(before)} {self.literal(text)}"
-        if never and len(parts) == 1:
-            anything = "(?s:.*)"
-            before = f"({before}) & {ANY_TEXT} & ~/{anything}{_plain(never)}{anything}/"
         # A control token ends the text before it; plain text does where it first can.
         head = self._terminal(f"({before}) {quoted(parts[0])}")
         if len(parts) == 1:
             return self.rule(head, lazy=True)
         return f"{head} {self.literal(text[len(parts[0]) :])}"
+
+    def _without(self, before: str, never: Sequence[str]) -> str:
+        # No expression for text allows a control token, so that those need no mention.
+        plain = [text for text in never if not self._control.occur_in(text)]
+        if not plain:
+            return before
+        anywhere = "|".join(map(_plain, plain))
+        return f"({before}) & {ANY_TEXT} & ~/(?s:.*)({anywhere})(?s:.*)/"
 
     def _terminal(self, body: str) -> str:
         """A part that is one expression to the lexer, which may join others with & and |."""

@@ -13,14 +13,14 @@ from freehold.chat.dialects.base import Calls, Dialect, Function, Messages
 from freehold.chat.dialects.json_call import call_object, read_call_object
 from freehold.chat.dialects.lark import Lark
 from freehold.chat.dialects.scan import Reader, Scan
-from freehold.chat.tools import Tool
 
 __all__ = ["LlamaJson"]
 
 _TAGS = ("<|python_tag|>", "<|python_start|>")
 _END = "<|python_end|>"
 # How a call may begin. Any other way of spacing it is rare, and then text.
-_KEYS = ('{"name"', '{ "name"', '{\n  "name"', '{\n    "name"', '{"type"', '{"function"')
+_KEYS = ('{"name"', '{ "name"', '{\n  "name"', '{\n    "name"')
+_KINDS = ('{"type": "function", "name"', '{"type":"function","name"')
 
 
 class LlamaJson(Dialect):
@@ -28,16 +28,14 @@ class LlamaJson(Dialect):
 
     name = "llama_json"
     markers = (*_TAGS, _END)
-    first_character = "{"
 
-    def starts_for(self, tools: Sequence[Tool]) -> tuple[str, ...]:
+    def starts_for(self, names: Sequence[str]) -> tuple[str, ...]:
         """The control tokens, and an object that begins with the name of a tool."""
-        names = [json.dumps(tool.name, ensure_ascii=False) for tool in tools]
+        quoted = [json.dumps(name, ensure_ascii=False) for name in names]
         spelled = [
-            f"{key}{colon}{name}" for key in _KEYS[:4] for colon in (": ", ":") for name in names
+            f"{key}{colon}{name}" for key in _KEYS for colon in (": ", ":") for name in quoted
         ]
-        kinds = ['{"type": "function", "name"', '{"type":"function","name"']
-        return (*_TAGS, *spelled, *kinds)
+        return (*_TAGS, *spelled, *_KINDS)
 
     def history(self, messages: Messages) -> Messages:
         """One call to a message, which is all that the templates know, and its result after it."""

@@ -13,7 +13,6 @@ from freehold.chat.dialects.base import Calls, Dialect, Function
 from freehold.chat.dialects.lark import Lark
 from freehold.chat.dialects.parameters import Parameter, parameters_of
 from freehold.chat.dialects.scan import Reader, Scan, Unreadable
-from freehold.chat.tools import Tool
 from freehold.errors import BadSchema
 
 __all__ = ["LlamaPythonic"]
@@ -36,11 +35,10 @@ class LlamaPythonic(Dialect):
 
     name = "llama_pythonic"
     markers = (_START, _END)
-    first_character = "["
 
-    def starts_for(self, tools: Sequence[Tool]) -> tuple[str, ...]:
+    def starts_for(self, names: Sequence[str]) -> tuple[str, ...]:
         """A list that begins with a call of a tool."""
-        return (_START, *(f"[{tool.name}(" for tool in tools))
+        return (_START, *(f"[{name}(" for name in names))
 
     def read(self, scan: Scan, calls: Calls) -> Reader[None]:
         """The whole list."""

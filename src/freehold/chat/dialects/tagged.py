@@ -117,7 +117,7 @@ class Tags:
         return " ".join(parts) if parts else '""'
 
     def _until(self, lark: Lark, before: str = ANY_TEXT) -> str:
-        return lark.until(self.end, before, never=self.never)
+        return lark.until(self.end, before, never=[self.never])
 
     def _argument(self, lark: Lark, parameter: Parameter) -> str:
         name = parameter.name
