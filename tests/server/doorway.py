@@ -45,7 +45,11 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 def guarded(house: House, inside: ASGIApp = echo) -> ASGIApp:
     """The doors around an app, errors formed as the server forms them."""
     return Front(
-        Doors(inside, house), log=Log(to=io.StringIO()), metrics=Metrics(), traffic=Traffic()
+        Doors(inside, house),
+        log=Log(to=io.StringIO()),
+        metrics=Metrics(),
+        traffic=Traffic(),
+        has_route=lambda scope: True,
     )
 
 

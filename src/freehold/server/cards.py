@@ -50,12 +50,14 @@ def cards_of(refs: Sequence[str], settings: Settings) -> dict[str, ModelCard]:
     Raises: UnknownModel, DigestMismatch, FormatError for a named one; BadSetting when two named
     ones would have the same id.
     """
-    named = {entry.name: entry for entry in library.entries()}
+    kept = {on.path: on.entry for on in library.shelf(settings.models_dir) if on.present}
+    names = {entry.name for entry in kept.values()}
     cards: dict[str, ModelCard] = {}
     for ref in dict.fromkeys(refs):
         path = library.resolve(ref, settings=settings)
-        name = ref if ref in named else _NAME.sub("-", path.stem)
-        if name in cards or (ref not in named and name in named):
+        known = kept.get(path)  # named by its short name, or by its place in the store
+        name = known.name if known is not None else _NAME.sub("-", path.stem)
+        if name in cards or (known is None and name in names):
             raise BadSetting(
                 f"two models would be called {name!r}",
                 value=ref,
@@ -63,10 +65,10 @@ def cards_of(refs: Sequence[str], settings: Settings) -> dict[str, ModelCard]:
                 found=str(path),
                 hint="rename one of the files",
             )
-        cards[name] = _card(name, path, named.get(ref))
-    for kept in library.shelf(settings.models_dir):
-        if kept.present and kept.entry.name not in cards:
-            cards[kept.entry.name] = _card(kept.entry.name, kept.path, kept.entry)
+        cards[name] = _card(name, path, known)
+    for path, known in kept.items():
+        if known.name not in cards:
+            cards[known.name] = _card(known.name, path, known)
     return cards
 
 
