@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -132,8 +133,11 @@ def test_json_by_any_spelling_passes(kind: str) -> None:
         (b"1" * 5000, "digits"),
         (b"[[[[[]]]]]", "deeply"),
         (b'[{"a":[{"b":{}}]}]', "deeply"),
-        (b"[" * 200_000, "deeply"),
-        (b'{"a":' * 200_000, "deeply"),
+        (b"[" * 100_000, "deeply"),
+        (b'{"a":' * 100_000, "deeply"),
+        (b"[" + b"[]," * (1 << 17) + b"0]", "too many objects and arrays"),
+        (b"[" + b"0," * (1 << 20) + b"0,0]", "too many commas"),
+        (b"[" * 8_000_000, "too many objects and arrays"),
         (rb'"\ud800"', "surrogate"),
         (rb'{"\udfff x": 1}', "surrogate"),
         (b'"a\nb"', "JSON"),
@@ -172,3 +176,17 @@ def test_an_error_does_not_quote_the_body() -> None:
 def test_a_large_flat_body_is_checked_quickly(brackets: bytes) -> None:
     body = b"[" + (brackets.rstrip(b",") + b",") * 100_000 + b"0]"
     check_json(body, Limits())
+
+
+@pytest.mark.parametrize("mark", [b"[", b"{", b",", b'\\"['])
+def test_marks_in_a_text_are_no_objects(mark: bytes) -> None:
+    check_json(b'["' + mark * (1 << 20) + b'"]', Limits())
+
+
+@pytest.mark.parametrize("tail", [b'"', b"", b"\\"])
+def test_no_text_takes_longer_than_its_length(tail: bytes) -> None:
+    body = b"[" * (1 << 17) + b'["' + b'\\"' * 3_000_000 + tail
+    begun = time.monotonic()
+    with pytest.raises(BadRequest):
+        check_json(body, Limits())
+    assert time.monotonic() - begun < 5

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from freehold.chat.tools import Tool
 from freehold.config import Settings, resolve_settings
 from freehold.engine.sampler import Sampling
 from freehold.errors import (
@@ -206,6 +207,10 @@ def test_what_cannot_be_done_is_refused_before_the_first_event(
             (replace(ASK, logprobs=1000), BadRequest),
             (replace(ASK, stop_token_ids=(1 << 20,)), BadRequest),
             (replace(ASK, sampling=Sampling(logit_bias=((1 << 20, 1.0),))), BadRequest),
+            (replace(ASK, stop=("x",) * 65), BadRequest),
+            (replace(ASK, stop=("x" * 1001,)), BadRequest),
+            (replace(ASK, tools=(Tool(name="t"),) * 513), BadRequest),
+            (replace(ASK, prompt=None, messages=({"role": "user"},) * 20_000), BadRequest),
         ):
             with pytest.raises(error):
                 await resident.answer(wrong, ASKER)

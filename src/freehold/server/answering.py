@@ -31,6 +31,11 @@ __all__ = ["Answer", "begin", "render", "token_texts"]
 
 MAX_CHOICES = 128
 MAX_LOGPROBS = 64
+# Far beyond what anybody asks for; with more, one request would cost the others their time.
+MAX_MESSAGES = 1 << 14
+MAX_TOOLS = 512
+MAX_STOPS = 64
+MAX_STOP_CHARS = 1000
 
 _numbers = itertools.count(1)
 
@@ -38,8 +43,9 @@ _numbers = itertools.count(1)
 def render(resident: Resident, ask: Ask) -> RenderedPrompt:
     """The prompt's tokens, checked against the context.
 
-    Raises: TemplateError, WrongTask, BadPrompt, PromptTooLong.
+    Raises: TemplateError, WrongTask, BadPrompt, BadRequest, PromptTooLong.
     """
+    _check_sizes(ask)
     if ask.prompt is not None:
         ids = ask.prompt
         tokens = resident.tokenizer.encode(ids) if isinstance(ids, str) else list(ids)
@@ -67,6 +73,32 @@ def render(resident: Resident, ask: Ask) -> RenderedPrompt:
         raise BadPrompt("the prompt is empty", expected="at least one token", found="none")
     _check_length(resident, len(rendered.tokens), ask.max_tokens)
     return rendered
+
+
+def _check_sizes(ask: Ask) -> None:
+    sizes = {
+        "messages": (len(ask.messages or ()), MAX_MESSAGES, "messages"),
+        "tools": (len(ask.tools), MAX_TOOLS, "tools"),
+        "stop": (len(ask.stop), MAX_STOPS, "stop texts"),
+    }
+    for name, (count, most, what) in sizes.items():
+        if count > most:
+            raise BadRequest(
+                f"there are too many {what}",
+                param=name,
+                value=count,
+                expected=f"at most {most}",
+                found=str(count),
+            )
+    longest = max(map(len, ask.stop), default=0)
+    if longest > MAX_STOP_CHARS:
+        raise BadRequest(
+            "a stop text is too long",
+            param="stop",
+            value=longest,
+            expected=f"at most {MAX_STOP_CHARS} characters",
+            found=str(longest),
+        )
 
 
 def _with_system(

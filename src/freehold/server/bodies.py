@@ -20,7 +20,8 @@ from freehold.errors import BadRequest, TooLarge, TooSlow, WrongMediaType
 __all__ = ["Bodies", "Limits", "check_json"]
 
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# Possessive, and matching an open end too, so that no text costs more than its length.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -36,11 +37,8 @@ class Limits:
     body_bytes: int = 8 << 20
     body_s: float = 30.0
     json_depth: int = 64
-    messages: int = 2048
-    tools: int = 256
-    schema_bytes: int = 256 << 10
-    stop_texts: int = 32
-    inputs: int = 2048
+    json_containers: int = 1 << 17
+    json_commas: int = 1 << 20
 
 
 class Bodies:
@@ -123,6 +121,7 @@ def check_json(body: bytes, limits: Limits) -> None:
         raise BadRequest(
             "the body is not UTF-8", expected="JSON in UTF-8", found=f"a bad byte at {error.start}"
         ) from None
+    _check_count(body, limits)
     try:
         value = json.loads(
             text, object_pairs_hook=_unique, parse_constant=_refused, parse_float=_finite
@@ -161,6 +160,28 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise BadRequest("a number in the body is too large", expected="a finite number")
     return number
+
+
+def _check_count(body: bytes, limits: Limits) -> None:
+    """Refuse what would keep everybody waiting while objects are made of it."""
+    if _num_containers(body) <= limits.json_containers and body.count(b",") <= limits.json_commas:
+        return
+    # Marks in texts do not count; to leave texts out takes longer.
+    outside = _STRING.sub(b"", body)
+    for what, found, limit in (
+        ("objects and arrays", _num_containers(outside), limits.json_containers),
+        ("commas", outside.count(b","), limits.json_commas),
+    ):
+        if found > limit:
+            raise BadRequest(
+                f"the body's JSON has too many {what}",
+                expected=f"at most {limit}",
+                found=str(found),
+            )
+
+
+def _num_containers(body: bytes) -> int:
+    return body.count(b"[") + body.count(b"{")
 
 
 def _check_depth(body: bytes, limit: int) -> None:

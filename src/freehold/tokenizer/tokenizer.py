@@ -55,7 +55,8 @@ class PlainCutter:
                 leads = True
                 continue
             spelled = self._spelled(part, leads=leads)
-            ids += self.library.encode(spelled, add_special_tokens=False).ids
+            # A batch of one, because that leaves the interpreter to other threads meanwhile.
+            ids += self.library.encode_batch_fast([spelled], add_special_tokens=False)[0].ids
             leads = False
         return ids
 
