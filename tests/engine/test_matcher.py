@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -152,3 +155,33 @@ def test_a_model_without_an_end_cannot_be_held_to_a_grammar() -> None:
     assert not endless.eos_ids
     with pytest.raises(BadSchema, match="no token that ends"):
         Matchers(endless).new('start: "a"')
+
+
+def written_out(matchers: Matchers, grammar: str) -> list[int]:
+    """What is written when the grammar leaves no choice but of tokens: always the last allowed."""
+    matcher, out = matchers.new(grammar), []
+    mask = np.zeros(mask_words(matchers.vocabulary), np.uint32)
+    while not matcher.finished:
+        matcher.fill(mask)
+        out.append(int(np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))[-1]))
+        matcher.accept(out[-1])
+    return out
+
+
+@pytest.mark.parametrize("vocabulary", [byte_level, sentence_piece])
+@pytest.mark.parametrize("text", ["the cat", " the cat", '{"the cat": 1}', "  the\n\n cat ", "é"])
+def test_a_text_without_a_choice_is_written_to_its_end(
+    vocabulary: Callable[[], dict[str, object]], text: str
+) -> None:
+    tokens = tokenizer_from_gguf(vocabulary())
+    ids = written_out(Matchers(tokens), f"start: {json.dumps(text, ensure_ascii=False)}")
+    assert b"".join(map(tokens.token_bytes, ids)) == text.encode()
+
+
+@pytest.mark.parametrize("text", ["\x16", "a\x16", "the\x16cat"])
+def test_a_text_that_the_vocabulary_cannot_spell_is_refused(text: str) -> None:
+    # The letter that stands for the byte in the vocabulary is taken away.
+    spellings = [("unused" if t == "Ė" else t) for t in byte_level()["tokenizer.ggml.tokens"]]
+    tokens = tokenizer_from_gguf(byte_level(tokens=spellings))
+    with pytest.raises(BadSchema, match="cannot spell"):
+        written_out(Matchers(tokens), f"start: {json.dumps(text)}")

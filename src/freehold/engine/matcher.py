@@ -53,7 +53,20 @@ class _Vocabulary:
     bos_token_id: int | None
 
     def __call__(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_bos=False)
+        """The ids that spell the text, whatever comes before it; none where no ids do."""
+        ids = self.tokenizer.encode(text, add_bos=False)
+        if self._spell(ids, text):
+            return ids
+        # Some put a space before whatever they are given, so they are given a line before it.
+        ids = self.tokenizer.encode("\n" + text, add_bos=False)
+        for before in (1, 2):
+            if self._spell(ids[before:], text):
+                return ids[before:]
+        # Some leave out what they cannot spell. A form cannot.
+        return []
+
+    def _spell(self, ids: list[int], text: str) -> bool:
+        return b"".join(self.tokens[token] for token in ids) == text.encode()
 
 
 def _vocabulary(tokenizer: Tokenizer, size: int) -> _Vocabulary:
@@ -163,12 +176,18 @@ class Matcher:
         return Matcher(self._matcher.deep_copy(), self._words * 32)
 
     def _check(self) -> None:
-        if self._matcher.is_error():
+        if not self._matcher.is_error():
+            return
+        if "NoExtension" in self._matcher.get_error():
             raise BadSchema(
-                "the grammar became too complex to enforce",
-                found=_said(self._matcher),
-                hint="simplify the schema, the expressions or the grammar",
+                "the grammar asks for text that the model's vocabulary cannot spell",
+                hint="leave control characters out of the schema, the expressions or the grammar",
             )
+        raise BadSchema(
+            "the grammar became too complex to enforce",
+            found=_said(self._matcher),
+            hint="simplify the schema, the expressions or the grammar",
+        )
 
 
 def _said(matcher: LLMatcher) -> str:
