@@ -5,7 +5,7 @@
 #   make test                set up with the test tools, pull the starter model, run the tests
 #   make setup               leave .venv/bin/freehold behind
 #   make check               lint, types, format and tests: before every commit
-#   make bench fuzz probe test-all docs clean
+#   make bench fuzz probe soak test-all docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -24,7 +24,7 @@ export PROMPT
 
 NATIVE := CMakeLists.txt $(shell find core -type f 2>/dev/null)
 
-.PHONY: setup serve chat test test-all check lint docs bench fuzz probe clean
+.PHONY: setup serve chat test test-all check lint docs bench fuzz probe soak clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.freehold
@@ -102,6 +102,11 @@ bench: $(VENV)/.freehold
 probe: $(VENV)/.freehold $(VENV)/.test-packages
 	@$(BIN)/freehold pull starter
 	@$(BIN)/python -m pytest -q --require-weights -m "" tests/server/test_openapi.py
+
+# Ten minutes at 64 clients, then twenty dead engines.
+soak: $(VENV)/.freehold $(VENV)/.test-packages
+	@$(BIN)/freehold pull starter
+	@$(BIN)/python -m tests.soak
 
 fuzz: $(VENV)/.freehold $(VENV)/.test-packages
 	@$(BIN)/python -m pytest -q -m "" -k fuzz
