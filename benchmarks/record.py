@@ -47,7 +47,7 @@ def commit() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """The peers and oracles installed beside this script."""
-    names = ("llama_cpp_python", "gguf", "transformers", "torch", "numpy")
+    names = ("llama_cpp_python", "gguf", "transformers", "torch", "onnxruntime", "numpy")
     found = {each.metadata["Name"].replace("-", "_"): each.version for each in distributions()}
     return {name: found[name] for name in names if name in found}
 
