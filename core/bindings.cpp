@@ -203,7 +203,7 @@ void bind_ops(nb::module_& m) {
 // `value` of an enumeration that ends at `last`.
 template <class Kind>
 Kind kind_of(int value, Kind last) {
-    fh::require(value >= 0 && value <= static_cast<int>(last), "unknown activation or pooling");
+    fh::require(value >= 0 && value <= static_cast<int>(last), "unknown activation, pooling or scoring");
     return static_cast<Kind>(value);
 }
 
@@ -246,6 +246,40 @@ void bind_encoder_ops(nb::module_& m) {
         "x"_a, "packed"_a, "kind"_a, "normalise"_a, "out"_a, Release());
 }
 
+void bind_expert_ops(nb::module_& m) {
+    nb::class_<fh::RouterRule>(m, "RouterRule")
+        .def(nb::new_([](int chosen, int scoring, bool renormalise, double epsilon, double scale,
+                         int groups, int groups_kept, int group_top) {
+                 return fh::RouterRule{chosen,  kind_of(scoring, fh::Scoring::kSigmoid),
+                                       renormalise, epsilon, scale, groups, groups_kept, group_top};
+             }),
+             nb::kw_only(), "chosen"_a, "scoring"_a = 0, "renormalise"_a = false,
+             "epsilon"_a = 0.0, "scale"_a = 1.0, "groups"_a = 1, "groups_kept"_a = 1,
+             "group_top"_a = 1);
+    nb::class_<fh::Routing>(m, "Routing")
+        .def(nb::init<>())
+        .def_ro("count", &fh::Routing::count)
+        .def_ro("chosen", &fh::Routing::chosen)
+        .def_ro("ids", &fh::Routing::ids)
+        .def_ro("weights", &fh::Routing::weights);
+    m.def(
+        "route",
+        [](const fh::Tensor& x, const fh::Tensor& norm, float eps, const fh::Weight& weight,
+           const fh::Tensor* bias, const fh::RouterRule& rule, int64_t count, fh::Routing& out) {
+            fh::route(x, {norm, eps}, weight, bias, rule, count, out);
+        },
+        "x"_a, "norm"_a, "eps"_a, "weight"_a, "bias"_a.none(), "rule"_a, "count"_a, "out"_a,
+        Release());
+    m.def(
+        "mix_experts",
+        [](const fh::Tensor& norm, float eps, const fh::Weight& gate, const fh::Weight& up,
+           const fh::Weight& down, const fh::Routing& routing, fh::Tensor& x) {
+            fh::mix_experts({norm, eps}, gate, up, down, routing, x);
+        },
+        "norm"_a, "eps"_a, "gate"_a, "up"_a, "down"_a, "routing"_a, "x"_a, Release());
+    m.def("open_rows", &fh::open_rows, "gates"_a, "count"_a, "a"_a, Release());
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -267,6 +301,7 @@ NB_MODULE(_core, m) {
     bind_data(m);
     bind_ops(m);
     bind_encoder_ops(m);
+    bind_expert_ops(m);
     m.def("supports_type", [](int type) { return fh::find_traits(type) != nullptr; });
     m.def("isa_name", &fh::active_isa);
     m.def("isa_available", &fh::isa_available);

@@ -51,6 +51,14 @@ void add_rows(float* x, const float* y, int64_t count) {
 }
 
 template <class S>
+void add_scaled(float* x, const float* y, float factor, int64_t count) {
+    const auto by = S::set(factor);
+    for_vectors<S>(count, [&](int64_t i, int n) {
+        S::store_part(x + i, S::fma(by, S::load_part(y + i, n), S::load_part(x + i, n)), n);
+    });
+}
+
+template <class S>
 void silu_multiply(const float* gate, const float* up, int64_t count, float* out) {
     const auto one = S::set(1.0f);
     for_vectors<S>(count, [&](int64_t i, int n) {

@@ -18,6 +18,7 @@ constexpr KernelTable make_table(const char* name) {
         .types = {0, 1, 30, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14, 20, 23, 39, kFixedType},
         .rms_norm = rms_norm<S>,
         .add = add_rows<S>,
+        .add_scaled = add_scaled<S>,
         .silu_multiply = silu_multiply<S>,
         .rotate = rotate<S>,
         .pages = {{store_key<S>, store_value<S>, attend_segment<S, HalfPage<S>>},

@@ -31,18 +31,30 @@ void check_projection(const Tensor& x, const Norm* norm, int64_t count, const We
             "project: norm width differs from the input's");
 }
 
-Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, const Norm* norm,
-                         const std::vector<const Weight*>& weights)
-    : count_(count), cols_(x.cols) {
-    const KernelTable& table = kernels();
+void Activations::reserve(const std::vector<const Weight*>& weights) {
     for (const Weight* weight : weights) {
         if (weight->traits->floating()) panel_token_ = cols_ * 4;
         else if (weight->traits->fixed()) fixed_token_ = fixed_token_bytes(cols_);
         else int8_token_ = cols_ / kBlock * kActBytes;
     }
-    if (int8_token_) int8_ = scratch(0, static_cast<size_t>(int8_token_ * count));
-    if (panel_token_) panels_ = scratch(1, static_cast<size_t>(panel_token_ * count));
-    if (fixed_token_) fixed_ = scratch(3, static_cast<size_t>(fixed_token_ * count));
+    if (int8_token_) int8_ = scratch(0, static_cast<size_t>(int8_token_ * count_));
+    if (panel_token_) panels_ = scratch(1, static_cast<size_t>(panel_token_ * count_));
+    if (fixed_token_) fixed_ = scratch(3, static_cast<size_t>(fixed_token_ * count_));
+}
+
+// Row `m` of the tile that starts at `token`.
+void Activations::put(const float* row, int64_t token, int m, int tile) {
+    const KernelTable& table = kernels();
+    if (int8_) table.quantize_row(row, cols_, int8_ + token * int8_token_, m, tile);
+    if (panels_) table.panel_row(row, cols_, panels_ + token * panel_token_, m, tile);
+    if (fixed_) table.fixed_row(row, cols_, fixed_ + token * fixed_token_, m, tile);
+}
+
+Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, const Norm* norm,
+                         const std::vector<const Weight*>& weights)
+    : count_(count), cols_(x.cols) {
+    reserve(weights);
+    const KernelTable& table = kernels();
     const int max_tile = table.max_tile;
     parallel((count + max_tile - 1) / max_tile, [&](int64_t item, int) {
         // The running thread's own: another caller may change the number of threads meanwhile.
@@ -57,12 +69,21 @@ Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, co
                     table.rms_norm(row, norm->weight.data(), norm->eps, cols_, normed);
                     row = normed;
                 }
-                if (int8_) table.quantize_row(row, cols_, int8_ + t * int8_token_, m, tile);
-                if (panels_) table.panel_row(row, cols_, panels_ + t * panel_token_, m, tile);
-                if (fixed_) table.fixed_row(row, cols_, fixed_ + t * fixed_token_, m, tile);
+                put(row, t, m, tile);
             }
             t += tile;
         }
+    });
+}
+
+Activations::Activations(const float* x, int64_t cols, const int32_t* rows,
+                         const std::vector<Tile>& tiles, const std::vector<const Weight*>& weights)
+    : count_(tiles.back().first + tiles.back().size), cols_(cols) {
+    reserve(weights);
+    parallel(static_cast<int64_t>(tiles.size()), [&](int64_t item, int) {
+        const auto [first, size] = tiles[item];
+        for (int m = 0; m < size; ++m)
+            put(x + (rows ? rows[first + m] : first + m) * cols_, first, m, size);
     });
 }
 

@@ -10,17 +10,29 @@
 
 namespace freehold {
 
+// Tokens [first, first + size) that meet a weight together; the size is a power of two.
+struct Tile {
+    int64_t first;
+    int size;
+};
+
 // The activations of `count` tokens in the forms the given weights need.
 class Activations {
   public:
     // Reads rows x(t) for t in [0, count); `norm` may be null.
     Activations(const Tensor& x, const int32_t* rows, int64_t count, const Norm* norm,
                 const std::vector<const Weight*>& weights);
+    // Reads rows x[rows[t]] (or x[t]) of `cols` floats, laid out for tiles the caller chose, which
+    // span [0, count) in order.
+    Activations(const float* x, int64_t cols, const int32_t* rows, const std::vector<Tile>& tiles,
+                const std::vector<const Weight*>& weights);
     const uint8_t* at(const Weight& weight, int64_t token) const;
     int64_t count() const { return count_; }
     int64_t cols() const { return cols_; }
 
   private:
+    void reserve(const std::vector<const Weight*>& weights);
+    void put(const float* row, int64_t token, int m, int tile);
     int64_t count_, cols_;
     int64_t int8_token_ = 0, panel_token_ = 0, fixed_token_ = 0;  // bytes a token
     uint8_t* int8_ = nullptr;

@@ -133,6 +133,52 @@ def attend_packed(
     q: Tensor, k: Tensor, v: Tensor, packed: Packed, heads: int, scale: float, out: Tensor
 ) -> None: ...
 def pool(x: Tensor, packed: Packed, kind: int, normalise: bool, out: Tensor) -> None: ...
+
+class RouterRule:
+    def __init__(
+        self,
+        *,
+        chosen: int,
+        scoring: int = 0,
+        renormalise: bool = False,
+        epsilon: float = 0.0,
+        scale: float = 1.0,
+        groups: int = 1,
+        groups_kept: int = 1,
+        group_top: int = 1,
+    ) -> None: ...
+
+class Routing:
+    def __init__(self) -> None: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def chosen(self) -> int: ...
+    @property
+    def ids(self) -> list[int]: ...
+    @property
+    def weights(self) -> list[float]: ...
+
+def route(
+    x: Tensor,
+    norm: Tensor,
+    eps: float,
+    weight: Weight,
+    bias: Tensor | None,
+    rule: RouterRule,
+    count: int,
+    out: Routing,
+) -> None: ...
+def mix_experts(
+    norm: Tensor,
+    eps: float,
+    gate: Weight,
+    up: Weight,
+    down: Weight,
+    routing: Routing,
+    x: Tensor,
+) -> None: ...
+def open_rows(gates: Tensor, count: int, a: Tensor) -> None: ...
 def sample(
     logits: NDArray[np.float32],
     temperature: Sequence[float],

@@ -72,6 +72,7 @@ struct KernelTable {
     int types[kTileTypes];
     void (*rms_norm)(const float* x, const float* weight, float eps, int64_t cols, float* out);
     void (*add)(float* x, const float* y, int64_t n);
+    void (*add_scaled)(float* x, const float* y, float factor, int64_t n);  // x += factor y
     void (*silu_multiply)(const float* gate, const float* up, int64_t n, float* out);
     // Rotates pairs (i, i + half) of one head in place.
     void (*rotate)(float* head, const float* cosine, const float* sine, int half);

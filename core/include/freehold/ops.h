@@ -39,6 +39,42 @@ void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int6
 void gate_up(const Tensor& x, const Norm& norm, const Weight& gate, const Weight& up,
              int64_t count, Tensor& out);
 
+// How a router's logits become scores.
+enum class Scoring : int { kSoftmax = 0, kSigmoid = 1 };
+
+// How experts are chosen and what their results count. Groups of neighbouring experts compete
+// first when there are several: a group's score is the sum of its `group_top` best.
+struct RouterRule {
+    int chosen = 1;  // k, experts a token
+    Scoring scoring = Scoring::kSoftmax;
+    bool renormalise = false;  // weights over their sum + epsilon
+    double epsilon = 0.0;
+    double scale = 1.0;
+    int groups = 1, groups_kept = 1, group_top = 1;
+};
+
+// The experts of a step's tokens, (T, k) each, best first.
+struct Routing {
+    int64_t count = 0;
+    int chosen = 0, experts = 0;
+    std::vector<int32_t> ids;
+    std::vector<float> weights;
+};
+
+// Chooses experts by the scores of norm(x) (T, D) . weight (X, D)^T plus `bias` (1, X), which may
+// be null; a chosen expert's weight comes from its score without the bias.  Mutates: out.
+void route(const Tensor& x, const Norm& norm, const Weight& weight, const Tensor* bias,
+           const RouterRule& rule, int64_t count, Routing& out);
+
+// x (T, D) += sum over the token's experts e of weight_e down_e(silu(gate_e(n)) * up_e(n)), with n
+// = norm(x), added in the order of e. Matrices are stacked: gate and up (X F, D), down (X D, F), F
+// and D multiples of 16. Only chosen experts are read.  Mutates: x.
+void mix_experts(const Norm& norm, const Weight& gate, const Weight& up, const Weight& down,
+                 const Routing& routing, Tensor& x);
+
+// a (T, N) *= sigmoid(gates (T, 1)), row by row.  Mutates: a.
+void open_rows(const Tensor& gates, int64_t count, Tensor& a);
+
 // cos and sin of position * frequency, times `scale`, for each token of the step.
 void make_rotation(const Step& step, std::span<const float> frequencies, float scale,
                    Rotation& out);

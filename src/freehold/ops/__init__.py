@@ -14,6 +14,8 @@ from freehold._core import (
     KvPool,
     Packed,
     Rotation,
+    RouterRule,
+    Routing,
     Step,
     Tensor,
     Weight,
@@ -29,12 +31,15 @@ from freehold._core import (
     isa_name,
     make_rotation,
     mask_logits,
+    mix_experts,
     norm_project,
+    open_rows,
     pool,
     project,
     project_add,
     project_add_norm,
     rotate_write,
+    route,
     sample,
     set_threads,
     supports_type,
@@ -50,9 +55,12 @@ __all__ = [
     "ISA_NAMES",
     "PAGE_TOKENS",
     "POOLINGS",
+    "SCORINGS",
     "KvPool",
     "Packed",
     "Rotation",
+    "RouterRule",
+    "Routing",
     "Step",
     "Tensor",
     "Weight",
@@ -69,12 +77,15 @@ __all__ = [
     "make_rotation",
     "mask_logits",
     "measure_bandwidth_bytes_per_s",
+    "mix_experts",
     "norm_project",
+    "open_rows",
     "pool",
     "project",
     "project_add",
     "project_add_norm",
     "rotate_write",
+    "route",
     "sample",
     "set_threads",
     "supports_type",
@@ -85,6 +96,7 @@ __all__ = [
 ISA_NAMES = ("generic", "avx2", "avx512")  # worst first
 ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu")  # the core's numbers, as `project` takes them
 POOLINGS = ("mean", "cls", "last", "max", "mean_sqrt")  # likewise, for `pool`
+SCORINGS = ("softmax", "sigmoid")  # likewise, for `RouterRule`
 
 
 def available_isas() -> tuple[str, ...]:
