@@ -112,6 +112,9 @@ def long_stream(visitor: Visitor, path: str, *, tokens: int) -> dict[str, Any]:
 SURFACES = (CHAT, "/v1/completions", "/v1/messages", "/v1/responses", "/api/chat", "/api/generate")
 
 
+ENDLESS = (CHAT, "/v1/completions")  # those that can be told to go on to the last token
+
+
 async def stream_to_the_end(v: Visitor) -> None:
     path = v.rng.choice(SURFACES)
     body = long_stream(v, path, tokens=v.rng.randint(1, 40))

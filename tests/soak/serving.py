@@ -21,7 +21,7 @@ import httpx
 __all__ = ["Memory", "Serving", "serving"]
 
 _STARTED_S = 60.0
-_DRAIN_S = 10
+_DRAIN_S = 4
 _STOPPED_S = 30.0
 
 
