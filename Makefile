@@ -98,7 +98,7 @@ bench: $(VENV)/.freehold
 	@$(BIN)/freehold pull starter
 	@$(BIN)/freehold bench "$(MODEL)"
 
-# Requests generated from the OpenAPI description, a thousand of a kind for each route.
+# Requests generated from the OpenAPI description, hundreds for each route.
 probe: $(VENV)/.freehold $(VENV)/.test-packages
 	@$(BIN)/freehold pull starter
 	@$(BIN)/python -m pytest -q --require-weights -m "" tests/server/test_openapi.py

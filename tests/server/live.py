@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-__all__ = ["LiveServer", "live_server"]
+__all__ = ["LiveServer", "live_server", "living"]
 
 _CONTEXT_TOKENS = 2048
 _STARTED_S = 60.0
@@ -44,12 +45,18 @@ def live_server(
     starter_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveServer]:
     """The server with the starter model in memory. Tests that take it carry `weights`."""
-    home = tmp_path_factory.mktemp("live")
+    with living(starter_path, tmp_path_factory.mktemp("live")) as server:
+        yield server
+
+
+@contextmanager
+def living(model: Path, home: Path, *args: str) -> Iterator[LiveServer]:
+    """A server over a model's file, in a home of its own, with more arguments or without."""
     environment = {n: v for n, v in os.environ.items() if not n.startswith("FREEHOLD_")}
     environment["FREEHOLD_HOME"] = str(home)
     if isa := os.environ.get("FREEHOLD_ISA"):
         environment["FREEHOLD_ISA"] = isa
-    command = [sys.executable, "-m", "freehold", "serve", str(starter_path), "--port", "0"]
+    command = [sys.executable, "-m", "freehold", "serve", str(model), "--port", "0", *args]
     command += ["--context", str(_CONTEXT_TOKENS), "--log-format", "json", "--kv-memory", "512MiB"]
     log = home / "log"
     with (

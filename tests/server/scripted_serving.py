@@ -2,7 +2,8 @@
 
 `python -m tests.server.scripted_serving serve --port 0`. Its one model writes as many pieces as a
 request's max_tokens, one each SCRIPT_PIECE_S seconds. SCRIPT_LOAD_S says how long loading takes,
-SCRIPT_FAILS that it fails, SCRIPT_HEAD_S how long a request's headers may take.
+SCRIPT_FAILS that it fails, SCRIPT_HEAD_S and SCRIPT_BODY_S how long its headers and body may
+take.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +146,10 @@ def served(home: Path, *args: str, **script: float) -> Iterator[Served]:
 
 if __name__ == "__main__":
     from freehold.cli import main
-    from freehold.server import connections, serving
+    from freehold.server import app, bodies, connections, serving
 
     vars(serving)["Residents"] = Residents
     connections.HEAD_S = setting("HEAD_S", connections.HEAD_S)
+    limits = bodies.Limits(body_s=setting("BODY_S", bodies.Limits.body_s))
+    vars(serving)["Outside"] = partial(app.Outside, limits=limits)
     main()

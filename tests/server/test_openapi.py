@@ -35,7 +35,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-SHORT, LONG = 12, 1000
+SHORT, LONG = 12, 300
 TOKENS = 3
 CONVERSATION = [{"role": "user", "content": "Say hello."}]
 # What a generated body is given in place of its own, so that most reach the model and end soon.
