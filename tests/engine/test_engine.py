@@ -18,6 +18,7 @@ from freehold.engine.pages import Sequence
 from freehold.engine.request import Output, Request
 from freehold.engine.runner import Part, Runner
 from freehold.engine.sampler import Sampler, Sampling
+from freehold.engine.scheduler import Budget
 from freehold.errors import BadPrompt, BadSchema, DeadlineExceeded, PromptTooLong, QueueFull
 from freehold.loading import load_gguf
 from freehold.models.base import Model
@@ -200,6 +201,52 @@ def test_logprobs_are_those_of_the_model(model: Model) -> None:
         assert known.token == request.tokens[i + 1]
         assert abs(known.logprob - expected[i][known.token]) < 1e-6
         assert len(known.top) == 2
+
+
+def test_preemption_moves_no_log_probability_of_a_prompt(model: Model) -> None:
+    """Of two prompts that are half done and fill the cache, one begins again."""
+    noted = Request(id="n", tokens=prompt(400, seed=9), max_tokens=2, prompt_logprobs=0)
+    unhurried = engine_of(model)
+    unhurried.submit(noted)
+    expected = drained(unhurried)["n"][0].prompt_logprobs
+    engine = engine_of(model, tokens=9 * 64)
+    engine.submit(replace(noted, id="before"))
+    engine.submit(noted)
+    outputs = drained(engine)
+    assert engine.stats().preemptions_total > 0
+    assert outputs["n"][0].prompt_logprobs == expected
+
+
+def test_a_prompt_goes_on_beside_more_answers_than_a_step_has_tokens(model: Model) -> None:
+    engine = engine_of(model, tokens=16384)
+    engine.budget = Budget(mixed_tokens=32, alone_tokens=512)
+    engine._bounds_chunks = False
+    for i in range(40):
+        engine.submit(Request(id=f"{i}", tokens=prompt(9, seed=i), max_tokens=60))
+    engine.step()
+    engine.submit(Request(id="late", tokens=prompt(40), max_tokens=1))
+    ended = [name for _ in range(10) for name, output in engine.step() if output.finish_reason]
+    assert ended == ["late"]
+
+
+def test_a_request_that_waits_for_pages_is_looked_up_once(model: Model) -> None:
+    engine = engine_of(model, tokens=6 * 64)
+    for name in "ab":
+        engine.submit(Request(id=name, tokens=prompt(200), max_tokens=100, owner=name))
+    drained(engine)
+    stats = engine.stats()
+    assert stats.prefix_queries_total == 400
+
+
+def test_an_accepted_request_never_finds_the_queue_full_for_its_other_choices(
+    model: Model,
+) -> None:
+    engine = Engine(Runner(model, tokens=640), max_running=1, max_waiting=0)
+    request = Request(id="a", tokens=prompt(9), max_tokens=1)
+    engine.submit(request)
+    for branch in range(1, 4):
+        engine.submit(replace(request, id=f"a.{branch}", branch=branch))
+    assert len(drained(engine)) == 4
 
 
 def test_a_cancelled_request_leaves_nothing_behind(model: Model) -> None:

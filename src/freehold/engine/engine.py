@@ -100,8 +100,8 @@ class Engine:
             kv_usage=1.0 - pages.num_pages_free / pages.count,
             prompt_tokens_total=self._prompt_tokens,
             generation_tokens_total=self._generated_tokens,
-            prefix_queries_total=pages.queries_tokens,
-            prefix_hits_total=pages.hits_tokens,
+            prefix_queries_total=scheduler.queries_tokens,
+            prefix_hits_total=scheduler.hits_tokens,
             preemptions_total=scheduler.num_preempted,
         )
 
@@ -121,6 +121,7 @@ class Engine:
             id=request.id,
             owner=request.owner,
             known=list(request.tokens),
+            branch=request.branch,
             max_chunk=_LOGIT_ROWS if wants_prompt else 1 << 30,
             shares_prefix=not wants_prompt,  # a cached page has no logits to report
         )
@@ -234,7 +235,8 @@ class Engine:
         for (entry, _), part in zip(plan, parts, strict=True):
             work = self._work[entry.id]
             if not entry.shares_prefix and part.wanted:
-                self._note_prompt(work, logits[row : row + part.wanted])
+                start = entry.sequence.length - len(part.tokens)
+                self._note_prompt(work, start, logits[row : row + part.wanted])
             row += part.wanted
             if entry.pending == 0:
                 works.append(work)
@@ -257,10 +259,13 @@ class Engine:
             for work, token, note in zip(works, tokens, noted, strict=True)
         ]
 
-    def _note_prompt(self, work: _Work, logits: NDArray[np.float32]) -> None:
-        """The log probabilities of the prompt tokens that come after these rows."""
+    def _note_prompt(self, work: _Work, start: int, logits: NDArray[np.float32]) -> None:
+        """The log probabilities of the prompt tokens that come after these rows, from `start`.
+
+        What was noted before a preemption comes again, and is passed over.
+        """
         tokens, notes = work.request.tokens, work.prompt_logprobs
-        for row in logits:
+        for row in logits[len(notes) - 1 - start :]:
             if len(notes) == len(tokens):
                 return
             note = logprobs_of(row, work.request.prompt_logprobs)

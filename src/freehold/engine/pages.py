@@ -46,8 +46,6 @@ class PageList:
         self._key_of: dict[int, _Key] = {}
         self._idle: OrderedDict[int, None] = OrderedDict()  # remembered, held by nobody
         self._last_node = 0
-        self.queries_tokens = 0
-        self.hits_tokens = 0
 
     @property
     def num_pages_free(self) -> int:
@@ -92,8 +90,6 @@ class PageList:
             found.nodes.append(node)
             before = node
         found.length = len(found.pages) * size
-        self.queries_tokens += len(tokens)
-        self.hits_tokens += found.length
         return found
 
     def remember(self, sequence: Sequence, tokens: list[int]) -> None:

@@ -14,6 +14,8 @@ from freehold.errors import OutOfPages, QueueFull
 
 __all__ = ["Budget", "Entry", "Scheduler"]
 
+_LEAST_CHUNK = 16  # a prompt's, however many answers share its step
+
 
 @dataclass(eq=False)
 class Entry:
@@ -22,6 +24,7 @@ class Entry:
     id: str
     owner: str
     known: list[int]  # prompt, then answer
+    branch: int = 0  # others than the first belong to a request that was let in
     max_chunk: int = 1 << 30
     shares_prefix: bool = True
     sequence: Sequence = field(default_factory=Sequence)
@@ -50,6 +53,8 @@ class Scheduler:
         self.max_waiting = max_waiting
         self.running: list[Entry] = []  # in the order of their admission
         self.num_preempted = 0
+        self.queries_tokens = 0  # of prompts that were looked up in the cache
+        self.hits_tokens = 0
         self._again: deque[Entry] = deque()  # preempted: before everybody who waits
         self._waiting: OrderedDict[str, deque[Entry]] = OrderedDict()  # owner -> in order
 
@@ -64,7 +69,8 @@ class Scheduler:
 
     def add(self, entry: Entry) -> None:
         """Puts an entry at the end of its owner's queue. Raises: QueueFull."""
-        if self.num_waiting >= self.max_waiting + max(0, self.max_running - len(self.running)):
+        room = self.max_waiting + max(0, self.max_running - len(self.running))
+        if entry.branch == 0 and self.num_waiting >= room:
             raise QueueFull(
                 "too many requests are waiting",
                 expected=f"at most {self.max_waiting}",
@@ -97,7 +103,9 @@ class Scheduler:
         for entry in [entry for entry in self.running if entry.pending == 1]:
             if entry in self.running and self._room_for_one(entry, planned):
                 planned[entry] = 1
-        left = (budget.mixed_tokens if planned else budget.alone_tokens) - len(planned)
+        left = budget.alone_tokens
+        if planned:
+            left = max(budget.mixed_tokens - len(planned), _LEAST_CHUNK)
         for entry in [entry for entry in self.running if entry.pending > 1]:
             left -= self._take_chunk(entry, left, planned)
         while left > 0 and (admitted := self._admit()):
@@ -148,6 +156,8 @@ class Scheduler:
         self._dequeue(entry)
         if entry.cached_tokens < 0:
             entry.cached_tokens = entry.sequence.length
+            self.hits_tokens += entry.cached_tokens
+            self.queries_tokens += len(entry.known) if entry.shares_prefix else 0
         self.running.append(entry)
         return entry
 

@@ -86,7 +86,7 @@ class Model:
     @property
     def cached_tokens(self) -> int:
         """How many prompt tokens were taken from earlier prompts and answers, in all."""
-        return self._runner.pages.hits_tokens
+        return self._engine.stats().prefix_hits_total
 
     def new_runner(self, tokens: int) -> Runner:
         """A runner with its own KV pool of `tokens` tokens over the same weights."""
