@@ -185,7 +185,9 @@ void bind_ops(nb::module_& m) {
     m.def("rotate_write", &fh::rotate_write, "q"_a, "k"_a, "v"_a, "rotation"_a.none(), "step"_a,
           "kv"_a, "layer"_a, Release());
     m.def("attend", &fh::attend, "q"_a, "kv"_a, "layer"_a, "step"_a, "scale"_a, "out"_a,
-          Release());
+          "window"_a = 0, Release());
+    m.def("norm_heads", &fh::norm_heads, "parts"_a, "weights"_a, "eps"_a, "count"_a, Release());
+    m.def("scale_late", &fh::scale_late, "q"_a, "step"_a, "beta"_a, "trained_tokens"_a, Release());
     m.def(
         "head",
         [](const fh::Tensor& x, const fh::Tensor& norm, float eps, const fh::Weight& weight,

@@ -83,12 +83,13 @@ inline void score_page(const PageView& view, const uint16_t* keys, const uint16_
     }
 }
 
-// Scores of a row's `keys` visible keys of a page -> exponentials against the largest so far,
-// zero from there to the page's end. Returns the factor that rescales what came before.
+// Scores of a row's visible keys [hidden, keys) of a page -> exponentials against the largest so
+// far, zero everywhere else. Returns the factor that rescales what came before.
 template <class S>
-inline float soften(float* scores, int keys, RowState& state) {
+inline float soften(float* scores, int hidden, int keys, RowState& state) {
     const auto lowest = S::set(-INFINITY);
     auto top = lowest;
+    for (int i = 0; i < hidden; ++i) scores[i] = -INFINITY;
     for_vectors<S>(keys, [&](int64_t i, int n) {
         top = S::max(top, S::keep_first(S::load(scores + i), n, lowest));
     });
@@ -103,6 +104,10 @@ inline float soften(float* scores, int keys, RowState& state) {
         const int n = keys - i < 0 ? 0 : keys - i > S::lanes ? S::lanes : keys - i;
         auto e = exponential<S>(S::sub(S::load(scores + i), S::set(state.largest)));
         e = S::keep_first(e, n, S::zero());
+        if (hidden > i) {
+            const int before_window = hidden - i > S::lanes ? S::lanes : hidden - i;
+            e = S::sub(e, S::keep_first(e, before_window, S::zero()));
+        }
         S::store(scores + i, e);
         sum = S::add(sum, e);
     }
@@ -157,22 +162,27 @@ void attend_rows(const PageView& view, int segment, const QueryRow* rows, RowSta
     alignas(64) float scores[R][kPageTokens];
     float factors[R];
     const int start = segment * kSegmentTokens;
-    int most = 0;
+    int least = kSegmentTokens, most = 0;
     for (int r = 0; r < R; ++r) {
+        least = rows[r].first - start < least ? rows[r].first - start : least;
         most = rows[r].keys - start > most ? rows[r].keys - start : most;
         state[r] = {-INFINITY, 0.0f};
     }
     most = most < kSegmentTokens ? most : kSegmentTokens;
+    least = least < 0 ? 0 : least / kPageTokens * kPageTokens;  // pages before it are not looked at
     for (int i = 0; i < R * view.head_padded; ++i) values[i] = 0.0f;
-    for (int first = 0; first < most; first += kPageTokens) {
+    for (int first = least; first < most; first += kPageTokens) {
         const int at = (start + first) / kPageTokens;
         const int later = at + 1 < view.count ? at + 1 : at;
         const int count = most - first < kPageTokens ? most - first : kPageTokens;
         score_page<S, P, R>(view, view.keys[at], view.keys[later], rows, count, scores);
         for (int r = 0; r < R; ++r) {
             const int left = rows[r].keys - start - first;
-            const int visible = left > kPageTokens ? kPageTokens : left < 0 ? 0 : left;
-            factors[r] = soften<S>(scores[r], visible, state[r]);
+            const int hidden = rows[r].first - start - first;
+            int visible = left > kPageTokens ? kPageTokens : left < 0 ? 0 : left;
+            if (hidden >= kPageTokens) visible = 0;
+            factors[r] = soften<S>(scores[r], hidden > 0 && visible > 0 ? hidden : 0, visible,
+                                   state[r]);
         }
         weigh_page<S, P, R>(view, view.values[at], view.values[later], count, scores, factors,
                             values);

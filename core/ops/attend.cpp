@@ -31,7 +31,12 @@ struct Plan {
 
 int segments_of(int32_t position) { return position / kSegmentTokens + 1; }
 
-Plan make_plan(const Step& step, int kv_heads, int group) {
+// The first key that a query may see.
+int32_t first_key(int32_t position, int32_t window) {
+    return window > 0 && position >= window ? position - window + 1 : 0;
+}
+
+Plan make_plan(const Step& step, int kv_heads, int group, int32_t window) {
     Plan plan;
     for (size_t s = 0; s + 1 < step.offsets.size(); ++s) {
         const int32_t first = step.offsets[s], last = step.offsets[s + 1];
@@ -45,7 +50,8 @@ Plan make_plan(const Step& step, int kv_heads, int group) {
                 continue;
             }
             for (int32_t t = first; t < last; ++t)
-                for (int segment = 0; segment < segments_of(step.positions[t]); ++segment) {
+                for (int segment = first_key(step.positions[t], window) / kSegmentTokens;
+                     segment < segments_of(step.positions[t]); ++segment) {
                     plan.units.push_back({sequence, g, t, 1, segment, plan.slots});
                     plan.slots += group;
                 }
@@ -62,6 +68,7 @@ struct Attention {
     const PageKernels& pages;
     int group, width, padded;
     float scale;
+    int32_t window;  // 0: none
     std::vector<std::vector<const uint16_t*>> keys, values;  // per sequence and KV head
 
     PageView view(const Unit& unit, int kv_heads) const {
@@ -72,7 +79,12 @@ struct Attention {
     QueryRow row(const Unit& unit, int index) const {
         const int32_t token = unit.token + index / group;
         const int64_t column = static_cast<int64_t>(unit.kv_head * group + index % group) * width;
-        return {q.row(token) + column, out.row(token) + column, step.positions[token] + 1};
+        const int32_t position = step.positions[token];
+        return {q.row(token) + column, out.row(token) + column, position + 1,
+                first_key(position, window)};
+    }
+    int first_segment(int32_t token) const {
+        return first_key(step.positions[token], window) / kSegmentTokens;
     }
 };
 
@@ -90,17 +102,23 @@ void attend_all(const Attention& job, const PageView& view, const Unit& unit, Un
     const int last = segments_of(job.step.positions[unit.token + unit.tokens - 1]);
     QueryRow rows[8];
     RowState states[8];
-    for (int segment = 0; segment < last; ++segment)
+    const auto looks_at = [](const QueryRow& row, int segment) {
+        return row.keys > segment * kSegmentTokens && row.first < (segment + 1) * kSegmentTokens;
+    };
+    for (int segment = job.first_segment(unit.token); segment < last; ++segment)
         for (int first = 0; first < count; first += tile) {
             const int n = std::min(tile, count - first);
             for (int r = 0; r < n; ++r) rows[r] = job.row(unit, first + r);
-            if (rows[n - 1].keys <= segment * kSegmentTokens) continue;
+            // The last row of a tile sees the latest keys, the first one the earliest.
+            if (rows[n - 1].keys <= segment * kSegmentTokens ||
+                rows[0].first >= (segment + 1) * kSegmentTokens)
+                continue;
             job.pages.attend_segment(view, segment, rows, n, states, fresh);
             for (int r = 0; r < n; ++r) {
-                if (rows[r].keys <= segment * kSegmentTokens) continue;
+                if (!looks_at(rows[r], segment)) continue;
                 float* values = own.values.data() + static_cast<size_t>(first + r) * job.padded;
                 const float* more = fresh + static_cast<size_t>(r) * job.padded;
-                if (segment == 0) {
+                if (segment == rows[r].first / kSegmentTokens) {
                     own.states[first + r] = states[r];
                     std::copy(more, more + job.padded, values);
                 } else {
@@ -126,10 +144,10 @@ void attend_one(const Attention& job, const PageView& view, const Unit& unit, Ro
     }
 }
 
-// Folds a token's segments in order, for the units that start at segment 0.
+// Folds a token's segments in order, for the units of its first one.
 void fold(const Attention& job, const Plan& plan, size_t index, RowState* states, float* values) {
     const Unit& unit = plan.units[index];
-    const int segments = segments_of(job.step.positions[unit.token]);
+    const int segments = segments_of(job.step.positions[unit.token]) - unit.segment;
     for (int r = 0; r < job.group; ++r) {
         const int64_t into = unit.slot + r;
         for (int s = 1; s < segments; ++s) {
@@ -203,16 +221,17 @@ void rotate_write(Tensor& q, Tensor& k, const Tensor& v, const Rotation* rotatio
 }
 
 void attend(const Tensor& q, const KvPool& kv, int layer, const Step& step, float scale,
-            Tensor& out) {
+            Tensor& out, int32_t window) {
     const int heads = static_cast<int>(q.cols / kv.head_width);
     require(layer >= 0 && layer < kv.layers, "attend: layer outside the pool");
     require(q.cols % kv.head_width == 0 && heads >= 1 && heads % kv.kv_heads == 0,
             "attend: query heads must be a multiple of KV heads");
     require(q.rows >= step.count() && out.rows >= step.count() && out.cols == q.cols,
             "attend: output shape differs from the query's");
+    require(window >= 0, "attend: a negative window");
     step.check(kv);
     Attention job{q, step, out, kernels(), kernels().pages[kv.bits == 8], heads / kv.kv_heads,
-                  kv.head_width, kv.head_padded, scale, {}, {}};
+                  kv.head_width, kv.head_padded, scale, window, {}, {}};
     for (const auto& pages : step.pages)
         for (int g = 0; g < kv.kv_heads; ++g) {
             auto& keys = job.keys.emplace_back();
@@ -222,7 +241,7 @@ void attend(const Tensor& q, const KvPool& kv, int layer, const Step& step, floa
                 values.push_back(kv.values(layer, page, g));
             }
         }
-    const Plan plan = make_plan(step, kv.kv_heads, job.group);
+    const Plan plan = make_plan(step, kv.kv_heads, job.group, window);
     static thread_local std::vector<RowState> states;
     static thread_local std::vector<float> values;
     states.resize(static_cast<size_t>(plan.slots));
@@ -237,7 +256,9 @@ void attend(const Tensor& q, const KvPool& kv, int layer, const Step& step, floa
         else attend_one(job, view, unit, all_states, all_values);
     });
     for (size_t i = 0; i < plan.units.size(); ++i)
-        if (plan.units[i].segment == 0) fold(job, plan, i, all_states, all_values);
+        if (plan.units[i].segment >= 0 &&
+            plan.units[i].segment == job.first_segment(plan.units[i].token))
+            fold(job, plan, i, all_states, all_values);
 }
 
 }  // namespace freehold

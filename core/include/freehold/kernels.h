@@ -21,7 +21,8 @@ using TileFn = void (*)(const uint8_t* group, int64_t cols, const uint8_t* act, 
 struct QueryRow {
     const float* q;     // (A,)
     float* out;         // (A,)
-    int32_t keys;       // how many keys it may see
+    int32_t keys;       // it may see keys [first, keys)
+    int32_t first;
 };
 
 // A sequence's pages of one layer and KV head.

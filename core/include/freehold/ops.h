@@ -84,9 +84,18 @@ void make_rotation(const Step& step, std::span<const float> frequencies, float s
 void rotate_write(Tensor& q, Tensor& k, const Tensor& v, const Rotation* rotation,
                   const Step& step, KvPool& kv, int layer);
 
-// out (T, H A): causal attention of q over the step's pages.  Mutates: out.
+// out (T, H A): causal attention of q over the step's pages; with a window, over the last
+// `window` tokens up to and with the query's own.  Mutates: out.
 void attend(const Tensor& q, const KvPool& kv, int layer, const Step& step, float scale,
-            Tensor& out);
+            Tensor& out, int32_t window = 0);
+
+// RMS norm of every run of weights[i].cols elements of the rows of parts[i], in place: of each
+// head, or of all heads together.  Mutates: parts.
+void norm_heads(const std::vector<Tensor*>& parts, const std::vector<const Tensor*>& weights,
+                float eps, int64_t count);
+
+// q[t] *= 1 + beta ln(1 + floor(position / trained_tokens)).  Mutates: q.
+void scale_late(Tensor& q, const Step& step, float beta, int32_t trained_tokens);
 
 // logits (S, V) = norm(x[rows]) . weight^T for the step's logit rows.  Mutates: logits.
 void head(const Tensor& x, const Norm& norm, const Weight& weight, const Step& step,

@@ -26,11 +26,13 @@ __all__ = [
     "head",
     "make_rotation",
     "mask_logits",
+    "norm_heads",
     "norm_project",
     "project_add",
     "rotate_write",
     "round_activations",
     "sample",
+    "scale_late",
 ]
 
 KV_GROUP = 32  # elements of an int8 key or value that share a scale
@@ -188,8 +190,25 @@ def rotate_write(
     return q, k
 
 
-def attend(q: Floats, kv: Pages, layer: int, step: StepArrays, scale: float) -> Floats:
-    """Causal attention of q (T, H A) over the step's pages, (T, H A)."""
+def norm_heads(x: Floats, weight: Floats, eps: float) -> Floats:
+    """Each run of weight (W,) columns of x (T, n W) over its root mean square, times weight."""
+    return _rms_norm(x.reshape(-1, weight.size), weight, eps).reshape(x.shape)
+
+
+def scale_late(q: Floats, positions: Sequence[int], beta: float, trained_tokens: int) -> Floats:
+    """q (T, H A) times 1 + beta ln(1 + floor(position / trained_tokens)) of its token."""
+    factors = 1 + beta * np.log1p(np.asarray(positions) // trained_tokens)  # (T,)
+    scaled: Floats = (q * factors[:, None]).astype(np.float32)
+    return scaled
+
+
+def attend(
+    q: Floats, kv: Pages, layer: int, step: StepArrays, scale: float, window: int = 0
+) -> Floats:
+    """Causal attention of q (T, H A) over the step's pages, (T, H A).
+
+    A window is how many tokens a query sees at most, its own among them; 0 is no bound.
+    """
     kv_heads, width = kv.keys.shape[2], kv.keys.shape[4]
     group = q.shape[1] // width // kv_heads  # query heads a KV head
     out = np.empty(q.shape, np.float64)  # (T, H A)
@@ -197,12 +216,13 @@ def attend(q: Floats, kv: Pages, layer: int, step: StepArrays, scale: float) -> 
         keys = _gather(kv.keys, layer, pages)  # (G, pages P, A)
         values = _gather(kv.values, layer, pages)  # (G, pages P, A)
         for t in range(step.offsets[s], step.offsets[s + 1]):
-            seen = step.positions[t] + 1
+            end = step.positions[t] + 1
+            seen = slice(max(0, end - window) if window else 0, end)
             query = q[t].reshape(kv_heads, group, width).astype(np.float64)  # (G, H / G, A)
-            scores = query @ keys[:, :seen].swapaxes(1, 2) * scale  # (G, H / G, seen)
+            scores = query @ keys[:, seen].swapaxes(1, 2) * scale  # (G, H / G, n)
             weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
             weights /= weights.sum(axis=-1, keepdims=True)
-            out[t] = (weights @ values[:, :seen]).reshape(-1)  # (H A,)
+            out[t] = (weights @ values[:, seen]).reshape(-1)  # (H A,)
     return out.astype(np.float32)
 
 
