@@ -4,6 +4,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
@@ -80,6 +81,14 @@ fh::Step* make_step(std::vector<int32_t> tokens, std::vector<int32_t> positions,
     return step.release();
 }
 
+fh::KvPool* make_pool(const std::vector<std::tuple<int, int, int, bool>>& layers, int64_t pages,
+                      int bits) {
+    std::vector<fh::LayerKv> kept;
+    for (const auto& [heads, key_width, value_width, latent] : layers)
+        kept.push_back({heads, key_width, value_width, latent});
+    return std::make_unique<fh::KvPool>(kept, pages, bits).release();
+}
+
 std::vector<int32_t> sample(Matrix logits, const std::vector<float>& temperature,
                             const std::vector<int32_t>& top_k, const std::vector<float>& top_p,
                             const std::vector<float>& min_p, const std::vector<double>& uniform) {
@@ -136,8 +145,7 @@ void bind_data(nb::module_& m) {
         .def("pack", &pack_weight, "start"_a, "count"_a, "raw"_a, "source_rows"_a = nb::none())
         .def("unpack", &unpack_weight);
     nb::class_<fh::KvPool>(m, "KvPool")
-        .def(nb::init<int, int, int, int64_t, int>(), "layers"_a, "kv_heads"_a, "head_width"_a,
-             "pages"_a, "bits"_a = 16)
+        .def(nb::new_(&make_pool), "layers"_a, "pages"_a, "bits"_a = 16)
         .def_ro("bits", &fh::KvPool::bits)
         .def_ro("pages", &fh::KvPool::pages)
         .def_prop_ro("page_bytes", &fh::KvPool::page_bytes);
@@ -182,8 +190,8 @@ void bind_ops(nb::module_& m) {
             fh::make_rotation(step, {frequencies.data(), frequencies.size()}, scale, out);
         },
         "step"_a, "frequencies"_a, "scale"_a, "out"_a);
-    m.def("rotate_write", &fh::rotate_write, "q"_a, "k"_a, "v"_a, "rotation"_a.none(), "step"_a,
-          "kv"_a, "layer"_a, Release());
+    m.def("rotate_write", &fh::rotate_write, "q"_a, "k"_a.none(), "v"_a.none(),
+          "rotation"_a.none(), "step"_a, "kv"_a, "layer"_a, "first"_a = 0, Release());
     m.def("attend", &fh::attend, "q"_a, "kv"_a, "layer"_a, "step"_a, "scale"_a, "out"_a,
           "window"_a = 0, Release());
     m.def("norm_heads", &fh::norm_heads, "parts"_a, "weights"_a, "eps"_a, "count"_a, Release());

@@ -236,33 +236,64 @@ void Weight::unpack_row(int64_t row, float* out) const {
     }
 }
 
-KvPool::KvPool(int layers_, int kv_heads_, int head_width_, int64_t pages_, int bits_)
-    : layers(layers_), kv_heads(kv_heads_), head_width(head_width_), bits(bits_), pages(pages_) {
+namespace {
+
+// Bytes of one head's keys or values in a page: codes, then scales if there are 8 bits.
+size_t side_bytes(int padded, int bits) {
+    const size_t scales = bits == 8 ? static_cast<size_t>((padded + kKvGroup - 1) / kKvGroup) : 0;
+    return kPageTokens * (static_cast<size_t>(padded) * (bits / 8) + scales * sizeof(uint16_t));
+}
+
+int whole_vectors(int width) { return (width + 15) / 16 * 16; }
+
+}  // namespace
+
+KvPool::KvPool(const std::vector<LayerKv>& layers, int64_t pages_, int bits_)
+    : bits(bits_), pages(pages_) {
     require(bits == 16 || bits == 8, "kv pool: keys and values have 16 or 8 bits");
-    require(layers >= 1 && kv_heads >= 1 && head_width >= 2 && pages >= 1, "kv pool: empty shape");
-    require(layers <= 4096 && kv_heads <= 4096 && head_width <= 4096 && pages <= INT32_MAX,
-            "kv pool: shape out of range");
-    head_padded = static_cast<int>(round_up(static_cast<size_t>(head_width), 16));
-    const auto padded = static_cast<size_t>(head_padded);
-    const size_t scales = bits == 8 ? 2 * ((padded + kKvGroup - 1) / kKvGroup) : 0;
-    head_bytes_ = kPageTokens * (2 * padded * (bits / 8) + scales * sizeof(uint16_t));
+    require(!layers.empty() && pages >= 1, "kv pool: no layers or no pages");
+    require(layers.size() <= 4096 && pages <= INT32_MAX, "kv pool: shape out of range");
+    for (const LayerKv& kept : layers) {
+        require(kept.heads >= 0 && kept.heads <= 4096, "kv pool: heads out of range");
+        Layer layer{kept, 0, 0, page_stride_, 0, 0};
+        if (kept.heads > 0) {
+            require(kept.key_width >= 2 && kept.key_width <= 4096 && kept.value_width >= 1 &&
+                        kept.value_width <= 4096, "kv pool: head width out of range");
+            require(!kept.latent || (kept.heads == 1 && kept.value_width <= kept.key_width),
+                    "kv pool: a latent layer has one head, its values the start of its key");
+            layer.key_padded = whole_vectors(kept.key_width);
+            layer.value_padded = whole_vectors(kept.value_width);
+            const size_t key_bytes = side_bytes(layer.key_padded, bits);
+            layer.value_offset = kept.latent ? 0 : key_bytes;
+            layer.head_bytes = key_bytes + (kept.latent ? 0 : side_bytes(layer.value_padded, bits));
+            page_stride_ += layer.head_bytes * static_cast<size_t>(kept.heads);
+        }
+        layers_.push_back(layer);
+    }
     // An odd number of 4 KiB between pages: a power of two would put a head's pages all in the
     // same cache sets and memory banks.
-    page_stride_ = (head_bytes_ * kv_heads * layers + 4095) / 4096 * 4096;
+    page_stride_ = round_up(std::max<size_t>(page_stride_, 1), 4096);
     if (page_stride_ / 4096 % 2 == 0) page_stride_ += 4096;
     require(static_cast<size_t>(pages) <= SIZE_MAX / 4 / page_stride_, "kv pool: too large");
     memory_ = Memory(page_stride_ * static_cast<size_t>(pages));
 }
 
-uint16_t* KvPool::keys(int layer, int64_t page, int head) const {
-    // Pages outermost: memory becomes resident only as tokens arrive.
-    const size_t index = static_cast<size_t>(layer) * kv_heads + head;
-    return reinterpret_cast<uint16_t*>(memory_.data() + page_stride_ * page +
-                                       index * head_bytes_);
+const KvPool::Layer& KvPool::layer(int index) const {
+    require(index >= 0 && static_cast<size_t>(index) < layers_.size(),
+            "kv pool: layer outside the pool");
+    const Layer& found = layers_[static_cast<size_t>(index)];
+    require(found.heads > 0, "kv pool: the layer keeps nothing in pages");
+    return found;
 }
 
-uint16_t* KvPool::values(int layer, int64_t page, int head) const {
-    return keys(layer, page, head) + kPageTokens * head_padded * bits / 16;
+uint16_t* KvPool::keys(const Layer& layer, int64_t page, int head) const {
+    // Pages outermost: memory becomes resident only as tokens arrive.
+    return reinterpret_cast<uint16_t*>(memory_.data() + page_stride_ * page + layer.offset +
+                                       static_cast<size_t>(head) * layer.head_bytes);
+}
+
+uint16_t* KvPool::values(const Layer& layer, int64_t page, int head) const {
+    return keys(layer, page, head) + layer.value_offset / sizeof(uint16_t);
 }
 
 void Step::check(const KvPool& kv) const {

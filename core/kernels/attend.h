@@ -33,16 +33,15 @@ struct BytePage {  // int8 codes, then float16 scales; see types.h
         return reinterpret_cast<const uint8_t*>(page);
     }
     static F key_scale(const PageView& view, const uint16_t* page, int group, int k) {
-        return S::load_half(page + kPageTokens * view.head_padded + group * kPageTokens + k);
+        return S::load_half(page + kPageTokens * view.key_padded / 2 + group * kPageTokens + k);
     }
     static F key(const uint16_t* page, int at, F scale) {
         return S::mul(S::load_i8(bytes(page) + at), scale);
     }
     // The scales of a page's values in one group of columns.
     static void value_scales(const PageView& view, const uint16_t* page, int group, float* out) {
-        const int groups = (view.head_padded + kGroup - 1) / kGroup;
         const uint16_t* scales =
-            page + kPageTokens * view.head_padded / 2 + (groups + group) * kPageTokens;
+            page + kPageTokens * view.value_padded / 2 + group * kPageTokens;
         for (int k = 0; k < kPageTokens; k += S::lanes) S::store(out + k, S::load_half(scales + k));
     }
     static F value(const uint16_t* page, int at, const float* scales, int k) {
@@ -59,12 +58,12 @@ inline void score_page(const PageView& view, const uint16_t* keys, const uint16_
         typename S::F acc[R][kVectors];
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < kVectors; ++v) acc[r][v] = S::zero();
-        for (int group = 0; group * P::kGroup < view.head_width; ++group) {
+        for (int group = 0; group * P::kGroup < view.key_width; ++group) {
             typename S::F scale[kVectors];
             for (int v = 0; v < kVectors; ++v)
                 scale[v] = P::key_scale(view, keys, group, k + v * S::lanes);
             const int start = group * P::kGroup;
-            const int end = std::min(view.head_width, start + P::kGroup);
+            const int end = std::min(view.key_width, start + P::kGroup);
             for (int a = start; a < end; ++a) {
                 if (k == 0) P::prefetch(next, a);
                 typename S::F key[kVectors];
@@ -120,8 +119,8 @@ template <class S, class P, int R>
 inline void weigh_page(const PageView& view, const uint16_t* page, const uint16_t* next, int count,
                        const float (*weights)[kPageTokens], const float* factors, float* values) {
     constexpr int kVectors = S::attend_vectors;
-    for (int a = 0; a < view.head_padded; a += kVectors * S::lanes) {
-        const int left = (view.head_padded - a) / S::lanes;
+    for (int a = 0; a < view.value_padded; a += kVectors * S::lanes) {
+        const int left = (view.value_padded - a) / S::lanes;
         const auto run = [&](auto vectors) {
             constexpr int N = decltype(vectors)::value;
             typename S::F acc[R][N];
@@ -131,12 +130,12 @@ inline void weigh_page(const PageView& view, const uint16_t* page, const uint16_
             for (int r = 0; r < R; ++r)
                 for (int v = 0; v < N; ++v)
                     acc[r][v] = S::mul(S::set(factors[r]),
-                                       S::load(values + r * view.head_padded + a + v * S::lanes));
+                                       S::load(values + r * view.value_padded + a + v * S::lanes));
             for (int k = 0; k < count; ++k) {
                 P::prefetch(next, a + k);
                 typename S::F value[N];
                 for (int v = 0; v < N; ++v) {
-                    const int at = k * view.head_padded + a + v * S::lanes;
+                    const int at = k * view.value_padded + a + v * S::lanes;
                     value[v] = P::value(page, at, scales[v], k);
                 }
 #pragma GCC unroll 8
@@ -147,7 +146,7 @@ inline void weigh_page(const PageView& view, const uint16_t* page, const uint16_
             }
             for (int r = 0; r < R; ++r)
                 for (int v = 0; v < N; ++v)
-                    S::store(values + r * view.head_padded + a + v * S::lanes, acc[r][v]);
+                    S::store(values + r * view.value_padded + a + v * S::lanes, acc[r][v]);
         };
         if (left >= kVectors) run(std::integral_constant<int, kVectors>{});
         else if (left == 3) run(std::integral_constant<int, 3>{});
@@ -170,7 +169,7 @@ void attend_rows(const PageView& view, int segment, const QueryRow* rows, RowSta
     }
     most = most < kSegmentTokens ? most : kSegmentTokens;
     least = least < 0 ? 0 : least / kPageTokens * kPageTokens;  // pages before it are not looked at
-    for (int i = 0; i < R * view.head_padded; ++i) values[i] = 0.0f;
+    for (int i = 0; i < R * view.value_padded; ++i) values[i] = 0.0f;
     for (int first = least; first < most; first += kPageTokens) {
         const int at = (start + first) / kPageTokens;
         const int later = at + 1 < view.count ? at + 1 : at;

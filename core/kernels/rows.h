@@ -128,7 +128,7 @@ inline uint16_t round_group(const float* x, int count, int8_t* codes) {
 template <class S>
 void store_key_bytes(uint16_t* page, int slot, const float* k, int width, int padded) {
     auto* codes = reinterpret_cast<int8_t*>(page);
-    uint16_t* scales = page + kPageTokens * padded;
+    uint16_t* scales = page + kPageTokens * padded / 2;
     for (int a = 0; a < width; a += kKvGroup) {
         alignas(64) int8_t part[kKvGroup];
         const int n = std::min(kKvGroup, width - a);
@@ -140,8 +140,7 @@ void store_key_bytes(uint16_t* page, int slot, const float* k, int width, int pa
 template <class S>
 void store_value_bytes(uint16_t* page, int slot, const float* v, int width, int padded) {
     auto* codes = reinterpret_cast<int8_t*>(page) + static_cast<int64_t>(slot) * padded;
-    const int groups = (padded + kKvGroup - 1) / kKvGroup;
-    uint16_t* scales = page + kPageTokens * padded / 2 + groups * kPageTokens;
+    uint16_t* scales = page + kPageTokens * padded / 2;
     for (int a = 0; a < padded; a += kKvGroup) {
         alignas(64) int8_t part[kKvGroup];
         const int n = std::min(kKvGroup, width - a);

@@ -1,9 +1,10 @@
 // Room: core/ops. Rotation, KV writes and attention over pages.
 //
 // A page holds 64 tokens of every layer; per layer and KV head first the keys (A, P), then the
-// values (P, A padded to 16), in float16 or as int8 with scales. The softmax runs over segments of four pages, each
-// complete in itself and folded into the row's state in order: the result depends on the
-// position alone, not on how the prompt was cut or the work was split.
+// values (P, A_v), in float16 or as int8 with scales; widths are padded to 16. A latent layer has
+// one row a token instead, (P, A). The softmax runs over segments of four pages, each complete in
+// itself and folded into the row's state in order: the result depends on the position alone, not
+// on how the prompt was cut or the work was split.
 #include <algorithm>
 #include <cmath>
 
@@ -66,22 +67,23 @@ struct Attention {
     Tensor& out;
     const KernelTable& table;
     const PageKernels& pages;
-    int group, width, padded;
+    const KvPool::Layer& layer;
+    int group, padded;
     float scale;
     int32_t window;  // 0: none
     std::vector<std::vector<const uint16_t*>> keys, values;  // per sequence and KV head
 
-    PageView view(const Unit& unit, int kv_heads) const {
-        const size_t at = static_cast<size_t>(unit.sequence) * kv_heads + unit.kv_head;
-        return {keys[at].data(), values[at].data(), static_cast<int>(keys[at].size()), width,
-                padded, scale};
+    PageView view(const Unit& unit) const {
+        const size_t at = static_cast<size_t>(unit.sequence) * layer.heads + unit.kv_head;
+        return {keys[at].data(), values[at].data(), static_cast<int>(keys[at].size()),
+                layer.key_width, layer.key_padded, padded, scale};
     }
     QueryRow row(const Unit& unit, int index) const {
         const int32_t token = unit.token + index / group;
-        const int64_t column = static_cast<int64_t>(unit.kv_head * group + index % group) * width;
+        const int64_t head = unit.kv_head * group + index % group;
         const int32_t position = step.positions[token];
-        return {q.row(token) + column, out.row(token) + column, position + 1,
-                first_key(position, window)};
+        return {q.row(token) + head * layer.key_width, out.row(token) + head * layer.value_width,
+                position + 1, first_key(position, window)};
     }
     int first_segment(int32_t token) const {
         return first_key(step.positions[token], window) / kSegmentTokens;
@@ -128,7 +130,7 @@ void attend_all(const Attention& job, const PageView& view, const Unit& unit, Un
         }
     for (int i = 0; i < count; ++i)
         job.table.finish(own.states[i], own.values.data() + static_cast<size_t>(i) * job.padded,
-                         job.width, job.row(unit, i).out);
+                         job.layer.value_width, job.row(unit, i).out);
 }
 
 // One segment of one token's rows, left in its slots.
@@ -155,7 +157,7 @@ void fold(const Attention& job, const Plan& plan, size_t index, RowState* states
             job.table.merge(states[into], values + into * job.padded, states[from],
                             values + from * job.padded, job.padded);
         }
-        job.table.finish(states[into], values + into * job.padded, job.width,
+        job.table.finish(states[into], values + into * job.padded, job.layer.value_width,
                          job.row(unit, r).out);
     }
 }
@@ -181,59 +183,88 @@ void make_rotation(const Step& step, std::span<const float> frequencies, float s
     });
 }
 
-void rotate_write(Tensor& q, Tensor& k, const Tensor& v, const Rotation* rotation,
-                  const Step& step, KvPool& kv, int layer) {
+namespace {
+
+void check_rotate_write(const Tensor& q, const Tensor* k, const Tensor* v,
+                        const Rotation* rotation, int64_t count, const KvPool::Layer& layer,
+                        int first) {
+    const int64_t width = layer.key_width;
+    require(q.rows >= count && q.cols % width == 0,
+            "rotate_write: the query's rows or head width differ from the step's and the layer's");
+    require(k == nullptr || (k->rows >= count && k->cols == layer.heads * width),
+            "rotate_write: the keys' shape differs from the step's and the layer's");
+    if (k == nullptr || layer.latent)
+        require(v == nullptr, "rotate_write: values without keys, or beside a latent layer's");
+    else
+        require(v != nullptr && v->rows >= count &&
+                    v->cols == static_cast<int64_t>(layer.heads) * layer.value_width,
+                "rotate_write: the values' shape differs from the step's and the layer's");
+    require(first >= 0 && (rotation == nullptr ||
+                           (2 * static_cast<int64_t>(rotation->half) + first <= width &&
+                            rotation->cosine.size() == static_cast<size_t>(count) * rotation->half)),
+            "rotate_write: rotation of another step, or wider than a head");
+}
+
+}  // namespace
+
+void rotate_write(Tensor& q, Tensor* k, const Tensor* v, const Rotation* rotation,
+                  const Step& step, KvPool& kv, int layer_index, int first) {
     const int64_t count = step.count();
-    const int width = kv.head_width;
-    require(layer >= 0 && layer < kv.layers, "rotate_write: layer outside the pool");
-    require(q.rows >= count && k.rows >= count && v.rows >= count, "rotate_write: too few rows");
-    require(q.cols % width == 0 && k.cols == static_cast<int64_t>(kv.kv_heads) * width &&
-                v.cols == k.cols, "rotate_write: head widths differ from the pool's");
-    require(rotation == nullptr ||
-                (2 * rotation->half <= width &&
-                 rotation->cosine.size() == static_cast<size_t>(count) * rotation->half),
-            "rotate_write: rotation of another step");
+    const KvPool::Layer& layer = kv.layer(layer_index);
+    check_rotate_write(q, k, v, rotation, count, layer, first);
     step.check(kv);
     const KernelTable& table = kernels();
-    const PageKernels& page_kernels = table.pages[kv.bits == 8];
+    const PageKernels& kernel = table.pages[kv.bits == 8];
+    const auto turn = [&](Tensor& x, int64_t t) {
+        const float* cosine = rotation->cosine.data() + t * rotation->half;
+        const float* sine = rotation->sine.data() + t * rotation->half;
+        for (int64_t h = 0; h < x.cols; h += layer.key_width)
+            table.rotate(x.row(t) + h + first, cosine, sine, rotation->half);
+    };
+    const auto write = [&](int64_t t) {
+        const int32_t position = step.positions[t], slot = position % kPageTokens;
+        const int32_t page = step.pages[step.sequence[t]][position / kPageTokens];
+        for (int64_t g = 0; g < layer.heads; ++g) {
+            uint16_t* keys = kv.keys(layer, page, static_cast<int>(g));
+            const float* key = k->row(t) + g * layer.key_width;
+            if (layer.latent) {
+                kernel.store_value(keys, slot, key, layer.key_width, layer.key_padded);
+                continue;
+            }
+            kernel.store_key(keys, slot, key, layer.key_width, layer.key_padded);
+            kernel.store_value(kv.values(layer, page, static_cast<int>(g)), slot,
+                               v->row(t) + g * layer.value_width, layer.value_width,
+                               layer.value_padded);
+        }
+    };
     parallel((count + 15) / 16, [&](int64_t item, int) {
         const int64_t end = std::min<int64_t>(count, item * 16 + 16);
         for (int64_t t = item * 16; t < end; ++t) {
             if (rotation != nullptr) {
-                const float* cosine = rotation->cosine.data() + t * rotation->half;
-                const float* sine = rotation->sine.data() + t * rotation->half;
-                for (int64_t h = 0; h < q.cols; h += width)
-                    table.rotate(q.row(t) + h, cosine, sine, rotation->half);
-                for (int64_t h = 0; h < k.cols; h += width)
-                    table.rotate(k.row(t) + h, cosine, sine, rotation->half);
+                turn(q, t);
+                if (k != nullptr) turn(*k, t);
             }
-            const int32_t position = step.positions[t];
-            const int32_t page = step.pages[step.sequence[t]][position / kPageTokens];
-            for (int g = 0; g < kv.kv_heads; ++g) {
-                const int64_t column = static_cast<int64_t>(g) * width;
-                page_kernels.store_key(kv.keys(layer, page, g), position % kPageTokens,
-                                       k.row(t) + column, width, kv.head_padded);
-                page_kernels.store_value(kv.values(layer, page, g), position % kPageTokens,
-                                         v.row(t) + column, width, kv.head_padded);
-            }
+            if (k != nullptr) write(t);
         }
     });
 }
 
-void attend(const Tensor& q, const KvPool& kv, int layer, const Step& step, float scale,
+void attend(const Tensor& q, const KvPool& kv, int layer_index, const Step& step, float scale,
             Tensor& out, int32_t window) {
-    const int heads = static_cast<int>(q.cols / kv.head_width);
-    require(layer >= 0 && layer < kv.layers, "attend: layer outside the pool");
-    require(q.cols % kv.head_width == 0 && heads >= 1 && heads % kv.kv_heads == 0,
+    const KvPool::Layer& layer = kv.layer(layer_index);
+    const int64_t heads = q.cols / layer.key_width;
+    require(!layer.latent, "attend: the layer is a latent one");
+    require(q.cols % layer.key_width == 0 && heads >= 1 && heads % layer.heads == 0,
             "attend: query heads must be a multiple of KV heads");
-    require(q.rows >= step.count() && out.rows >= step.count() && out.cols == q.cols,
-            "attend: output shape differs from the query's");
+    require(q.rows >= step.count() && out.rows >= step.count() &&
+                out.cols == heads * layer.value_width,
+            "attend: output shape differs from the query's and the layer's");
     require(window >= 0, "attend: a negative window");
     step.check(kv);
-    Attention job{q, step, out, kernels(), kernels().pages[kv.bits == 8], heads / kv.kv_heads,
-                  kv.head_width, kv.head_padded, scale, window, {}, {}};
+    Attention job{q, step, out, kernels(), kernels().pages[kv.bits == 8], layer,
+                  static_cast<int>(heads / layer.heads), layer.value_padded, scale, window, {}, {}};
     for (const auto& pages : step.pages)
-        for (int g = 0; g < kv.kv_heads; ++g) {
+        for (int g = 0; g < layer.heads; ++g) {
             auto& keys = job.keys.emplace_back();
             auto& values = job.values.emplace_back();
             for (const int32_t page : pages) {
@@ -241,17 +272,17 @@ void attend(const Tensor& q, const KvPool& kv, int layer, const Step& step, floa
                 values.push_back(kv.values(layer, page, g));
             }
         }
-    const Plan plan = make_plan(step, kv.kv_heads, job.group, window);
+    const Plan plan = make_plan(step, layer.heads, job.group, window);
     static thread_local std::vector<RowState> states;
     static thread_local std::vector<float> values;
     states.resize(static_cast<size_t>(plan.slots));
-    values.resize(static_cast<size_t>(plan.slots) * kv.head_padded);
+    values.resize(static_cast<size_t>(plan.slots) * job.padded);
     RowState* all_states = states.data();  // the caller's own, not each worker's
     float* all_values = values.data();
     parallel(static_cast<int64_t>(plan.units.size()), [&](int64_t item, int) {
         static thread_local UnitScratch own;
         const Unit& unit = plan.units[static_cast<size_t>(item)];
-        const PageView view = job.view(unit, kv.kv_heads);
+        const PageView view = job.view(unit);
         if (unit.segment < 0) attend_all(job, view, unit, own);
         else attend_one(job, view, unit, all_states, all_values);
     });

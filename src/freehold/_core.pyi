@@ -38,7 +38,7 @@ class Weight:
 
 class KvPool:
     def __init__(
-        self, layers: int, kv_heads: int, head_width: int, pages: int, bits: int = 16
+        self, layers: Sequence[tuple[int, int, int, bool]], pages: int, bits: int = 16
     ) -> None: ...
     @property
     def bits(self) -> int: ...
@@ -95,7 +95,14 @@ def make_rotation(
     step: Step, frequencies: NDArray[np.float32], scale: float, out: Rotation
 ) -> None: ...
 def rotate_write(
-    q: Tensor, k: Tensor, v: Tensor, rotation: Rotation | None, step: Step, kv: KvPool, layer: int
+    q: Tensor,
+    k: Tensor | None,
+    v: Tensor | None,
+    rotation: Rotation | None,
+    step: Step,
+    kv: KvPool,
+    layer: int,
+    first: int = 0,
 ) -> None: ...
 def attend(
     q: Tensor, kv: KvPool, layer: int, step: Step, scale: float, out: Tensor, window: int = 0

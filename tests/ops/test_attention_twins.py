@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from freehold import ops
-from freehold.ops import PAGE_TOKENS, reference
+from freehold.ops import PAGE_TOKENS, LayerKv, reference
 from freehold.ops.reference import Pages, StepArrays
 from tests.ops.grid import Array, floats, native, steps, tensor
 
@@ -30,32 +30,44 @@ def seeded(*what: object) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(repr(what).encode()))
 
 
+def alike(layers: int, heads: int, width: int) -> list[LayerKv]:
+    """Layers whose keys and values are equally wide."""
+    return [LayerKv(heads, width, width)] * layers
+
+
 class Cache:
     """The core's pages and the twin's, written and read side by side."""
 
-    def __init__(
-        self, layers: int, pages: int, kv_heads: int, width: int, *, bits: int = 16
-    ) -> None:
-        self.kv = ops.KvPool(layers, kv_heads, width, pages, bits)
-        self.twin = Pages.empty(layers, pages, kv_heads, (PAGE_TOKENS, width), bits)
-        self.kv_heads, self.width = kv_heads, width
+    def __init__(self, layers: list[LayerKv], pages: int, *, bits: int = 16) -> None:
+        self.kv = ops.KvPool(layers, pages, bits)
+        self.twin = Pages.empty(layers, pages, PAGE_TOKENS, bits)
+        self.layers = layers
 
     def write(self, rng: np.random.Generator, step: StepArrays, layer: int = 0) -> None:
         """Random keys and values for the step's tokens, on both sides."""
-        count, cols = len(step.tokens), self.kv_heads * self.width
-        q, k, v = (floats(rng, count, cols) for _ in range(3))
-        ops.rotate_write(tensor(q), tensor(k), tensor(v), None, native(step), self.kv, layer)
+        count, kept = len(step.tokens), self.layers[layer]
+        k = floats(rng, count, kept.heads * kept.key_width)
+        v = None if kept.latent else floats(rng, count, kept.heads * kept.value_width)
+        q, values = np.zeros_like(k), None if v is None else tensor(v)
+        ops.rotate_write(tensor(q), tensor(k), values, None, native(step), self.kv, layer)
         reference.rotate_write((q, k, v), None, step, self.twin, layer)
+
+    def bound(self, q: Array, layer: int = 0) -> float:
+        """How far the core may be from the twin."""
+        width, keys = self.layers[layer].key_width, self.twin.keys[layer]
+        scores = np.abs(q).max() * np.abs(keys).max() * width * width**-0.5
+        largest = np.abs(self.twin.values[layer]).max()
+        return float(largest * (2.0**-20 + width * 2.0**-24 * scores))
 
     def compare(self, q: Array, step: StepArrays, layer: int = 0) -> Array:
         """The core's attention, after holding it to the twin's."""
-        scale = self.width**-0.5
-        out = ops.Tensor(len(step.tokens) + 1, q.shape[1])
+        kept = self.layers[layer]
+        scale = kept.key_width**-0.5
+        out = ops.Tensor(len(step.tokens) + 1, q.shape[1] // kept.key_width * kept.value_width)
         ops.attend(tensor(q), self.kv, layer, native(step), scale, out)
         ours = out.numpy()
         twin = reference.attend(q, self.twin, layer, step, scale)
-        scores = np.abs(q).max() * np.abs(self.twin.keys).max() * self.width * scale
-        bound = np.abs(self.twin.values).max() * (2.0**-20 + self.width * 2.0**-24 * scores)
+        bound = self.bound(q, layer)
         assert np.isfinite(ours).all()
         assert np.abs(ours[:-1] - twin).max() <= bound
         assert not ours[-1].any(), "wrote past the tokens"
@@ -67,7 +79,7 @@ class Cache:
 def test_attention_matches_its_twin_for_every_head_width(isa: str, width: int, bits: int) -> None:
     """Odd widths put every head but the first at an odd address."""
     rng = seeded("width", width)
-    cache = Cache(1, 3, 2, width, bits=bits)
+    cache = Cache(alike(1, 2, width), 3, bits=bits)
     step = steps([0] * 70)
     cache.write(rng, step)
     q = floats(rng, 70, 6 * width)
@@ -83,7 +95,7 @@ def test_attention_matches_its_twin_for_every_group(
     isa: str, thread_count: int, group: int, kv_heads: int, bits: int
 ) -> None:
     rng = seeded("group", group, kv_heads)
-    cache = Cache(1, 6, kv_heads, 20, bits=bits)
+    cache = Cache(alike(1, kv_heads, 20), 6, bits=bits)
     step = steps([0] * 300)
     cache.write(rng, step)
     q = 2 * floats(rng, 300, kv_heads * group * 20)
@@ -97,7 +109,7 @@ def test_attention_matches_its_twin_at_the_edges_of_pages_and_segments(
 ) -> None:
     """The last token alone, the last few, and all at once give the same bits."""
     rng = seeded("length", length)
-    cache = Cache(1, 10, 2, 24)
+    cache = Cache(alike(1, 2, 24), 10)
     step = steps([0] * length)
     cache.write(rng, step)
     q = floats(rng, length, 4 * 24)
@@ -114,7 +126,7 @@ def test_sequences_on_scattered_pages_of_several_layers_match_their_twin(
 ) -> None:
     """A decode, a short chunk and a prompt in one step; pages in no order; two layers."""
     rng = seeded("scattered")
-    cache = Cache(2, 12, 2, 40, bits=8)
+    cache = Cache(alike(2, 2, 40), 12, bits=8)
     pages = [[7, 2, 9, 0, 11, 5], [3], [10, 1]]
     before = StepArrays([0] * 340, list(range(340)), [0, 340], pages[:1], [])
     places = [340, *range(3), *range(100)]
@@ -130,7 +142,7 @@ def test_sequences_on_scattered_pages_of_several_layers_match_their_twin(
 def test_sharp_and_flat_softmax_match_their_twin(isa: str) -> None:
     """Scores a hundred apart leave one key; a zero query weighs all alike."""
     rng = seeded("sharp")
-    cache = Cache(1, 5, 1, 16)
+    cache = Cache(alike(1, 1, 16), 5)
     step = steps([0] * 290)
     cache.write(rng, step)
     q = 100 * floats(rng, 290, 16)
@@ -141,7 +153,7 @@ def test_sharp_and_flat_softmax_match_their_twin(isa: str) -> None:
 def test_keys_and_values_are_rounded_to_the_nearest_half(isa: str) -> None:
     """With one key its value comes back as it was kept."""
     values = np.array([1 + 2.0**-11, 1 + 3 * 2.0**-11, -3e-8, 2e-8, 1e-5, 65504, 0.1, -7], "f4")
-    kv, step, out = ops.KvPool(1, 1, 8, 1), native(steps([0])), ops.Tensor(1, 8)
+    kv, step, out = ops.KvPool(alike(1, 1, 8), 1), native(steps([0])), ops.Tensor(1, 8)
     row = tensor(values)
     ops.rotate_write(tensor(values), tensor(values), row, None, step, kv, 0)
     ops.attend(tensor(np.zeros(8)), kv, 0, step, 1.0, out)
@@ -162,11 +174,12 @@ def test_rotation_matches_its_twin(isa: str, width: int, half: int, scale: float
     q, k, v = (tensor(values) for values in given)
     rotation = ops.Rotation()
     ops.make_rotation(native(step), frequencies, scale, rotation)
-    ops.rotate_write(q, k, v, rotation, native(step), ops.KvPool(1, 2, width, 2), 0)
+    ops.rotate_write(q, k, v, rotation, native(step), ops.KvPool(alike(1, 2, width), 2), 0)
     twin = reference.make_rotation(places, frequencies, scale)
-    pages = Pages.empty(1, 2, 2, (PAGE_TOKENS, width))
+    pages = Pages.empty(alike(1, 2, width), 2, PAGE_TOKENS)
     turned = reference.rotate_write((given[0], given[1], given[2]), twin, step, pages, 0)
     for ours, expected in zip((q, k), turned, strict=True):
+        assert expected is not None
         largest = np.abs(expected).max() * 2
         assert np.abs(ours.numpy() - expected).max() <= 2.0**-22 * largest
         heads = ours.numpy().reshape(25, -1, width)
@@ -184,7 +197,7 @@ def test_rotation_holds_at_long_positions(isa: str) -> None:
     q, k = tensor(given), tensor(given)
     rotation = ops.Rotation()
     ops.make_rotation(native(step), frequencies, 1.0, rotation)
-    ops.rotate_write(q, k, tensor(given), rotation, native(step), ops.KvPool(1, 1, 6, 1), 0)
+    ops.rotate_write(q, k, tensor(given), rotation, native(step), ops.KvPool(alike(1, 1, 6), 1), 0)
     cosine, sine = reference.make_rotation([place], frequencies, 1.0)
     assert np.abs(q.numpy()[0] - np.concatenate([cosine[0], sine[0]])).max() <= 2.0**-23
     assert np.array_equal(q.numpy(), k.numpy())

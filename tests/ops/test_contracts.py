@@ -10,7 +10,7 @@ import pytest
 
 from freehold import ops
 from freehold.errors import ContractBroken, KernelError
-from freehold.ops import KvPool, Rotation, Step, Tensor, Weight
+from freehold.ops import KvPool, LayerKv, Rotation, Step, Tensor, Weight
 
 EPS = 1e-5
 T, D, N = 3, 32, 20
@@ -47,7 +47,7 @@ def turned(*, frequencies: int = 2, of: Step | None = None) -> Rotation:
 class Ops:
     """Each op with arguments that suit it; a case replaces one of them."""
 
-    kv: KvPool = field(default_factory=lambda: KvPool(2, 2, 4, 3))
+    kv: KvPool = field(default_factory=lambda: KvPool([LayerKv(2, 4, 4)] * 2, 3))
 
     def embed(self, *, s: Step | None = None, x: Tensor | None = None) -> None:
         ops.embed(weight(), s or step(), x or filled(T, D))
@@ -260,7 +260,7 @@ def check_tensor(rows: int, cols: int) -> None:
 
 
 def check_pool(layers: int, kv_heads: int, head_width: int, pages: int) -> None:
-    KvPool(layers, kv_heads, head_width, pages)
+    KvPool([LayerKv(kv_heads, head_width, head_width)] * layers, pages)
 
 
 def check_step(make: Callable[..., Step], offsets: tuple[int, ...]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from freehold import ops
-from freehold.ops import KvPool, Step, Tensor
+from freehold.ops import KvPool, LayerKv, Step, Tensor
 
 WIDTH, TOKENS = 16, 6
 
@@ -15,7 +15,7 @@ def attended(v: np.ndarray) -> np.ndarray:
     q, k, out = (Tensor(TOKENS, WIDTH) for _ in range(3))  # zeros: every key weighs the same
     values = Tensor(TOKENS, WIDTH)
     values.fill(v)
-    kv = KvPool(1, 1, WIDTH, 1)
+    kv = KvPool([LayerKv(1, WIDTH, WIDTH)], 1)
     step = Step([0] * TOKENS, list(range(TOKENS)), [0, TOKENS], [[0]], [])
     ops.rotate_write(q, k, values, None, step, kv, 0)
     ops.attend(q, kv, 0, step, 1.0, out)

@@ -16,7 +16,7 @@ from freehold.errors import ContractBroken
 from freehold.ops import PAGE_TOKENS, Tensor, reference
 from freehold.ops.reference import StepArrays
 from tests.ops.grid import Array, floats, native, steps, tensor
-from tests.ops.test_attention_twins import Cache, seeded
+from tests.ops.test_attention_twins import Cache, alike, seeded
 
 LENGTH = 560  # nine pages of 64, three segments of 256
 WIDTH = 20
@@ -34,7 +34,8 @@ class Filled:
 
 def filled(*, bits: int = 16) -> Filled:
     rng = seeded("window", bits)
-    cache, step = Cache(1, LENGTH // PAGE_TOKENS + 1, 2, WIDTH, bits=bits), steps([0] * LENGTH)
+    cache = Cache(alike(1, 2, WIDTH), LENGTH // PAGE_TOKENS + 1, bits=bits)
+    step = steps([0] * LENGTH)
     cache.write(rng, step)
     return Filled(cache, step, floats(rng, LENGTH, 6 * WIDTH))
 
@@ -44,9 +45,7 @@ def twin(bits: int, window: int) -> tuple[Array, float]:
     """What the twin says of the whole text, and how far from it the core may be."""
     given = filled(bits=bits)
     kept, q = given.cache.twin, given.q
-    scores = np.abs(q).max() * np.abs(kept.keys).max() * WIDTH * SCALE
-    bound = np.abs(kept.values).max() * (2.0**-20 + WIDTH * 2.0**-24 * scores)
-    return reference.attend(q, kept, 0, given.step, SCALE, window), float(bound)
+    return reference.attend(q, kept, 0, given.step, SCALE, window), given.cache.bound(q)
 
 
 def attended(given: Filled, window: int, places: range = range(LENGTH)) -> Array:
@@ -95,7 +94,7 @@ def test_what_lies_before_the_window_leaves_no_trace(isa: str) -> None:
 
 def test_a_window_of_one_gives_back_the_tokens_own_value(isa: str) -> None:
     given = filled()
-    values = np.concatenate(list(given.cache.twin.values[0, given.step.pages[0]]), axis=1)
+    values = np.concatenate(list(given.cache.twin.values[0][given.step.pages[0]]), axis=1)
     own = np.repeat(values[:, :LENGTH], 3, axis=0).swapaxes(0, 1).reshape(LENGTH, -1)
     assert np.array_equal(attended(given, 1), own)
 

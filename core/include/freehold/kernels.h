@@ -20,7 +20,7 @@ using TileFn = void (*)(const uint8_t* group, int64_t cols, const uint8_t* act, 
 // One query row: a head of a token.
 struct QueryRow {
     const float* q;     // (A,)
-    float* out;         // (A,)
+    float* out;         // (A_v,)
     int32_t keys;       // it may see keys [first, keys)
     int32_t first;
 };
@@ -30,7 +30,7 @@ struct PageView {
     const uint16_t* const* keys;    // per page: (A, P)
     const uint16_t* const* values;  // per page: (P, A_padded)
     int count;  // pages
-    int head_width, head_padded;
+    int key_width, key_padded, value_padded;
     float scale;
 };
 

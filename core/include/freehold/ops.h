@@ -79,12 +79,13 @@ void open_rows(const Tensor& gates, int64_t count, Tensor& a);
 void make_rotation(const Step& step, std::span<const float> frequencies, float scale,
                    Rotation& out);
 
-// Rotates q (T, H A) and k (T, G A) in place and writes k, v into the step's pages.
-// Mutates: q, k, kv.
-void rotate_write(Tensor& q, Tensor& k, const Tensor& v, const Rotation* rotation,
-                  const Step& step, KvPool& kv, int layer);
+// Rotates q (T, H A) and k (T, G A) in place, in every head the columns from `first` on, and
+// writes k, v (T, G A_v) into the step's pages. A latent layer takes no v. Without k nothing is
+// written, for layers that look at another one's keys.  Mutates: q, k, kv.
+void rotate_write(Tensor& q, Tensor* k, const Tensor* v, const Rotation* rotation,
+                  const Step& step, KvPool& kv, int layer, int first = 0);
 
-// out (T, H A): causal attention of q over the step's pages; with a window, over the last
+// out (T, H A_v): causal attention of q (T, H A) over the step's pages; with a window, over the last
 // `window` tokens up to and with the query's own.  Mutates: out.
 void attend(const Tensor& q, const KvPool& kv, int layer, const Step& step, float scale,
             Tensor& out, int32_t window = 0);

@@ -81,19 +81,34 @@ class Weight {
     uint8_t* data_;
 };
 
-// Which page of the pool holds which tokens; see ops/attend.cpp for the layout. With 8 bits, a
-// head's codes are followed by the float16 scales of its keys, then of its values: (groups, P) each.
+// What a layer keeps of each token: a key and a value for each of its heads; nothing where it has
+// no heads. A latent layer has one head and keeps its key alone: the value is the key's start.
+struct LayerKv {
+    int heads, key_width, value_width;
+    bool latent = false;
+};
+
+// Pages of kPageTokens tokens, each with every layer's heads; see ops/attend.cpp for the layout.
+// With 8 bits the codes of a head's keys are followed by their float16 scales (groups, P), and its
+// values likewise.
 class KvPool {
   public:
-    KvPool(int layers, int kv_heads, int head_width, int64_t pages, int bits = 16);
-    uint16_t* keys(int layer, int64_t page, int head) const;    // (A, P)
-    uint16_t* values(int layer, int64_t page, int head) const;  // (P, A_padded)
+    // A layer, and where its heads lie in a page.
+    struct Layer : LayerKv {
+        int key_padded, value_padded;  // widths in whole vectors
+        size_t offset, value_offset, head_bytes;
+    };
+    KvPool(const std::vector<LayerKv>& layers, int64_t pages, int bits = 16);
+    const Layer& layer(int index) const;  // throws if it keeps nothing
+    uint16_t* keys(const Layer& layer, int64_t page, int head) const;  // (A, P), or (P, A_padded)
+    uint16_t* values(const Layer& layer, int64_t page, int head) const;  // (P, A_padded)
     size_t page_bytes() const { return page_stride_; }
-    int layers, kv_heads, head_width, head_padded, bits;
+    int bits;
     int64_t pages;
 
   private:
-    size_t head_bytes_, page_stride_;
+    std::vector<Layer> layers_;
+    size_t page_stride_ = 0;
     Memory memory_;
 };
 

@@ -38,12 +38,11 @@ class Runner:
     def __init__(
         self, model: Model, *, tokens: int, step_tokens: int = 512, kv_bits: int = 16
     ) -> None:
-        spec = model.kv_spec()
         self.model = model
         self.step_tokens = step_tokens
         count = -(-tokens // PAGE_TOKENS)
         self.pages = PageList(count, PAGE_TOKENS)
-        self.kv = KvPool(spec.layers, spec.kv_heads, spec.head_width, count, kv_bits)
+        self.kv = KvPool(model.kv_spec().layers, count, kv_bits)
 
     def run(self, parts: list[Part]) -> NDArray[np.float32]:
         """One step. Returns the logits (S, V) of the wanted tokens, valid until the next step.

@@ -99,8 +99,7 @@ def _engine(settings: dict[str, Any]) -> Engine:
 
 def _kv_tokens(model: Model, kv_bytes: int, kv_bits: int) -> int:
     """How many tokens the KV cache's memory holds. Raises: BadSetting when it is too few."""
-    spec = model.kv_spec()
-    page_bytes = ops.KvPool(spec.layers, spec.kv_heads, spec.head_width, 1, kv_bits).page_bytes
+    page_bytes = ops.KvPool(model.kv_spec().layers, 1, kv_bits).page_bytes
     pages = kv_bytes // page_bytes
     if pages < _FEWEST_PAGES:
         raise BadSetting(

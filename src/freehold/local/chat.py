@@ -27,6 +27,7 @@ from freehold.engine.sampler import Sampling
 from freehold.errors import BadPrompt, BadSampling, BadSetting, PromptTooLong, WrongTask
 from freehold.loading import Loaded
 from freehold.local.answers import Completion, Stats, Stream
+from freehold.ops import PAGE_TOKENS, KvPool
 from freehold.tokenizer import Tokenizer, tokenizer_from_gguf
 
 __all__ = ["Model"]
@@ -63,8 +64,8 @@ class Model:
                 found=str(asked),
                 hint="leave it out to get the model's own",
             )
-        spec = self._network.kv_spec()
-        token_bytes = 4 * spec.layers * spec.kv_heads * spec.head_width  # two float16 vectors
+        page_bytes = KvPool(self._network.kv_spec().layers, 1).page_bytes
+        token_bytes = -(-page_bytes // PAGE_TOKENS)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         fits = memory // 2 // token_bytes
         if asked is not None and asked > fits:

@@ -9,18 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from freehold.ops import KvPool, Packed, Step, Tensor, Weight
+from freehold.ops import KvPool, LayerKv, Packed, Step, Tensor, Weight
 
 __all__ = ["Encoder", "KvSpec", "Model", "Parameter", "Shape", "Slot"]
 
 
 @dataclass(frozen=True)
 class KvSpec:
-    """What a model keeps for each token: keys and values of every layer."""
+    """What a model keeps of a sequence: for each token the keys and values of every layer."""
 
-    layers: int
-    kv_heads: int
-    head_width: int
+    layers: tuple[LayerKv, ...]
+
+    @classmethod
+    def alike(cls, layers: int, heads: int, width: int) -> KvSpec:
+        """Layers with the same heads, whose keys and values are equally wide."""
+        return cls((LayerKv(heads, width, width),) * layers)
 
 
 Shape = tuple[int, ...]

@@ -104,7 +104,7 @@ class Llama:
 
     def kv_spec(self) -> KvSpec:
         """Keys and values of every layer."""
-        return KvSpec(self.config.layers, self.config.kv_heads, self.config.head_width)
+        return KvSpec.alike(self.config.layers, self.config.kv_heads, self.config.head_width)
 
     def forward(self, step: Step, kv: KvPool) -> Tensor:
         """Logits (S, V) of the step's logit rows; valid until the next call.

@@ -7,6 +7,8 @@ G KV heads, A head width, F MLP width, V vocabulary, P page tokens.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from freehold._core import (
     FIXED16,
     GROUP_ROWS,
@@ -59,6 +61,7 @@ __all__ = [
     "POOLINGS",
     "SCORINGS",
     "KvPool",
+    "LayerKv",
     "Packed",
     "Rotation",
     "RouterRule",
@@ -96,6 +99,20 @@ __all__ = [
     "threads",
     "usable_cores",
 ]
+
+
+class LayerKv(NamedTuple):
+    """What a layer keeps of each token in pages, as `KvPool` takes it; 0 heads keep nothing.
+
+    A latent layer has one head and keeps its key alone: the value is the first `value_width`
+    columns of the key.
+    """
+
+    heads: int
+    key_width: int
+    value_width: int
+    latent: bool = False
+
 
 ISA_NAMES = ("generic", "avx2", "avx512")  # worst first
 ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu")  # the core's numbers, as `project` takes them

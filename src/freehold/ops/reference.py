@@ -64,22 +64,31 @@ class StepArrays:
 
 @dataclass(frozen=True)
 class Pages:
-    """Keys and values of every layer and page, (L, pages, G, P, A), as rounded on writing.
+    """Keys and values of each layer, (pages, G, P, A) and (pages, G, P, A_v), as a page keeps them.
 
-    `bits` 16: to float16; 8: to int8 with a float16 scale for each 32 elements of a head.
+    `bits` 16: to float16; 8: to int8 with a float16 scale for each 32 elements of a head. The
+    values of a latent layer are a view of its keys.
     """
 
-    keys: Floats
-    values: Floats
+    keys: list[Floats]
+    values: list[Floats]
     bits: int = 16
 
     @classmethod
     def empty(
-        cls, layers: int, pages: int, kv_heads: int, shape: tuple[int, int], bits: int = 16
+        cls,
+        layers: Sequence[tuple[int, int, int, bool]],
+        pages: int,
+        page_tokens: int,
+        bits: int = 16,
     ) -> Pages:
-        """Zeroed pages; `shape` is (P, A)."""
-        size = (layers, pages, kv_heads, *shape)
-        return cls(np.zeros(size, np.float32), np.zeros(size, np.float32), bits)
+        """Zeroed pages for layers as `ops.LayerKv` says them."""
+        keys = [np.zeros((pages, g, page_tokens, wide), np.float32) for g, wide, _, _ in layers]
+        values = [
+            own[..., :wide] if latent else np.zeros((pages, g, page_tokens, wide), np.float32)
+            for own, (g, _, wide, latent) in zip(keys, layers, strict=True)
+        ]
+        return cls(keys, values, bits)
 
     def rounded(self, row: Floats) -> Floats:
         """What a page keeps of heads (G, A)."""
@@ -168,25 +177,31 @@ def _within_half(row: Floats) -> Floats:
 
 
 def rotate_write(
-    qkv: tuple[Floats, Floats, Floats],
+    qkv: tuple[Floats, Floats | None, Floats | None],
     rotation: Rotation | None,
     step: StepArrays,
     kv: Pages,
     layer: int,
-) -> tuple[Floats, Floats]:
-    """Rotated q (T, H A) and k (T, G A); a null rotation leaves them as they are.
+    first: int = 0,
+) -> tuple[Floats, Floats | None]:
+    """Rotated q (T, H A) and k (T, G A), in each head the columns from `first` on.
 
-    Mutates: kv, by the rotated k and v (T, G A) at the step's positions.
+    A null rotation leaves them as they are. Mutates: kv, by the rotated k and by v (T, G A_v) at
+    the step's positions, where they are given.
     """
-    width, page_tokens = kv.keys.shape[4], kv.keys.shape[3]
+    keys, values = kv.keys[layer], kv.values[layer]
+    page_tokens, width = keys.shape[2:]
     q, k, v = qkv
     if rotation is not None:
-        q, k = _rotate(q, rotation, width), _rotate(k, rotation, width)
+        q = _rotate(q, rotation, width, first)
+        k = None if k is None else _rotate(k, rotation, width, first)
     for s, pages in enumerate(step.pages):
         for t in range(step.offsets[s], step.offsets[s + 1]):
             page, slot = pages[step.positions[t] // page_tokens], step.positions[t] % page_tokens
-            kv.keys[layer, page, :, slot] = kv.rounded(k[t].reshape(-1, width))  # (G, A)
-            kv.values[layer, page, :, slot] = kv.rounded(v[t].reshape(-1, width))  # (G, A)
+            if k is not None:
+                keys[page, :, slot] = kv.rounded(k[t].reshape(-1, width))  # (G, A)
+            if v is not None:
+                values[page, :, slot] = kv.rounded(v[t].reshape(-1, values.shape[3]))  # (G, A_v)
     return q, k
 
 
@@ -205,16 +220,16 @@ def scale_late(q: Floats, positions: Sequence[int], beta: float, trained_tokens:
 def attend(
     q: Floats, kv: Pages, layer: int, step: StepArrays, scale: float, window: int = 0
 ) -> Floats:
-    """Causal attention of q (T, H A) over the step's pages, (T, H A).
+    """Causal attention of q (T, H A) over the step's pages, (T, H A_v).
 
     A window is how many tokens a query sees at most, its own among them; 0 is no bound.
     """
-    kv_heads, width = kv.keys.shape[2], kv.keys.shape[4]
+    kv_heads, width = kv.keys[layer].shape[1], kv.keys[layer].shape[3]
     group = q.shape[1] // width // kv_heads  # query heads a KV head
-    out = np.empty(q.shape, np.float64)  # (T, H A)
+    out = np.empty((len(q), kv_heads * group * kv.values[layer].shape[3]))  # (T, H A_v)
     for s, pages in enumerate(step.pages):
-        keys = _gather(kv.keys, layer, pages)  # (G, pages P, A)
-        values = _gather(kv.values, layer, pages)  # (G, pages P, A)
+        keys = _gather(kv.keys[layer], pages)  # (G, pages P, A)
+        values = _gather(kv.values[layer], pages)  # (G, pages P, A_v)
         for t in range(step.offsets[s], step.offsets[s + 1]):
             end = step.positions[t] + 1
             seen = slice(max(0, end - window) if window else 0, end)
@@ -222,7 +237,7 @@ def attend(
             scores = query @ keys[:, seen].swapaxes(1, 2) * scale  # (G, H / G, n)
             weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
             weights /= weights.sum(axis=-1, keepdims=True)
-            out[t] = (weights @ values[:, seen]).reshape(-1)  # (H A,)
+            out[t] = (weights @ values[:, seen]).reshape(-1)  # (H A_v,)
     return out.astype(np.float32)
 
 
@@ -280,17 +295,18 @@ def _multiply(x: Floats, weight: Matrix) -> NDArray[np.float64]:
     return product
 
 
-def _rotate(x: Floats, rotation: Rotation, width: int) -> Floats:
-    """Turns the pairs (i, i + half) of every head; elements past 2 half stay."""
+def _rotate(x: Floats, rotation: Rotation, width: int, start: int) -> Floats:
+    """Turns the pairs (i, i + half) of every head's columns from `start` on; the others stay."""
     cosine, sine = (part[:, None, :].astype(np.float64) for part in rotation)  # (T, 1, half)
     half = cosine.shape[2]
     heads = x.reshape(x.shape[0], -1, width).astype(np.float64)  # (T, heads, A)
-    first, second, rest = heads[..., :half], heads[..., half : 2 * half], heads[..., 2 * half :]
-    turned = [first * cosine - second * sine, second * cosine + first * sine, rest]
+    before, after = heads[..., :start], heads[..., start + 2 * half :]
+    first, second = heads[..., start : start + half], heads[..., start + half : start + 2 * half]
+    turned = [before, first * cosine - second * sine, second * cosine + first * sine, after]
     return np.concatenate(turned, axis=-1).reshape(x.shape).astype(np.float32)
 
 
-def _gather(kept: Floats, layer: int, pages: Sequence[int]) -> NDArray[np.float64]:
+def _gather(kept: Floats, pages: Sequence[int]) -> NDArray[np.float64]:
     """A sequence's keys or values of one layer in token order, (G, pages P, A)."""
-    chosen = kept[layer, np.asarray(pages)].astype(np.float64)  # (pages, G, P, A)
+    chosen = kept[np.asarray(pages)].astype(np.float64)  # (pages, G, P, A)
     return np.concatenate(list(chosen), axis=1)
