@@ -8,14 +8,25 @@ import numpy as np
 import pytest
 
 from freehold.loading.names import llama
-from freehold.models.llama import LlamaConfig
+from freehold.models.decoder import DecoderConfig
 from tests.loading.small import Array, Dims, Value, metadata
 
 DIMS = Dims()
 
 
-def config_of(**changes: int) -> LlamaConfig:
-    return llama.read_config(metadata(replace(DIMS, **changes)), DIMS.V)  # type: ignore[arg-type]
+def config_of(**changes: int) -> DecoderConfig:
+    found = llama.GGUF.read_config(metadata(replace(DIMS, **changes)))  # type: ignore[arg-type]
+    assert isinstance(found, DecoderConfig)
+    return found
+
+
+def row_order(canonical: str, config: DecoderConfig) -> Array | None:
+    return llama.GGUF.source(canonical, config).order
+
+
+def file_name(canonical: str) -> str:
+    (name,) = llama.GGUF.source(canonical, config_of()).names
+    return name
 
 
 def to_file_order(rows: Array, heads: int) -> Array:
@@ -33,7 +44,7 @@ def to_file_order(rows: Array, heads: int) -> Array:
 def test_row_order_undoes_the_converters_permutation(heads: int, kv_heads: int, width: int) -> None:
     config = config_of(H=heads, G=kv_heads, A=width)
     for name, count in (("q", heads), ("k", kv_heads), ("q_bias", heads), ("k_bias", kv_heads)):
-        order = llama.row_order(f"layers.3.attn.{name}", config)
+        order = row_order(f"layers.3.attn.{name}", config)
         assert order is not None
         assert sorted(order.tolist()) == list(range(count * width))
         checkpoint = np.arange(count * width * 3).reshape(count * width, 3)
@@ -42,7 +53,7 @@ def test_row_order_undoes_the_converters_permutation(heads: int, kv_heads: int, 
 
 def test_row_order_is_that_of_a_head_of_six_written_out() -> None:
     """File rows hold pairs (0, 1), (2, 3), (4, 5); ours the firsts, then the seconds."""
-    order = llama.row_order("layers.0.attn.q", config_of(H=2, G=2, A=6))
+    order = row_order("layers.0.attn.q", config_of(H=2, G=2, A=6))
     assert order is not None
     assert order.tolist() == [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]
 
@@ -54,35 +65,37 @@ def test_row_order_is_that_of_a_head_of_six_written_out() -> None:
     + [f"layers.0.{rest}" for rest in ("attn_norm", "mlp_norm", "mlp.gate", "mlp.up", "mlp.down")],
 )
 def test_other_rows_stay_where_they_are(name: str) -> None:
-    assert llama.row_order(name, config_of()) is None
+    assert row_order(name, config_of()) is None
 
 
 def test_every_slot_has_a_file_name_of_its_own() -> None:
     slots = llama.Model.slots(config_of(L=12))
-    names = [llama.file_name(canonical) for canonical in slots]
+    names = [file_name(canonical) for canonical in slots]
     assert len(set(names)) == len(slots)
-    required = {llama.file_name(name) for name, slot in slots.items() if not slot.optional}
+    required = {file_name(name) for name, slot in slots.items() if not slot.optional}
     assert required == set(replace(DIMS, L=12).shapes())
 
 
 def test_slots_have_the_files_shapes() -> None:
     slots = llama.Model.slots(config_of())
-    shapes = {llama.file_name(name): slot.shape for name, slot in slots.items()}
+    shapes = {file_name(name): slot.shape for name, slot in slots.items()}
     for name, shape in DIMS.shapes().items():
         assert shapes[name] == shape
 
 
-def read(**keys: Value) -> LlamaConfig:
+def read(**keys: Value) -> DecoderConfig:
     """The configuration with `a__b` standing for the key llama.a.b."""
     changed = {"llama." + name.replace("__", "."): value for name, value in keys.items()}
-    return llama.read_config(metadata(DIMS) | changed, DIMS.V)
+    found = llama.GGUF.read_config(metadata(DIMS) | changed)
+    assert isinstance(found, DecoderConfig)
+    return found
 
 
 def test_defaults_are_those_of_the_format() -> None:
     bare = metadata(DIMS)
     for name in ("attention.key_length", "attention.value_length", "attention.head_count_kv"):
         del bare["llama." + name]
-    config = llama.read_config(bare, DIMS.V)
+    config = llama.GGUF.read_config(bare)
     assert (config.head_width, config.kv_heads) == (DIMS.D // DIMS.H, DIMS.H)
     assert config.rope_base == 10_000.0
     assert config.rope_scaling.kind == "none"

@@ -26,7 +26,7 @@ from freehold.engine.engine import Engine
 from freehold.engine.matcher import Matchers
 from freehold.engine.runner import Runner
 from freehold.errors import BadSetting, FreeholdError
-from freehold.loading import load_gguf
+from freehold.loading import load_model
 from freehold.loading.encoder import load_encoder
 from freehold.models.base import Model
 from freehold.tokenizer import tokenizer_from_gguf
@@ -84,7 +84,7 @@ class _Link:
 def _engine(settings: dict[str, Any]) -> Engine:
     if settings["threads"] is not None:
         ops.set_threads(settings["threads"])
-    loaded = load_gguf(Path(settings["path"]))
+    loaded = load_model(Path(settings["path"]))
     kv_bits = settings["kv_bits"]
     tokens = _kv_tokens(loaded.model, settings["kv_bytes"], kv_bits)
     runner = Runner(loaded.model, tokens=tokens, kv_bits=kv_bits)

@@ -5,16 +5,17 @@ Room: loading. Knows how weights are read; must not know requests, or whether th
 
 from __future__ import annotations
 
+from freehold.loading.directory import is_encoder, load_directory
 from freehold.loading.encoder import (
     PRECISIONS,
     EncoderPlan,
     LoadedEncoder,
-    is_encoder,
     load_encoder,
     load_encoder_tokenizer,
     read_encoder,
 )
 from freehold.loading.gguf import Loaded, load_gguf
+from freehold.loading.opening import load_model
 
 __all__ = [
     "PRECISIONS",
@@ -22,8 +23,10 @@ __all__ = [
     "Loaded",
     "LoadedEncoder",
     "is_encoder",
+    "load_directory",
     "load_encoder",
     "load_encoder_tokenizer",
     "load_gguf",
+    "load_model",
     "read_encoder",
 ]

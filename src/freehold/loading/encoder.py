@@ -22,6 +22,7 @@ from freehold.formats.json_file import read_json_object
 from freehold.formats.safetensors import Dtype, SafetensorsTensor, open_safetensors
 from freehold.loading.matching import check_memory, match_tensors
 from freehold.loading.sentence import SentencePlan, read_sentence_plan
+from freehold.loading.sources import Source
 from freehold.models.base import Encoder, Parameter, Slot
 from freehold.models.registry import ENCODERS
 from freehold.ops import Tensor, Weight
@@ -31,7 +32,6 @@ __all__ = [
     "PRECISIONS",
     "EncoderPlan",
     "LoadedEncoder",
-    "is_encoder",
     "load_encoder",
     "load_encoder_tokenizer",
     "read_encoder",
@@ -69,11 +69,6 @@ class LoadedEncoder:
     precision: str
     file_bytes: int
     parameters: int
-
-
-def is_encoder(path: Path) -> bool:
-    """Whether a path is a directory with a model of the kind this module reads."""
-    return path.is_dir() and (path / "config.json").is_file()
 
 
 def read_encoder(path: Path) -> EncoderPlan:
@@ -123,13 +118,14 @@ def load_encoder(path: Path, *, precision: str = "int16") -> LoadedEncoder:
     _check_columns(slots, plan.family, precision)
     with open_safetensors(_weights(path)) as file:
         prefix = table.prefix_of(file.tensors)
-        names = {prefix + table.file_name(canonical): canonical for canonical in slots}
+        places = {name: Source((prefix + table.file_name(name),)) for name in slots}
         wanted = {
             name: tensor
             for name, tensor in file.tensors.items()
             if not table.unused_tensor(name.removeprefix(prefix))
         }
-        sources = match_tensors(wanted, slots, names, plan.family)
+        matched = match_tensors(wanted, slots, places, plan.family)
+        sources = {name: tensor for name, (tensor,) in matched.items()}
         check_memory(
             4 * tensor.n_bytes // _WIDTHS.get(tensor.dtype, 4) for tensor in sources.values()
         )

@@ -66,6 +66,34 @@ class Keys:
             raise self._bad(name, found, "true or false")
         return found
 
+    def words(self, name: str, *, allowed: tuple[str, ...]) -> tuple[str, ...]:
+        """A list of words, each one of `allowed`; empty when absent. Raises: BadConfig."""
+        found = self._find(name)
+        if found is None:
+            return ()
+        if not isinstance(found, list | tuple) or any(word not in allowed for word in found):
+            raise self._bad(name, found, "a list of " + " or ".join(allowed))
+        return tuple(str(word) for word in found)
+
+    def integers(self, name: str, *, most: int = 1 << 24) -> tuple[int, ...]:
+        """A list of whole numbers within [0, most]; empty when absent. Raises: BadConfig."""
+        found = self._find(name)
+        if found is None:
+            return ()
+        if not isinstance(found, list | tuple) or any(
+            isinstance(i, bool) or not isinstance(i, int) or not 0 <= i <= most for i in found
+        ):
+            raise self._bad(name, found, f"a list of whole numbers from 0 to {most}")
+        return tuple(found)
+
+    def section(self, name: str) -> Keys:
+        """The keys of an object inside this one; none when it is absent. Raises: BadConfig."""
+        found = self._find(name)
+        if found is not None and not isinstance(found, dict):
+            raise self._bad(name, found, "an object")
+        inner = f"{self.architecture}.{name}"
+        return Keys({f"{inner}.{key}": value for key, value in (found or {}).items()}, inner)
+
     def absent_or(self, name: str, neutral: object, reason: str) -> None:
         """Accepts a key only at the value that changes nothing. Raises: BadConfig."""
         found = self._find(name)

@@ -1,4 +1,4 @@
-"""Which tensor of a file fills which place of a model: none missing, none left over.
+"""Which tensors of a file fill which place of a model: none missing, none left over.
 
 Room: loading. Must not know any family or file format.
 """
@@ -6,10 +6,11 @@ Room: loading. Must not know any family or file format.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
 from freehold.errors import MissingTensor, OutOfPages, ShapeMismatch, UnexpectedTensor
+from freehold.loading.sources import Source
 from freehold.models.base import Shape, Slot
 
 __all__ = ["Shaped", "check_memory", "match_tensors"]
@@ -29,42 +30,49 @@ Found = TypeVar("Found", bound=Shaped)
 def match_tensors(
     tensors: Mapping[str, Found],
     slots: Mapping[str, Slot],
-    names: Mapping[str, str],
+    sources: Mapping[str, Source],
     family: str,
-) -> dict[str, Found]:
-    """Each canonical name's tensor; `names` maps the file's names to canonical ones.
+    unused: Callable[[str], bool] | None = None,
+) -> dict[str, tuple[Found, ...]]:
+    """Each canonical name's tensors, as its source names them.
 
     Raises: UnexpectedTensor, MissingTensor, ShapeMismatch.
     """
+    known = {name for source in sources.values() for name in source.names}
     for found in tensors:
-        if found not in names:
+        if found not in known and not (unused is not None and unused(found)):
             raise UnexpectedTensor(
                 f"the file holds {found}, which this configuration has no place for",
                 family=family,
                 tensor=found,
-                expected=f"{len(names)} known names",
+                expected=f"{len(known)} known names",
                 found=found,
             )
-    sources = {}
-    for name, canonical in names.items():
+    matched = {}
+    for canonical, source in sources.items():
         slot = slots[canonical]
-        tensor = tensors.get(name)
-        if tensor is None:
-            if slot.optional:
-                continue
-            raise MissingTensor(
-                f"the file lacks {name}", family=family, tensor=name, expected=f"shape {slot.shape}"
-            )
-        if tuple(tensor.shape) != slot.shape:
-            raise ShapeMismatch(
-                f"{name} has another shape than the configuration says",
-                family=family,
-                tensor=name,
-                expected=str(slot.shape),
-                found=str(tensor.shape),
-            )
-        sources[canonical] = tensor
-    return sources
+        if slot.optional and not any(name in tensors for name in source.names):
+            continue
+        shape = source.piece_shape(slot)
+        matched[canonical] = tuple(_find(tensors, name, shape, family) for name in source.names)
+    return matched
+
+
+def _find(tensors: Mapping[str, Found], name: str, shape: Shape, family: str) -> Found:
+    tensor = tensors.get(name)
+    if tensor is None:
+        raise MissingTensor(
+            f"the file lacks {name}", family=family, tensor=name, expected=f"shape {shape}"
+        )
+    if tuple(tensor.shape) != shape:
+        raise ShapeMismatch(
+            f"{name} has another shape than the configuration says",
+            family=family,
+            tensor=name,
+            expected=str(shape),
+            found=str(tensor.shape),
+        )
+    return tensor
 
 
 def check_memory(sizes_bytes: Iterable[int]) -> None:

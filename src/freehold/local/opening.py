@@ -9,7 +9,7 @@ from pathlib import Path
 
 from freehold import library, ops
 from freehold.errors import BadSetting, WrongTask
-from freehold.loading import is_encoder, load_encoder, load_gguf
+from freehold.loading import is_encoder, load_encoder, load_model
 from freehold.local.chat import Model
 from freehold.local.embedding import EmbeddingModel
 
@@ -67,7 +67,7 @@ def _chat(path: Path, name: str, context_tokens: int | None, kv_bits: int) -> Mo
         raise BadSetting(
             "kv_bits is out of range", value=kv_bits, expected="8 or 16", found=repr(kv_bits)
         )
-    return Model(load_gguf(path), name=name, context_tokens=context_tokens, kv_bits=kv_bits)
+    return Model(load_model(path), name=name, context_tokens=context_tokens, kv_bits=kv_bits)
 
 
 def _set_threads(threads: int | None) -> None:

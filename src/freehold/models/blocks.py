@@ -1,4 +1,4 @@
-"""Blocks that families share: attention, the gated MLP, rotary frequencies, work buffers.
+"""Blocks that families share: attention, MLPs and mixtures, rotary frequencies, work buffers.
 
 Room: models. Must not know any family by name. Weights are (out, in); shapes use the dims of
 `freehold.ops`.
@@ -7,24 +7,25 @@ Room: models. Must not know any family by name. Weights are (out, in); shapes us
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from freehold import ops
-from freehold.ops import KvPool, Rotation, Step, Tensor, Weight
+from freehold.ops import KvPool, Rotation, RouterRule, Routing, Step, Tensor, Weight
 
-__all__ = ["Attention", "Mlp", "Rope", "RopeScaling", "Workspace", "rope"]
+__all__ = ["Attention", "Mlp", "Moe", "Rope", "RopeScaling", "SharedExpert", "Workspace", "rope"]
 
 
 @dataclass(frozen=True)
 class RopeScaling:
     """How rotary frequencies are stretched beyond the trained context.
 
-    `kind` is "none", "linear" or "yarn". Frequency divisors of a file (the llama3 kind) are
-    given to `rope` directly.
-    Source: linear, arXiv 2306.15595; yarn, arXiv 2309.00071 section 3.
+    `kind` is "none", "linear", "yarn" or "banded": slow frequencies are divided by the factor, fast
+    ones stay. Frequency divisors that a file holds are given to `rope` directly.
+    Source: linear, arXiv 2306.15595; yarn, arXiv 2309.00071 section 3; banded, arXiv 2407.21783.
     """
 
     kind: str = "none"
@@ -33,6 +34,9 @@ class RopeScaling:
     attention_factor: float | None = None  # yarn: None means 0.1 ln(factor) + 1
     beta_fast: float = 32.0
     beta_slow: float = 1.0
+    truncate: bool = True  # yarn: whole dimensions bound the ramp
+    low_turns: float = 1.0  # banded: fewer turns in the original context are slow
+    high_turns: float = 4.0  # banded: more turns are fast
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ def rope(
         plain = plain / divisors
     if scaling.kind == "linear":
         return Rope((plain / np.float32(scaling.factor)).astype(np.float32))
+    if scaling.kind == "banded":
+        return Rope(_banded(plain, scaling))
     if scaling.kind != "yarn":
         return Rope(plain.astype(np.float32))
     ramp = _yarn_ramp(width, base, scaling)
@@ -70,6 +76,14 @@ def rope(
     return Rope(mixed.astype(np.float32), scale)
 
 
+def _banded(plain: NDArray[np.float32], scaling: RopeScaling) -> NDArray[np.float32]:
+    turns = scaling.original_context * plain / np.float32(2.0 * math.pi)
+    share = (turns - scaling.low_turns) / (scaling.high_turns - scaling.low_turns)
+    share = np.clip(share, 0.0, 1.0)
+    mixed = (1.0 - share) * plain / scaling.factor + share * plain
+    return np.asarray(mixed, np.float32)
+
+
 def _yarn_ramp(width: int, base: float, scaling: RopeScaling) -> NDArray[np.float32]:
     """0 where a frequency turns often enough to be kept, 1 where it is stretched."""
 
@@ -77,8 +91,10 @@ def _yarn_ramp(width: int, base: float, scaling: RopeScaling) -> NDArray[np.floa
         period = scaling.original_context / (turns * 2.0 * math.pi)
         return width * math.log(period) / (2.0 * math.log(base))
 
-    low = max(math.floor(dimension(scaling.beta_fast)), 0)
-    high = min(math.ceil(dimension(scaling.beta_slow)), width - 1)
+    low, high = dimension(scaling.beta_fast), dimension(scaling.beta_slow)
+    if scaling.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, width - 1)
     span = high - low if high != low else 0.001
     ramp = (np.arange(width // 2, dtype=np.float32) - np.float32(low)) / np.float32(span)
     clipped: NDArray[np.float32] = np.clip(ramp, 0.0, 1.0).astype(np.float32)
@@ -92,7 +108,8 @@ class Workspace:
     widths: dict[str, int]  # name -> columns
     rows: int = 0
     buffers: dict[str, Tensor] = field(default_factory=dict)
-    rotation: Rotation = field(default_factory=Rotation)
+    rotations: list[Rotation] = field(default_factory=list)
+    routing: Routing = field(default_factory=Routing)
 
     def reserve(self, count: int) -> None:
         """Makes every buffer at least (count, width). Mutates: buffers."""
@@ -100,13 +117,25 @@ class Workspace:
             self.buffers = {name: Tensor(count, width) for name, width in self.widths.items()}
             self.rows = count
 
+    def rotate(self, step: Step, ropes: Sequence[Rope]) -> None:
+        """Makes the step's rotation for each rope. Mutates: rotations."""
+        while len(self.rotations) < len(ropes):
+            self.rotations.append(Rotation())
+        for made, rotation in zip(ropes, self.rotations, strict=True):
+            ops.make_rotation(step, made.frequencies, made.scale, rotation)
+
     def __getitem__(self, name: str) -> Tensor:
         return self.buffers[name]
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Grouped-query attention with rotary positions; x += out(attend(q, k, v))."""
+    """Grouped-query attention with rotary positions; x += out(attend(q, k, v)).
+
+    Norms of queries and keys are as wide as a head, or as all heads together. `window` is how many
+    tokens a query sees, 0 for all; `rope` which of the step's rotations turns it, None for none;
+    `late` the trained context and factor of `ops.scale_late`.
+    """
 
     layer: int
     norm: Tensor  # (1, D)
@@ -117,6 +146,11 @@ class Attention:
     out: Weight  # (D, H A)
     biases: tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]  # q, k, v, out
     scale: float
+    q_norm: Tensor | None = None
+    k_norm: Tensor | None = None
+    window: int = 0
+    rope: int | None = 0
+    late: tuple[int, float] | None = None
 
     def __call__(self, x: Tensor, step: Step, kv: KvPool, work: Workspace) -> None:
         """Mutates: x (T, D) and the step's pages of `kv`."""
@@ -125,8 +159,14 @@ class Attention:
         ops.norm_project(
             x, self.norm, self.eps, count, (self.q, self.k, self.v), self.biases[:3], (q, k, v)
         )  # q (T, H A), k and v (T, G A)
-        ops.rotate_write(q, k, v, work.rotation, step, kv, self.layer)
-        ops.attend(q, kv, self.layer, step, self.scale, attended)  # (T, H A)
+        if self.q_norm is not None and self.k_norm is not None:
+            ops.norm_heads((q, k), (self.q_norm, self.k_norm), self.eps, count)
+        rotation = None if self.rope is None else work.rotations[self.rope]
+        ops.rotate_write(q, k, v, rotation, step, kv, self.layer)
+        if self.late is not None:
+            trained_tokens, factor = self.late
+            ops.scale_late(q, step, factor, trained_tokens)
+        ops.attend(q, kv, self.layer, step, self.scale, attended, self.window)  # (T, H A)
         ops.project_add(attended, self.out, self.biases[3], count, x)  # (T, D)
 
 
@@ -145,3 +185,45 @@ class Mlp:
         hidden = work["hidden"]  # (T, F)
         ops.gate_up(x, self.norm, self.eps, self.gate, self.up, step.count, hidden)
         ops.project_add(hidden, self.down, None, step.count, x)
+
+
+@dataclass(frozen=True)
+class SharedExpert:
+    """What every token passes through beside its experts; `opening` scales it by a sigmoid."""
+
+    gate: Weight  # (F, D)
+    up: Weight  # (F, D)
+    down: Weight  # (D, F)
+    opening: Weight | None = None  # (1, D)
+
+
+@dataclass(frozen=True)
+class Moe:
+    """A mixture of gated MLPs, of which each token passes through those its router chooses."""
+
+    norm: Tensor  # (1, D)
+    eps: float
+    router: Weight  # (X, D)
+    rule: RouterRule
+    gate: Weight  # (X F, D)
+    up: Weight  # (X F, D)
+    down: Weight  # (X D, F)
+    bias: Tensor | None = None  # (1, X), of the choice alone
+    shared: SharedExpert | None = None
+
+    def __call__(self, x: Tensor, step: Step, work: Workspace) -> None:
+        """Mutates: x (T, D). The shared expert reads x before the others add to it."""
+        count, shared = step.count, self.shared
+        if shared is not None:
+            hidden = work["shared"]  # (T, F)
+            ops.gate_up(x, self.norm, self.eps, shared.gate, shared.up, count, hidden)
+            if shared.opening is not None:
+                opening = work["opening"]  # (T, 1)
+                ops.norm_project(
+                    x, self.norm, self.eps, count, (shared.opening,), (None,), (opening,)
+                )
+                ops.open_rows(opening, count, hidden)
+        ops.route(x, self.norm, self.eps, self.router, self.bias, self.rule, count, work.routing)
+        ops.mix_experts(self.norm, self.eps, self.gate, self.up, self.down, work.routing, x)
+        if shared is not None:
+            ops.project_add(work["shared"], shared.down, None, count, x)

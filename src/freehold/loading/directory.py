@@ -1,0 +1,204 @@
+"""A directory of config.json and safetensors, as transformers saves it -> a decoder.
+
+Room: loading. Everything is checked against the configuration before any weight is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freehold.errors import BadConfig, MissingTensor, UnknownFamily, UnsupportedType
+from freehold.formats.json_file import read_json_object
+from freehold.formats.safetensors import Dtype, SafetensorsTensor, open_safetensors
+from freehold.loading.gguf import Loaded
+from freehold.loading.matching import check_memory, match_tensors
+from freehold.loading.matrices import read_parameter
+from freehold.loading.sources import Table
+from freehold.models.base import Model, Shape, Slot
+from freehold.models.registry import DECODERS, ENCODERS, WRAPPERS
+
+__all__ = ["is_encoder", "load_directory", "weights_file"]
+
+# What a wrapper's checkpoint calls its decoder, first as saved today, then as before.
+_PREFIXES = ("model.language_model.", "language_model.model.", "language_model.")
+_OTHER_MEDIA = ("vision", "visual", "audio", "multi_modal_projector", "embed_vision", "embed_audio")
+
+# Block types of the core that floats are, by the number GGUF gives them.
+_FLOATS = {Dtype.F32: 0, Dtype.F16: 1, Dtype.BF16: 30}
+
+
+def is_encoder(path: Path) -> bool:
+    """Whether a path is a directory whose config.json names an encoder.
+
+    Raises: FormatError; UnknownFamily for a name that is no family's.
+    """
+    if not (path.is_dir() and (path / "config.json").is_file()):
+        return False
+    model_type = read_json_object(path / "config.json").get("model_type")
+    known = isinstance(model_type, str)
+    if known and (model_type in DECODERS or model_type in WRAPPERS):
+        return False
+    if not known or model_type not in ENCODERS:
+        raise _unknown(model_type)
+    return True
+
+
+def load_directory(path: Path) -> Loaded:
+    """Reads, checks and packs the decoder of a directory.
+
+    Raises: FormatError for bad bytes; UnknownFamily, BadConfig, UnknownConfigKey, MissingTensor,
+    UnexpectedTensor, ShapeMismatch for sound files that are no model of ours; OutOfPages when the
+    weights do not fit the machine's memory.
+    """
+    metadata = read_json_object(path / "config.json")
+    text = _text_config(metadata)
+    model_type = str(text.get("model_type"))
+    family = _family(model_type)
+    table: Table = family.HUB
+    config = table.read_config(text)
+    slots: Mapping[str, Slot] = family.Model.slots(config)
+    sources = {canonical: table.source(canonical, config) for canonical in slots}
+    with open_safetensors(weights_file(path)) as file:
+        tensors = _text_tensors(file.tensors, wrapped=text is not metadata)
+        found = match_tensors(
+            {name: _FloatRows(tensor) for name, tensor in tensors.items()},
+            slots,
+            sources,
+            model_type,
+            lambda name: table.may_leave(name, config),
+        )
+        _settle_head(found, tied=bool(text.get("tie_word_embeddings")), family=model_type)
+        check_memory(piece.n_bytes for pieces in found.values() for piece in pieces)
+        parameters = {
+            name: read_parameter(pieces, slots[name], sources[name])
+            for name, pieces in found.items()
+        }
+        model: Model = family.Model(config, parameters)
+        return Loaded(model, metadata, path, model_type, file.size_bytes)
+
+
+def weights_file(path: Path) -> Path:
+    """The safetensors file of a directory, or the index of several. Raises: BadConfig."""
+    for name in ("model.safetensors.index.json", "model.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    pickles = sorted(file.name for file in path.glob("*.bin")) or ["no such file"]
+    raise BadConfig(
+        "the directory holds no weights that are read here",
+        expected="model.safetensors",
+        found=pickles[0],
+        hint="checkpoints that must be unpickled are never read; save them as safetensors",
+    )
+
+
+class _FloatRows:
+    """A tensor of floats as rows; its values are the core's own."""
+
+    def __init__(self, tensor: SafetensorsTensor) -> None:
+        self._tensor = tensor
+        self.name = tensor.name
+        self.shape: Shape = tensor.shape
+        self.n_bytes = tensor.n_bytes
+
+    @property
+    def block_type(self) -> int:
+        """The core's number of the float type. Raises: UnsupportedType."""
+        if self._tensor.dtype not in _FLOATS:
+            raise UnsupportedType(
+                f"{self.name} is no matrix of floats",
+                field=self.name,
+                expected=", ".join(dtype.name for dtype in _FLOATS),
+                found=self._tensor.dtype.name,
+            )
+        return _FLOATS[self._tensor.dtype]
+
+    def raw(self, start: int, count: int) -> NDArray[np.uint8]:
+        """Elements of the rows, a view of the file."""
+        size = self._row_bytes()
+        data = self._tensor.data()[start * size : (start + count) * size]
+        return data.reshape(count, size)
+
+    def release(self, start: int, count: int) -> None:
+        """Gives the file's pages back."""
+        self._tensor.release(start * self._row_bytes(), (start + count) * self._row_bytes())
+
+    def _row_bytes(self) -> int:
+        return self.n_bytes // int(np.prod(self.shape[:-1], dtype=np.int64))
+
+
+def _text_config(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The decoder's own configuration, inside that of a model for several media or not."""
+    if str(metadata.get("model_type")) not in WRAPPERS:
+        return metadata
+    inner = metadata.get("text_config")
+    if not isinstance(inner, dict):
+        raise BadConfig(
+            "the model for several media has no text part",
+            family=str(metadata.get("model_type")),
+            expected="text_config, an object",
+            found="nothing" if inner is None else type(inner).__name__,
+        )
+    tied = metadata.get("tie_word_embeddings")
+    return inner if tied is None else {"tie_word_embeddings": tied, **inner}
+
+
+def _text_tensors(
+    tensors: Mapping[str, SafetensorsTensor], *, wrapped: bool
+) -> dict[str, SafetensorsTensor]:
+    """The decoder's tensors by the names of a decoder saved alone."""
+    if not wrapped:
+        return dict(tensors)
+    return {
+        _alone(name): tensor
+        for name, tensor in tensors.items()
+        if not name.removeprefix("model.").startswith(_OTHER_MEDIA)
+    }
+
+
+def _alone(name: str) -> str:
+    for prefix in _PREFIXES:
+        if name.startswith(prefix):
+            rest = name.removeprefix(prefix)
+            return rest if rest.startswith("lm_head.") else "model." + rest
+    return name
+
+
+def _settle_head(found: dict[str, tuple[_FloatRows, ...]], *, tied: bool, family: str) -> None:
+    """A tied head is the embedding, whatever lies beside it.
+
+    Mutates: found. Raises: MissingTensor.
+    """
+    if tied:
+        found.pop("head", None)
+    elif "head" not in found:
+        raise MissingTensor(
+            "the checkpoint lacks its head",
+            family=family,
+            tensor="lm_head.weight",
+            expected="a head, or tie_word_embeddings",
+        )
+
+
+def _family(model_type: str) -> ModuleType:
+    if model_type not in DECODERS:
+        raise _unknown(model_type)
+    return import_module(f"freehold.loading.names.{DECODERS[model_type]}")
+
+
+def _unknown(model_type: object) -> UnknownFamily:
+    known = sorted({*DECODERS, *ENCODERS, *WRAPPERS})
+    return UnknownFamily(
+        "no family for this model_type",
+        family=str(model_type)[:80],
+        value=model_type,
+        expected=" or ".join(known),
+        found=repr(model_type)[:80],
+        hint="the GGUF form of a model may name a family that is carried",
+    )

@@ -1,0 +1,109 @@
+"""Rows of a file -> parameters in memory: packed matrices, and float32 rows.
+
+Room: loading. Must not know any family or file format.
+Peak memory: the packed weights, plus one chunk of the file: pages are given back as they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freehold import ops
+from freehold.errors import BadValue, UnsupportedType
+from freehold.loading.sources import Rows, Source
+from freehold.models.base import Parameter, Slot
+from freehold.ops import Tensor, Weight
+
+__all__ = ["read_parameter"]
+
+_CHUNK_BYTES = 16 << 20
+
+
+def read_parameter(pieces: Sequence[Rows], slot: Slot, source: Source) -> Parameter:
+    """Packs or unpacks what the source names. Raises: UnsupportedType, BadValue."""
+    _check_one_type(pieces)
+    if not slot.matrix:
+        return _read_rows(pieces, slot, source)
+    rows, cols = slot.shape
+    assert source.add == 0.0, "only rows of floats can be added to"
+    weight = Weight(pieces[0].block_type, rows, cols)
+    if source.order is not None:
+        _pack_ordered(weight, pieces, source.order)
+    elif len(pieces) > 1 and rows // len(pieces) % ops.GROUP_ROWS:
+        weight.pack(0, rows, np.concatenate([_whole(piece) for piece in pieces]).reshape(-1))
+    else:
+        for index, piece in enumerate(pieces):
+            _pack_piece(weight, piece, index * (rows // len(pieces)))
+    return weight
+
+
+def _pack_piece(weight: Weight, piece: Rows, at: int) -> None:
+    count = _row_count(piece)
+    step = _chunk_rows(piece)
+    for start in range(0, count, step):
+        some = min(step, count - start)
+        weight.pack(at + start, some, piece.raw(start, some).reshape(-1))
+        piece.release(start, some)
+
+
+def _pack_ordered(weight: Weight, pieces: Sequence[Rows], order: NDArray[np.int64]) -> None:
+    whole = _whole(pieces[0]) if len(pieces) == 1 else np.concatenate([_whole(p) for p in pieces])
+    step = _chunk_rows(pieces[0])
+    for start in range(0, weight.rows, step):
+        chosen = whole[order[start : start + step]]
+        weight.pack(start, len(chosen), chosen.reshape(-1))
+    for piece in pieces:
+        piece.release(0, _row_count(piece))
+
+
+def _read_rows(pieces: Sequence[Rows], slot: Slot, source: Source) -> Tensor:
+    rows, cols = slot.shape if len(slot.shape) == 2 else (1, slot.shape[0])
+    values = np.concatenate([_floats(piece) for piece in pieces])
+    if source.order is not None:
+        values = values[source.order] if len(slot.shape) == 2 else values.reshape(-1)[source.order]
+    tensor = Tensor(rows, cols)
+    tensor.fill(np.ascontiguousarray(values.reshape(rows, cols) + np.float32(source.add)))
+    return tensor
+
+
+def _floats(piece: Rows) -> NDArray[np.float32]:
+    """The piece's values, (rows, cols) or, of one dim, (1, n)."""
+    cols = piece.shape[-1]
+    raw = np.ascontiguousarray(_whole(piece))
+    values = np.concatenate([ops.dequantize(piece.block_type, row, cols) for row in raw])
+    piece.release(0, len(raw))
+    if not np.isfinite(values).all():
+        raise BadValue(
+            f"{piece.name} holds numbers that are not finite",
+            field=piece.name,
+            expected="finite numbers",
+            hint="the file is damaged",
+        )
+    return values.reshape(-1, cols)
+
+
+def _whole(piece: Rows) -> NDArray[np.uint8]:
+    return piece.raw(0, _row_count(piece))
+
+
+def _row_count(piece: Rows) -> int:
+    return int(np.prod(piece.shape[:-1], dtype=np.int64))
+
+
+def _chunk_rows(piece: Rows) -> int:
+    row_bytes = max(1, piece.n_bytes // _row_count(piece))
+    return max(ops.GROUP_ROWS, _CHUNK_BYTES // row_bytes // ops.GROUP_ROWS * ops.GROUP_ROWS)
+
+
+def _check_one_type(pieces: Sequence[Rows]) -> None:
+    for piece in pieces[1:]:
+        if piece.block_type != pieces[0].block_type:
+            raise UnsupportedType(
+                f"{piece.name} has another type than its neighbours",
+                field=piece.name,
+                expected=f"the type of {pieces[0].name}, {pieces[0].block_type}",
+                found=str(piece.block_type),
+            )

@@ -1,0 +1,88 @@
+"""Where a model's values lie in a file: names, order of rows, what to add.
+
+Room: loading. The words in which a family's tables are written; must not know any family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freehold.models.base import Shape, Slot
+
+__all__ = ["Family", "Rows", "Source", "Table"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file's tensors behind one slot, stacked row by row.
+
+    `shape` is what each of them must have, where that is not the slot's divided among them.
+    `order` names for each row of ours the row of the stack: a permutation, or a part. `add` is
+    added to every value: norms that are kept as 1 + w.
+    """
+
+    names: tuple[str, ...]
+    shape: Shape | None = None
+    order: NDArray[np.int64] | None = None
+    add: float = 0.0
+
+    def piece_shape(self, slot: Slot) -> Shape:
+        """What each named tensor's shape must be."""
+        if self.shape is not None:
+            return self.shape
+        return (slot.shape[0] // len(self.names), *slot.shape[1:])
+
+
+class Rows(Protocol):
+    """A tensor of a file as rows of blocks that the core takes."""
+
+    @property
+    def name(self) -> str:
+        """The tensor's name in the file."""
+
+    @property
+    def shape(self) -> Shape:
+        """(..., in): all dims but the last are rows."""
+
+    @property
+    def n_bytes(self) -> int:
+        """How much memory its rows take as `block_type`."""
+
+    @property
+    def block_type(self) -> int:
+        """The core's number of the type that `raw` gives."""
+
+    def raw(self, start: int, count: int) -> NDArray[np.uint8]:
+        """Blocks of `count` rows from `start`, (count, bytes of a row)."""
+
+    def release(self, start: int, count: int) -> None:
+        """Gives the file's pages of these rows back; they can be read again."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A family in one format: its configuration, the source of each slot, and what may be left.
+
+    `unused` says which tensors a checkpoint may hold that no slot takes.
+    """
+
+    read_config: Callable[[Mapping[str, object]], Any]
+    source: Callable[[str, Any], Source]
+    unused: Callable[[str, Any], bool] | None = None
+
+    def may_leave(self, name: str, config: object) -> bool:
+        """Whether a checkpoint may hold this tensor although no slot takes it."""
+        return self.unused is not None and self.unused(name, config)
+
+
+class Family(Protocol):
+    """What `loading/names/<family>.py` gives; a format that the family lacks has no table."""
+
+    Model: Any
+    GGUF: Table | None
+    HUB: Table | None

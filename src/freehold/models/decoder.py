@@ -1,0 +1,328 @@
+"""What decoders share: their dims, their slots, and the way from tokens to logits.
+
+Room: models. Must not know any family by name. `Decoder` is the plain one: pre-norm, grouped-query
+attention, gated MLP; a family's class says where its layers differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from freehold import ops
+from freehold.models.base import KvSpec, Parameter, Slot
+from freehold.models.blocks import (
+    Attention,
+    Mlp,
+    Moe,
+    Rope,
+    RopeScaling,
+    SharedExpert,
+    Workspace,
+    rope,
+)
+from freehold.ops import SCORINGS, KvPool, RouterRule, Step, Tensor, Weight
+
+__all__ = [
+    "Decoder",
+    "DecoderConfig",
+    "Feed",
+    "Mixer",
+    "MoeConfig",
+    "attention",
+    "attention_slots",
+    "matrix",
+    "mlp",
+    "mlp_slots",
+    "moe",
+    "moe_slots",
+    "row",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoeConfig:
+    """Shapes and rule of a mixture of experts; `dense_layers` have a plain MLP instead."""
+
+    experts: int  # X
+    chosen: int
+    expert_width: int  # F of one expert
+    scoring: str = "softmax"
+    renormalise: bool = False
+    epsilon: float = 0.0
+    scale: float = 1.0
+    groups: int = 1
+    groups_kept: int = 1
+    group_top: int = 1
+    selection_bias: bool = False
+    shared_width: int = 0  # F of the shared expert, 0 without one
+    shared_opening: bool = False
+    dense_layers: frozenset[int] = frozenset()
+
+    def rule(self) -> RouterRule:
+        """The rule in the core's words."""
+        return RouterRule(
+            chosen=self.chosen,
+            scoring=SCORINGS.index(self.scoring),
+            renormalise=self.renormalise,
+            epsilon=self.epsilon,
+            scale=self.scale,
+            groups=self.groups,
+            groups_kept=self.groups_kept,
+            group_top=self.group_top,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """Shapes and constants; the dims are those of `freehold.ops`."""
+
+    vocabulary: int  # V
+    context_tokens: int
+    layers: int  # L
+    width: int  # D
+    heads: int  # H
+    kv_heads: int  # G
+    head_width: int  # A
+    mlp_width: int  # F
+    eps: float
+    rope_base: float
+    rope_scaling: RopeScaling = field(default_factory=RopeScaling)
+    windows: tuple[int, ...] = ()  # per layer the tokens a query sees, 0 for all; or empty
+    moe: MoeConfig | None = None
+
+    def window(self, layer: int) -> int:
+        """How many tokens a query of the layer sees; 0 is no bound."""
+        return self.windows[layer] if self.windows else 0
+
+    def sparse(self, layer: int) -> MoeConfig | None:
+        """The layer's mixture of experts; None where it has a plain MLP."""
+        return None if self.moe is None or layer in self.moe.dense_layers else self.moe
+
+
+class Mixer(Protocol):
+    """The half of a layer where tokens meet."""
+
+    def __call__(self, x: Tensor, step: Step, kv: KvPool, work: Workspace) -> None:
+        """Mutates: x (T, D) and the step's pages of `kv`."""
+
+
+class Feed(Protocol):
+    """The half of a layer that takes each token alone."""
+
+    def __call__(self, x: Tensor, step: Step, work: Workspace) -> None:
+        """Mutates: x (T, D)."""
+
+
+class Decoder:
+    """An embedding, layers, and a head, over packed weights given by canonical name.
+
+    Families override `layer_slots` and `layer`. `ropes` are the rotations that layers choose from
+    by index.
+    """
+
+    def __init__(self, config: DecoderConfig, parameters: Mapping[str, Parameter]) -> None:
+        self.config = config
+        self._embed = matrix(parameters["embed"])  # (V, D)
+        self._head = matrix(parameters.get("head", self._embed))  # (V, D), tied when absent
+        self._final_norm = row(parameters["final_norm"])  # (1, D)
+        divisors = parameters.get("rope_divisors")
+        self.ropes: Sequence[Rope] = (
+            rope(
+                config.head_width,
+                config.rope_base,
+                config.rope_scaling,
+                None if divisors is None else row(divisors).numpy()[0].copy(),
+            ),
+        )
+        query, key = config.heads * config.head_width, config.kv_heads * config.head_width
+        widths = {"x": config.width, "q": query, "k": key, "v": key, "attended": query}
+        widths["hidden"] = config.mlp_width
+        if config.moe is not None and config.moe.shared_width:
+            widths |= {"shared": config.moe.shared_width, "opening": 1}
+        self.work = Workspace(widths)
+        self._logits = Tensor(1, config.vocabulary)
+        self.layers = [self.layer(parameters, i) for i in range(config.layers)]
+
+    @classmethod
+    def slots(cls, config: DecoderConfig) -> Mapping[str, Slot]:
+        """Every tensor the family takes, by canonical name."""
+        slots = {
+            "embed": Slot((config.vocabulary, config.width)),
+            "head": Slot((config.vocabulary, config.width), optional=True),
+            "final_norm": Slot((config.width,), matrix=False),
+        }
+        for i in range(config.layers):
+            slots |= cls.layer_slots(config, i)
+        return slots
+
+    @classmethod
+    def layer_slots(cls, config: DecoderConfig, index: int) -> dict[str, Slot]:
+        """The tensors of one layer."""
+        feed = mlp_slots if config.sparse(index) is None else moe_slots
+        return attention_slots(config, index) | feed(config, index)
+
+    def layer(self, parameters: Mapping[str, Parameter], index: int) -> tuple[Mixer, Feed]:
+        """The blocks of one layer."""
+        feed = mlp if self.config.sparse(index) is None else moe
+        return attention(self.config, parameters, index), feed(self.config, parameters, index)
+
+    @property
+    def vocabulary(self) -> int:
+        """V, the number of rows of the head."""
+        return self.config.vocabulary
+
+    @property
+    def context_tokens(self) -> int:
+        """How many tokens the model was trained to see."""
+        return self.config.context_tokens
+
+    def kv_spec(self) -> KvSpec:
+        """Keys and values of every layer."""
+        return KvSpec.alike(self.config.layers, self.config.kv_heads, self.config.head_width)
+
+    def forward(self, step: Step, kv: KvPool) -> Tensor:
+        """Logits (S, V) of the step's logit rows; valid until the next call.
+
+        Mutates: kv, by the step's keys and values.
+        """
+        work = self.work
+        work.reserve(step.count)
+        x = work["x"]  # (T, D)
+        work.rotate(step, self.ropes)
+        ops.embed(self._embed, step, x)  # (T, D)
+        for mixer, feed in self.layers:
+            mixer(x, step, kv, work)
+            feed(x, step, work)
+        rows = len(step.logit_rows)
+        if rows == 0:
+            return self._logits
+        if rows > self._logits.rows:
+            self._logits = Tensor(rows, self.config.vocabulary)
+        ops.head(x, self._final_norm, self.config.eps, self._head, step, self._logits)  # (S, V)
+        return self._logits
+
+
+def attention_slots(config: DecoderConfig, index: int) -> dict[str, Slot]:
+    """The norm and the four matrices of a layer's attention."""
+    c, at = config, f"layers.{index}."
+    query, key = c.heads * c.head_width, c.kv_heads * c.head_width
+    return {
+        at + "attn_norm": Slot((c.width,), matrix=False),
+        at + "attn.q": Slot((query, c.width)),
+        at + "attn.k": Slot((key, c.width)),
+        at + "attn.v": Slot((key, c.width)),
+        at + "attn.out": Slot((c.width, query)),
+    }
+
+
+def mlp_slots(config: DecoderConfig, index: int) -> dict[str, Slot]:
+    """The norm and the three matrices of a layer's gated MLP."""
+    at = f"layers.{index}."
+    norm = {at + "mlp_norm": Slot((config.width,), matrix=False)}
+    return norm | _gated_slots(config.width, config.mlp_width, 1, at + "mlp.")
+
+
+def moe_slots(config: DecoderConfig, index: int) -> dict[str, Slot]:
+    """The norm, the router, the experts' stacked matrices and the shared expert's of a layer."""
+    moe, at, width = config.sparse(index), f"layers.{index}.", config.width
+    assert moe is not None, "a plain layer has no experts"
+    slots = {
+        at + "mlp_norm": Slot((width,), matrix=False),
+        at + "moe.router": Slot((moe.experts, width)),
+    }
+    slots |= _gated_slots(width, moe.expert_width, moe.experts, at + "moe.")
+    if moe.selection_bias:
+        slots[at + "moe.bias"] = Slot((moe.experts,), matrix=False)
+    if moe.shared_width:
+        slots |= _gated_slots(width, moe.shared_width, 1, at + "shared.")
+    if moe.shared_opening:
+        slots[at + "shared.opening"] = Slot((1, width))
+    return slots
+
+
+def _gated_slots(width: int, hidden: int, count: int, at: str) -> dict[str, Slot]:
+    opened = Slot((count * hidden, width))
+    return {at + "gate": opened, at + "up": opened, at + "down": Slot((count * width, hidden))}
+
+
+def attention(
+    config: DecoderConfig, parameters: Mapping[str, Parameter], index: int, *, rope: int | None = 0
+) -> Attention:
+    """A layer's attention; biases and norms of heads are taken where the parameters have them."""
+    at = f"layers.{index}."
+
+    def optional(name: str) -> Tensor | None:
+        found = parameters.get(f"{at}attn.{name}")
+        return None if found is None else row(found)
+
+    return Attention(
+        layer=index,
+        norm=row(parameters[at + "attn_norm"]),
+        eps=config.eps,
+        q=matrix(parameters[at + "attn.q"]),
+        k=matrix(parameters[at + "attn.k"]),
+        v=matrix(parameters[at + "attn.v"]),
+        out=matrix(parameters[at + "attn.out"]),
+        biases=(optional("q_bias"), optional("k_bias"), optional("v_bias"), optional("out_bias")),
+        scale=config.head_width**-0.5,
+        q_norm=optional("q_norm"),
+        k_norm=optional("k_norm"),
+        window=config.window(index),
+        rope=rope,
+    )
+
+
+def mlp(config: DecoderConfig, parameters: Mapping[str, Parameter], index: int) -> Mlp:
+    """A layer's gated MLP."""
+    at = f"layers.{index}."
+    return Mlp(
+        norm=row(parameters[at + "mlp_norm"]),
+        eps=config.eps,
+        gate=matrix(parameters[at + "mlp.gate"]),
+        up=matrix(parameters[at + "mlp.up"]),
+        down=matrix(parameters[at + "mlp.down"]),
+    )
+
+
+def moe(config: DecoderConfig, parameters: Mapping[str, Parameter], index: int) -> Moe:
+    """A layer's mixture of experts."""
+    rule, at = config.sparse(index), f"layers.{index}."
+    assert rule is not None, "a plain layer has no experts"
+    bias = parameters.get(at + "moe.bias")
+    return Moe(
+        norm=row(parameters[at + "mlp_norm"]),
+        eps=config.eps,
+        router=matrix(parameters[at + "moe.router"]),
+        rule=rule.rule(),
+        gate=matrix(parameters[at + "moe.gate"]),
+        up=matrix(parameters[at + "moe.up"]),
+        down=matrix(parameters[at + "moe.down"]),
+        bias=None if bias is None else row(bias),
+        shared=_shared(parameters, at + "shared."),
+    )
+
+
+def _shared(parameters: Mapping[str, Parameter], at: str) -> SharedExpert | None:
+    if at + "gate" not in parameters:
+        return None
+    opening = parameters.get(at + "opening")
+    return SharedExpert(
+        gate=matrix(parameters[at + "gate"]),
+        up=matrix(parameters[at + "up"]),
+        down=matrix(parameters[at + "down"]),
+        opening=None if opening is None else matrix(opening),
+    )
+
+
+def matrix(parameter: Parameter) -> Weight:
+    """The parameter of a matrix slot."""
+    assert isinstance(parameter, Weight), "loading put a row where a matrix belongs"
+    return parameter
+
+
+def row(parameter: Parameter) -> Tensor:
+    """The parameter of a slot that is no matrix."""
+    assert isinstance(parameter, Tensor), "loading put a matrix where a row belongs"
+    return parameter
