@@ -21,11 +21,15 @@ def config_of(**changes: int) -> DecoderConfig:
 
 
 def row_order(canonical: str, config: DecoderConfig) -> Array | None:
-    return llama.GGUF.source(canonical, config).order
+    source = llama.GGUF.source(canonical, config)
+    assert source is not None
+    return source.order
 
 
 def file_name(canonical: str) -> str:
-    (name,) = llama.GGUF.source(canonical, config_of()).names
+    source = llama.GGUF.source(canonical, config_of())
+    assert source is not None
+    (name,) = source.names
     return name
 
 

@@ -64,7 +64,7 @@ def load_directory(path: Path) -> Loaded:
     table: Table = family.HUB
     config = table.read_config(text)
     slots: Mapping[str, Slot] = family.Model.slots(config)
-    sources = {canonical: table.source(canonical, config) for canonical in slots}
+    sources = table.sources(slots, config)
     with open_safetensors(weights_file(path)) as file:
         tensors = _text_tensors(file.tensors, wrapped=text is not metadata)
         found = match_tensors(

@@ -48,7 +48,7 @@ def load_gguf(path: Path) -> Loaded:
         table: Table = family.GGUF
         config = table.read_config(file.metadata)
         slots: Mapping[str, Slot] = family.Model.slots(config)
-        sources = {canonical: table.source(canonical, config) for canonical in slots}
+        sources = table.sources(slots, config)
         found = match_tensors(
             file.tensors,
             slots,

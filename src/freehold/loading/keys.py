@@ -37,6 +37,12 @@ class Keys:
             raise self._bad(name, found, f"a whole number from {least} to {most}")
         return found
 
+    def either(self, *names: str) -> str:
+        """The first of these names of one thing that the file uses, else the last of them."""
+        self.asked.update(names)
+        present = [name for name in names if self._find(name) is not None]
+        return present[0] if present else names[-1]
+
     def number(self, name: str, *, default: float | None = None, above: float = 0.0) -> float:
         """A finite number greater than `above`. Raises: BadConfig."""
         found = self._find(name)

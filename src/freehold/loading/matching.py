@@ -64,7 +64,7 @@ def _find(tensors: Mapping[str, Found], name: str, shape: Shape, family: str) ->
         raise MissingTensor(
             f"the file lacks {name}", family=family, tensor=name, expected=f"shape {shape}"
         )
-    if tuple(tensor.shape) != shape:
+    if _bare(tensor.shape) != _bare(shape):
         raise ShapeMismatch(
             f"{name} has another shape than the configuration says",
             family=family,
@@ -73,6 +73,14 @@ def _find(tensors: Mapping[str, Found], name: str, shape: Shape, family: str) ->
             found=str(tensor.shape),
         )
     return tensor
+
+
+def _bare(shape: Shape) -> Shape:
+    """Without leading dims of one, which formats write or leave out as they like."""
+    shape = tuple(shape)
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
 
 
 def check_memory(sizes_bytes: Iterable[int]) -> None:

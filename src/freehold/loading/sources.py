@@ -5,7 +5,7 @@ Room: loading. The words in which a family's tables are written; must not know a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,12 +68,18 @@ class Rows(Protocol):
 class Table:
     """A family in one format: its configuration, the source of each slot, and what may be left.
 
-    `unused` says which tensors a checkpoint may hold that no slot takes.
+    A source is None where the format never holds the slot. `unused` says which tensors a
+    checkpoint may hold that no slot takes.
     """
 
     read_config: Callable[[Mapping[str, object]], Any]
-    source: Callable[[str, Any], Source]
+    source: Callable[[str, Any], Source | None]
     unused: Callable[[str, Any], bool] | None = None
+
+    def sources(self, slots: Iterable[str], config: object) -> dict[str, Source]:
+        """The source of each slot that the format holds, by canonical name."""
+        found = {canonical: self.source(canonical, config) for canonical in slots}
+        return {canonical: source for canonical, source in found.items() if source is not None}
 
     def may_leave(self, name: str, config: object) -> bool:
         """Whether a checkpoint may hold this tensor although no slot takes it."""

@@ -103,8 +103,10 @@ def file_name(canonical: str, renamed: Mapping[str, str] | None = None) -> str:
 
 def decoder_source(
     canonical: str, config: DecoderConfig, renamed: Mapping[str, str] | None = None
-) -> Source:
+) -> Source | None:
     """Where a slot lies in the checkpoint; experts are stacked in their order."""
+    if canonical == "rope_divisors":
+        return None  # computed from the configuration
     name = file_name(canonical, renamed)
     if "{}" not in name:
         return Source((name,))

@@ -56,7 +56,7 @@ def _read_hub(metadata: Mapping[str, object]) -> DecoderConfig:
     return config
 
 
-def _hub_source(canonical: str, config: DecoderConfig) -> Source:
+def _hub_source(canonical: str, config: DecoderConfig) -> Source | None:
     return hub_decoder.decoder_source(canonical, config, _MIXTRAL)
 
 

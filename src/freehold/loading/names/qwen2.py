@@ -43,7 +43,7 @@ def _read_hub(metadata: Mapping[str, object]) -> DecoderConfig:
 def _moe(keys: Keys, layers: int) -> MoeConfig:
     shared = keys.integer("shared_expert_intermediate_size", default=0, least=0)
     return MoeConfig(
-        experts=keys.integer("num_experts", most=1 << 14),
+        experts=keys.integer(keys.either("num_experts", "num_local_experts"), most=1 << 14),
         chosen=keys.integer("num_experts_per_tok", most=1 << 10),
         expert_width=keys.integer("moe_intermediate_size"),
         renormalise=keys.truth("norm_topk_prob", default=False),

@@ -35,7 +35,7 @@ def _read_hub(metadata: Mapping[str, object]) -> DecoderConfig:
     config = replace(config, windows=hub_decoder.deep_windows_of(keys, config.layers))
     if keys.architecture.endswith("moe"):
         moe = MoeConfig(
-            experts=keys.integer("num_experts", most=1 << 14),
+            experts=keys.integer(keys.either("num_experts", "num_local_experts"), most=1 << 14),
             chosen=keys.integer("num_experts_per_tok", most=1 << 10),
             expert_width=keys.integer("moe_intermediate_size"),
             renormalise=keys.truth("norm_topk_prob", default=False),
