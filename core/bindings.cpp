@@ -12,6 +12,7 @@
 #include "freehold/kernels.h"
 #include "freehold/ops.h"
 #include "freehold/threads.h"
+#include "quants/checkpoint.h"
 #include "quants/fixed16.h"
 #include "quants/traits.h"
 
@@ -308,6 +309,15 @@ NB_MODULE(_core, m) {
     m.attr("PAGE_TOKENS") = fh::kPageTokens;
     m.attr("GROUP_ROWS") = fh::kGroupRows;
     m.attr("FIXED16") = fh::kFixedType;
+    m.attr("INT4_X32") = static_cast<int>(fh::kInt4x32);
+    m.attr("INT4_X64") = static_cast<int>(fh::kInt4x64);
+    m.attr("INT4_X128") = static_cast<int>(fh::kInt4x128);
+    m.attr("INT8_X32") = static_cast<int>(fh::kInt8x32);
+    m.attr("INT8_X128") = static_cast<int>(fh::kInt8x128);
+    m.attr("FP8_X32") = static_cast<int>(fh::kFp8x32);
+    m.attr("FP8_X128") = static_cast<int>(fh::kFp8x128);
+    m.attr("NVFP4") = static_cast<int>(fh::kNvfp4);
+    m.attr("MXFP4_PAIRS") = static_cast<int>(fh::kMxfp4Pairs);
     bind_data(m);
     bind_ops(m);
     bind_encoder_ops(m);

@@ -91,14 +91,15 @@ Weight::Weight(int type, int64_t rows_, int64_t cols_)
             "weight: rows or columns out of range");
     require(cols % traits->elements == 0, "weight: columns must be whole blocks");
     groups = (rows + kGroupRows - 1) / kGroupRows;
-    if (traits->floating() || traits->fixed()) {
+    if (traits->plain() || traits->fixed()) {
         block_bytes = static_cast<size_t>(kGroupRows) * traits->bytes;
     } else {
         block_bytes = static_cast<size_t>(kGroupRows) * traits->header_bytes +
                       static_cast<size_t>(traits->elements / kBlock) * plane_bytes(traits->planes);
     }
     group_bytes = traits->fixed() ? fixed_group_bytes(cols)
-                                  : block_bytes * static_cast<size_t>(cols / traits->elements);
+                                  : block_bytes * static_cast<size_t>(cols / traits->elements) +
+                                        sizeof(float) * kGroupRows * traits->row_floats;
     data_ = place_weight(bytes(), memory_);
 }
 
@@ -135,9 +136,30 @@ void pack_fixed(const Weight& w, const uint8_t* const* sources, uint8_t* out) {
     }
 }
 
-// One group: sixteen rows of file blocks -> headers and code planes, block after block.
+// Field `f` of `size` bytes that starts at byte `at` of every row's header: 16 rows side by side.
+void put_field(uint8_t* head, int at, int size, int r, const uint8_t* field) {
+    std::memcpy(head + kGroupRows * at + size * r, field, static_cast<size_t>(size));
+}
+
+// The size of the header's field that starts at byte `at`.
+int field_size(const BlockTraits& t, int at) {
+    if (at < 4 * t.header_singles) return 4;
+    return at < 4 * t.header_singles + 2 * t.header_halves ? 2 : 1;
+}
+
+// One group: sixteen rows of file blocks -> the rows' own floats, then headers and code planes,
+// block after block.
 void pack_group(const Weight& w, const uint8_t* const* sources, uint8_t* out) {
     const BlockTraits& t = *w.traits;
+    const int row_bytes = 4 * t.row_floats;
+    for (int r = 0; r < kGroupRows; ++r)
+        for (int at = 0; at < row_bytes; at += 4) {
+            // A row of padding is 0 / 1: no kernel may divide by zero there.
+            const float filler = at == 0 ? 0.0f : 1.0f;
+            const auto* field = reinterpret_cast<const uint8_t*>(&filler);
+            put_field(out, at, 4, r, sources[r] ? sources[r] + at : field);
+        }
+    out += kGroupRows * row_bytes;
     uint8_t codes[kGroupRows][256], header[32];
     alignas(16) uint8_t rows[kGroupRows][kBlock];
     const int sub_blocks = t.elements / kBlock;
@@ -149,12 +171,10 @@ void pack_group(const Weight& w, const uint8_t* const* sources, uint8_t* out) {
                 std::memset(codes[r], 0, sizeof(codes[r]));
                 std::memset(header, 0, sizeof(header));
             } else {
-                t.split(sources[r] + b * t.bytes, codes[r], header);
+                t.split(sources[r] + row_bytes + b * t.bytes, codes[r], header);
             }
-            for (int f = 0; f < t.header_halves; ++f)
-                std::memcpy(head + 32 * f + 2 * r, header + 2 * f, 2);
-            for (int f = 2 * t.header_halves; f < t.header_bytes; ++f)
-                head[16 * f + r] = header[f];
+            for (int at = 0; at < t.header_bytes; at += field_size(t, at))
+                put_field(head, at, field_size(t, at), r, header + at);
         }
         for (int s = 0; s < sub_blocks; ++s, planes += plane_bytes(t.planes)) {
             for (int r = 0; r < kGroupRows; ++r)
@@ -168,7 +188,7 @@ void pack_group(const Weight& w, const uint8_t* const* sources, uint8_t* out) {
 
 void Weight::pack(int64_t start, int64_t count, const uint8_t* raw, size_t raw_bytes,
                   const int32_t* source_rows) {
-    const int64_t row_bytes = cols / traits->elements * traits->bytes;
+    const auto row_bytes = static_cast<int64_t>(traits->row_bytes(cols));
     require(start >= 0 && start % kGroupRows == 0 && count >= 1 && count <= rows - start,
             "pack: rows outside the weight");
     require(start + count == rows || count % kGroupRows == 0, "pack: a chunk must be whole groups");
@@ -207,7 +227,7 @@ void Weight::unpack_row(int64_t row, float* out) const {
     const BlockTraits& t = *traits;
     const uint8_t* base = group(row / kGroupRows);
     const int r = static_cast<int>(row % kGroupRows);
-    if (t.floating()) {
+    if (t.plain()) {
         for (int64_t k = 0; k < cols; ++k)
             out[k] = read_float(*this, base + (k * kGroupRows + r) * t.bytes);
         return;
@@ -222,12 +242,16 @@ void Weight::unpack_row(int64_t row, float* out) const {
         return;
     }
     uint8_t codes[256], header[32];
-    const int sub_blocks = t.elements / kBlock;
+    const int sub_blocks = t.elements / kBlock, own = 4 * t.row_floats;
+    for (int at = 0; at < own; at += 4)
+        std::memcpy(header + at, base + kGroupRows * at + 4 * r, 4);
+    base += kGroupRows * own;
     for (int64_t b = 0; b < cols / t.elements; ++b) {
         const uint8_t* head = base + b * block_bytes;
-        for (int f = 0; f < t.header_halves; ++f)
-            std::memcpy(header + 2 * f, head + 32 * f + 2 * r, 2);
-        for (int f = 2 * t.header_halves; f < t.header_bytes; ++f) header[f] = head[16 * f + r];
+        for (int at = 0; at < t.header_bytes; at += field_size(t, at)) {
+            const int size = field_size(t, at);
+            std::memcpy(header + own + at, head + kGroupRows * at + size * r, static_cast<size_t>(size));
+        }
         for (int s = 0; s < sub_blocks; ++s)
             read_planes(t.planes,
                         head + kGroupRows * t.header_bytes + s * plane_bytes(t.planes), r,

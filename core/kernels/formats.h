@@ -14,6 +14,7 @@ struct BaseFormat {
     static constexpr int elements = 32;
     static constexpr int planes = kNibble;
     static constexpr int header = 2;
+    static constexpr int row_floats = 0;    // of a row before its blocks: factor, divisor
     static constexpr int offset = -1;
     static constexpr bool halves = false;   // scales of 16 elements
     static constexpr bool minimum = false;
@@ -147,6 +148,46 @@ struct FormatIQ4_XS : BaseFormat {
     static void scales(const uint8_t* head, int sub, int lane, Scales<S>& s) {
         const auto d = S::load_half(reinterpret_cast<const uint16_t*>(head) + lane);
         s.low = S::mul(d, S::load_i8(head + 32 + 16 * sub + lane));
+    }
+};
+
+// The types of quantized safetensors, see quants/checkpoint.h.
+template <class S, int Elements, bool Byte>
+struct FormatAffine : BaseFormat {
+    static constexpr int elements = Elements;
+    static constexpr int planes = Byte ? kByte : kNibble;
+    static constexpr int header = 3;
+    static constexpr int row_floats = 1;
+    static constexpr bool minimum = true;
+    static constexpr bool wide = Byte;
+    static void scales(const uint8_t* head, int, int lane, Scales<S>& s) {
+        s.low = S::load_half(reinterpret_cast<const uint16_t*>(head) + lane);
+        // Where codes come as signed bytes they are 128 less, and so is what is taken from them.
+        const auto shift = S::set(Byte && !S::exact_bytes ? 128.0f : 0.0f);
+        s.min_low = S::mul(s.low, S::sub(shift, S::load_u8(head + 32 + lane)));
+    }
+};
+
+template <class S>
+struct FormatInt4x32 : FormatAffine<S, 32, false> {};
+template <class S>
+struct FormatInt4x64 : FormatAffine<S, 64, false> {};
+template <class S>
+struct FormatInt4x128 : FormatAffine<S, 128, false> {};
+template <class S>
+struct FormatInt8x32 : FormatAffine<S, 32, true> {};
+template <class S>
+struct FormatInt8x128 : FormatAffine<S, 128, true> {};
+
+template <class S>
+struct FormatNvfp4 : FormatMXFP4<S> {
+    static constexpr int header = 2;
+    static constexpr int row_floats = 2;
+    static constexpr bool halves = true;
+    static void scales(const uint8_t* head, int, int lane, Scales<S>& s) {
+        const auto half = S::set(0.5f);  // of the doubled levels
+        s.low = S::mul(half, S::load_e4m3(head + lane));
+        s.high = S::mul(half, S::load_e4m3(head + 16 + lane));
     }
 };
 

@@ -26,7 +26,7 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
     // While several tokens keep the units busy, the next group comes in from memory.
     const int64_t ahead = cols / kBlock * kSubBytes;
     for (int part = 0; part < kGroupRows / S::lanes; ++part) {
-        const uint8_t* p = group;
+        const uint8_t* p = group + Format::row_floats * kGroupRows * sizeof(float);
         const auto* a = reinterpret_cast<const ActBlock<M>*>(act);
         F acc[M];
         for (int m = 0; m < M; ++m) acc[m] = S::zero();
@@ -74,6 +74,12 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
                 }
             }
         }
+        if constexpr (Format::row_floats > 0) {
+            const float* own = reinterpret_cast<const float*>(group) + part * S::lanes;
+            F factor = S::load(own);
+            if constexpr (Format::row_floats > 1) factor = S::div(factor, S::load(own + kGroupRows));
+            for (int m = 0; m < M; ++m) acc[m] = S::mul(acc[m], factor);
+        }
         for (int m = 0; m < M; ++m) S::store(out + 16 * m + part * S::lanes, acc[m]);
     }
 }
@@ -112,6 +118,28 @@ void tile_float(const uint8_t* group, int64_t cols, const uint8_t* act, float* o
     }
 }
 
+// 8-bit floats with a float32 scale for each block of `Elements` columns.
+template <class S, int Elements, int M>
+void tile_mini(const uint8_t* group, int64_t cols, const uint8_t* act, float* out) {
+    using F = typename S::F;
+    for (int part = 0; part < kGroupRows / S::lanes; ++part) {
+        const uint8_t* p = group;
+        const auto* x = reinterpret_cast<const float*>(act);
+        F acc[M];
+        for (int m = 0; m < M; ++m) acc[m] = S::zero();
+        for (int64_t b = 0; b < cols / Elements; ++b) {
+            const F scale = S::load(reinterpret_cast<const float*>(p) + part * S::lanes);
+            p += kGroupRows * sizeof(float);
+            for (int k = 0; k < Elements; ++k, p += kGroupRows, x += M) {
+                const F weight = S::mul(S::load_e4m3(p + part * S::lanes), scale);
+#pragma GCC unroll 16
+                for (int m = 0; m < M; ++m) acc[m] = S::fma(weight, S::set(x[m]), acc[m]);
+            }
+        }
+        for (int m = 0; m < M; ++m) S::store(out + 16 * m + part * S::lanes, acc[m]);
+    }
+}
+
 template <class S, template <class> class Format>
 void tile_q(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out) {
     if (tile == 1) return tile_quantized<S, Format<S>, 1>(group, cols, act, out);
@@ -131,6 +159,17 @@ void tile_f(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, fl
     if constexpr (S::max_tile > 4) {
         if (tile == 8) return tile_float<S, Format<S>, 8>(group, cols, act, out);
         return tile_float<S, Format<S>, 16>(group, cols, act, out);
+    }
+}
+
+template <class S, int Elements>
+void tile_m(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out) {
+    if (tile == 1) return tile_mini<S, Elements, 1>(group, cols, act, out);
+    if (tile == 2) return tile_mini<S, Elements, 2>(group, cols, act, out);
+    if (tile == 4) return tile_mini<S, Elements, 4>(group, cols, act, out);
+    if constexpr (S::max_tile > 4) {
+        if (tile == 8) return tile_mini<S, Elements, 8>(group, cols, act, out);
+        return tile_mini<S, Elements, 16>(group, cols, act, out);
     }
 }
 

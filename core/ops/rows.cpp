@@ -18,7 +18,8 @@ void embed(const Weight& weight, const Step& step, Tensor& x) {
 
 void dequantize(int type, const uint8_t* raw, size_t raw_bytes, float* out, int64_t count) {
     const BlockTraits* traits = find_traits(type);
-    require(traits != nullptr && !traits->fixed(), "dequantize: unsupported block type");
+    require(traits != nullptr && !traits->fixed() && traits->row_floats == 0,
+            "dequantize: unsupported block type");
     require(count >= 0 && count % traits->elements == 0 &&
                 raw_bytes == static_cast<size_t>(count / traits->elements) * traits->bytes,
             "dequantize: bytes do not match the number of elements");

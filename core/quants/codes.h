@@ -45,6 +45,9 @@ inline void write_planes(int planes, const uint8_t rows[16][kBlock], uint8_t* ou
     }
     if (planes & kByte)
         for (int j = 0; j < 8; ++j) std::memcpy(out + 64 * j, unit[j], 64);
+    if (planes & kMini)
+        for (int r = 0; r < 16; ++r)
+            for (int k = 0; k < kBlock; ++k) out[16 * k + r] = rows[r][k];
 }
 
 // The 32 codes of row `r` from the planes of one sub-block.
@@ -63,6 +66,7 @@ inline void read_planes(int planes, const uint8_t* in, int r, uint8_t codes[kBlo
             code = static_cast<uint8_t>(code | bit << (planes & kNibble ? 4 : 2));
         }
         if (planes & kByte) code = in[64 * j + i];
+        if (planes & kMini) code = in[16 * k + r];
         codes[k] = code;
     }
 }

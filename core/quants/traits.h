@@ -15,12 +15,13 @@ enum Plane : int {
     kByte = 8,    // 512 bytes: the whole code
     kHalf = 16,   // 1024 bytes: a 16-bit float
     kSingle = 32, // 2048 bytes: a 32-bit float
-    kFixed = 64   // 13-bit whole numbers in pairs, see quants/fixed16.h
+    kFixed = 64,  // 13-bit whole numbers in pairs, see quants/fixed16.h
+    kMini = 128   //  512 bytes: an 8-bit float, column after column of 16 rows
 };
 
 constexpr int plane_bytes(int planes) {
     return (planes & kNibble ? 256 : 0) + (planes & kCrumb ? 128 : 0) + (planes & kBit ? 64 : 0) +
-           (planes & kByte ? 512 : 0) + (planes & kHalf ? 1024 : 0) + (planes & kSingle ? 2048 : 0);
+           (planes & (kByte | kMini) ? 512 : 0) + (planes & kHalf ? 1024 : 0) + (planes & kSingle ? 2048 : 0);
 }
 
 struct BlockTraits {
@@ -29,14 +30,21 @@ struct BlockTraits {
     int elements;      // per block
     int bytes;         // per block, in a file
     int planes;        // of the rearranged codes
-    int header_bytes;  // per block and row: float16 fields first, then single bytes
+    int header_bytes;  // per block and row: float32 fields, float16 fields, then single bytes
     int header_halves;
     // One file block -> codes[elements] (unsigned) and header[header_bytes].
     void (*split)(const uint8_t* block, uint8_t* codes, uint8_t* header);
-    // The reference values of a block, the same float operations as the gguf package.
+    // The reference values of a block, the same float operations as the gguf package. The header
+    // comes after the row's own floats, if the type has any.
     void (*values)(const uint8_t* codes, const uint8_t* header, float* out);
-    bool floating() const { return (planes & (kHalf | kSingle)) != 0; }
+    int header_singles = 0;
+    int row_floats = 0;  // float32 numbers before a row's blocks, once for the whole row
+    bool floating() const { return (planes & (kHalf | kSingle | kMini)) != 0; }  // meets floats
+    bool plain() const { return (planes & (kHalf | kSingle)) != 0; }  // numbers, no blocks
     bool fixed() const { return planes == kFixed; }
+    size_t row_bytes(int64_t cols) const {  // of a file's row
+        return 4 * static_cast<size_t>(row_floats) + static_cast<size_t>(cols / elements) * bytes;
+    }
 };
 
 const BlockTraits* find_traits(int type);  // nullptr when the type is not supported
@@ -105,6 +113,25 @@ inline float e8m0_half(uint8_t e) {
     float out;
     std::memcpy(&out, &bits, 4);
     return out;
+}
+
+// E4M3 without infinities: 1 sign, 4 exponent, 3 mantissa bits. As a float16 it is 2^8 too small.
+inline float e4m3_to_float(uint8_t v) {
+    return 256.0f * half_to_float(static_cast<uint16_t>((v & 0x80u) << 8 | (v & 0x7fu) << 7));
+}
+
+inline float read_single(const uint8_t* p) {
+    float v;
+    std::memcpy(&v, p, 4);
+    return v;
+}
+
+// Low nibbles are even elements: the layout of every packed safetensors type.
+inline void split_pairs(const uint8_t* qs, int elements, uint8_t* codes) {
+    for (int j = 0; j < elements / 2; ++j) {
+        codes[2 * j] = qs[j] & 15;
+        codes[2 * j + 1] = qs[j] >> 4;
+    }
 }
 
 // Low nibbles are elements 0..15, high nibbles 16..31: the layout of every 32-element type.

@@ -7,6 +7,15 @@ from numpy.typing import NDArray
 PAGE_TOKENS: int
 GROUP_ROWS: int
 FIXED16: int
+INT4_X32: int
+INT4_X64: int
+INT4_X128: int
+INT8_X32: int
+INT8_X128: int
+FP8_X32: int
+FP8_X128: int
+NVFP4: int
+MXFP4_PAIRS: int
 
 class Tensor:
     def __init__(self, rows: int, cols: int) -> None: ...

@@ -7,18 +7,23 @@ from typing import Any
 import numpy as np
 
 from freehold import ops
-from freehold.formats.gguf import BlockType
 from freehold.ops.reference import Matrix, StepArrays
 from tests.parity.blocks import QUANTIZED, block_size, random_blocks, reference
+from tests.parity.checkpoint_blocks import CHECKPOINT, checkpoint_rows, type_number
 
 Array = np.ndarray[Any, Any]
 
 FLOATS = ("F32", "F16", "BF16")
-TYPES = (*FLOATS, *QUANTIZED)
+# Types that activations meet as int8, and those that they meet as floats.
+ROUNDING = (*QUANTIZED, *(name for name, (_, _, rounds) in CHECKPOINT.items() if rounds))
+TYPES = (*FLOATS, *QUANTIZED, *CHECKPOINT)
 
 
 def raw_weight(rng: np.random.Generator, name: str, rows: int, cols: int) -> tuple[Array, Array]:
     """The bytes of a random weight in a file, and its values (rows, cols)."""
+    if name in CHECKPOINT:
+        made, values = checkpoint_rows(rng, name, rows, cols)
+        return made.reshape(-1), values
     if name in QUANTIZED:
         raw = random_blocks(rng, name, rows * cols // block_size(name)[0])
         return raw, reference(name, raw).reshape(rows, cols)
@@ -45,9 +50,9 @@ def weight(
 ) -> tuple[ops.Weight, Matrix]:
     """A packed weight and the matrix its twin multiplies by."""
     raw, values = raw_weight(rng, name, rows, cols)
-    packed = ops.Weight(int(BlockType[name]), rows, cols)
+    packed = ops.Weight(type_number(name), rows, cols)
     packed.pack(0, rows, misaligned(raw, offset))
-    return packed, Matrix(values, quantized=name in QUANTIZED)
+    return packed, Matrix(values, quantized=name in ROUNDING)
 
 
 def tensor(values: Array) -> ops.Tensor:

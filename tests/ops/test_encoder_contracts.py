@@ -100,6 +100,12 @@ CASES: dict[str, Callable[[], object]] = {
     "dequantize what no file holds": lambda: ops.dequantize(
         ops.FIXED16, np.zeros(128, np.uint8), 32
     ),
+    "dequantize blocks that need their row's factor": lambda: ops.dequantize(
+        ops.NVFP4, np.zeros(18, np.uint8), 32
+    ),
+    "pack rows without their factors": lambda: Weight(ops.INT4_X32, 16, 32).pack(
+        0, 16, np.zeros(16 * 19, np.uint8)
+    ),
 }
 
 

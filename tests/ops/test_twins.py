@@ -40,12 +40,13 @@ from tests.ops.grid import (
     weight,
 )
 from tests.parity.blocks import QUANTIZED
+from tests.parity.checkpoint_blocks import CHECKPOINT
 
 EPS = 1e-5
 LAST = 2.0**-24
 MOST = 2 * 16 + 3  # tokens: two full tiles of 16, and a 2 and a 1
 ROWS = 37  # two groups of 16 rows and a part of one
-SHAPES = [(name, ROWS, 512) for name in QUANTIZED]
+SHAPES = [(name, ROWS, 512) for name in (*QUANTIZED, *CHECKPOINT)]
 SHAPES += [(name, rows, cols) for name in FLOATS for rows, cols in [(ROWS, 67), (1, 1), (16, 129)]]
 SHAPES += [("Q8_0", 1, 32), ("Q4_1", 15, 96), ("Q6_K", 17, 256), ("Q5_0", 129, 32)]
 
@@ -194,8 +195,22 @@ def test_project_add_matches_its_twin(
 
 @pytest.mark.parametrize(
     ("gate_type", "up_type"),
-    [(name, name) for name in ("F32", "F16", "BF16", "Q4_0", "Q4_K", "Q6_K", "MXFP4")]
-    + [("Q4_0", "Q6_K"), ("F16", "Q8_0"), ("Q3_K", "F32")],
+    [
+        (name, name)
+        for name in (
+            "F32",
+            "F16",
+            "BF16",
+            "Q4_0",
+            "Q4_K",
+            "Q6_K",
+            "MXFP4",
+            "Int4x128",
+            "Fp8x32",
+            "Nvfp4",
+        )
+    ]
+    + [("Q4_0", "Q6_K"), ("F16", "Q8_0"), ("Q3_K", "F32"), ("Int8x32", "Fp8x128")],
 )
 def test_gate_up_matches_its_twin(
     isa: str, thread_count: int, gate_type: str, up_type: str

@@ -9,7 +9,7 @@ constexpr int kMaxTile = 16;
 // Bytes of one activation block and token: 32 codes, two scales, their scaled sum, two
 // negated sums.
 constexpr int kActBytes = 52;
-constexpr int kTileTypes = 17;  // block types that weights come in
+constexpr int kTileTypes = 26;  // block types that weights come in
 
 // `m` of `tile` tokens: blocks of 32 codes a token, then the per-token numbers; see tile.h.
 using QuantizeFn = void (*)(const float* x, int64_t cols, uint8_t* act, int m, int tile);

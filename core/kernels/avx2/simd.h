@@ -50,6 +50,12 @@ struct Simd {
     static F load_u8_high(const uint8_t* p) {
         return _mm256_cvtepi32_ps(_mm256_srli_epi32(widen_u8(p), 4));
     }
+    static F load_e4m3(const uint8_t* p) {  // as float16 it is 2^8 too small
+        const __m128i v = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i*)p));
+        const __m128i sign = _mm_and_si128(_mm_slli_epi16(v, 8), _mm_set1_epi16(-0x8000));
+        const __m128i rest = _mm_and_si128(_mm_slli_epi16(v, 7), _mm_set1_epi16(0x3f80));
+        return _mm256_mul_ps(_mm256_cvtph_ps(_mm_or_si128(sign, rest)), _mm256_set1_ps(256.0f));
+    }
     static F load_e8m0_half(const uint8_t* p) {
         const __m256i e = widen_u8(p);
         const __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "../../quants/checkpoint.h"
 #include "../../quants/fixed16.h"
 #include "../../quants/traits.h"
 #include "freehold/kernels.h"

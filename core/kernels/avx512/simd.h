@@ -48,6 +48,12 @@ struct Simd {
         const __m512i v = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p));
         return _mm512_cvtepi32_ps(_mm512_srli_epi32(v, 4));
     }
+    static F load_e4m3(const uint8_t* p) {  // as float16 it is 2^8 too small
+        const __m256i v = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)p));
+        const __m256i sign = _mm256_and_si256(_mm256_slli_epi16(v, 8), _mm256_set1_epi16(-0x8000));
+        const __m256i rest = _mm256_and_si256(_mm256_slli_epi16(v, 7), _mm256_set1_epi16(0x3f80));
+        return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_or_si256(sign, rest)), _mm512_set1_ps(256.0f));
+    }
     static F load_e8m0_half(const uint8_t* p) {  // 2^(e-128)
         const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p));
         const __m512i small = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);

@@ -54,6 +54,9 @@ struct Simd {
     static F load_u8(const uint8_t* p) { return make<F>([&](int i) { return p[i]; }); }
     static F load_u8_low(const uint8_t* p) { return make<F>([&](int i) { return p[i] & 15; }); }
     static F load_u8_high(const uint8_t* p) { return make<F>([&](int i) { return p[i] >> 4; }); }
+    static F load_e4m3(const uint8_t* p) {
+        return make<F>([&](int i) { return e4m3_to_float(p[i]); });
+    }
     static F load_e8m0_half(const uint8_t* p) {
         return make<F>([&](int i) { return e8m0_half(p[i]); });
     }
