@@ -3,6 +3,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -62,13 +63,14 @@ void fill_tensor(fh::Tensor& tensor, Matrix values) {
 
 fh::Step* make_step(std::vector<int32_t> tokens, std::vector<int32_t> positions,
                     std::vector<int32_t> offsets, std::vector<std::vector<int32_t>> pages,
-                    std::vector<int32_t> logit_rows) {
+                    std::vector<int32_t> logit_rows, std::vector<int32_t> slots) {
     auto step = std::make_unique<fh::Step>();
     step->tokens = std::move(tokens);
     step->positions = std::move(positions);
     step->offsets = std::move(offsets);
     step->pages = std::move(pages);
     step->logit_rows = std::move(logit_rows);
+    step->slots = std::move(slots);
     fh::require(!step->offsets.empty() && step->offsets.size() == step->pages.size() + 1 &&
                     step->offsets.front() == 0 &&
                     step->offsets.back() == static_cast<int32_t>(step->tokens.size()),
@@ -145,14 +147,20 @@ void bind_data(nb::module_& m) {
         .def_prop_ro("bytes", &fh::Weight::bytes)
         .def("pack", &pack_weight, "start"_a, "count"_a, "raw"_a, "source_rows"_a = nb::none())
         .def("unpack", &unpack_weight);
+    nb::class_<fh::StatePool>(m, "StatePool")
+        .def(nb::init<std::vector<int64_t>, int64_t>(), "cells"_a, "slots"_a)
+        .def_ro("slots", &fh::StatePool::slots)
+        .def_prop_ro("slot_bytes", &fh::StatePool::slot_bytes)
+        .def("copy", &fh::StatePool::copy, "source"_a, "target"_a, Release());
     nb::class_<fh::KvPool>(m, "KvPool")
         .def(nb::new_(&make_pool), "layers"_a, "pages"_a, "bits"_a = 16)
         .def_ro("bits", &fh::KvPool::bits)
         .def_ro("pages", &fh::KvPool::pages)
+        .def_rw("states", &fh::KvPool::states, nb::arg().none())
         .def_prop_ro("page_bytes", &fh::KvPool::page_bytes);
     nb::class_<fh::Step>(m, "Step")
         .def(nb::new_(&make_step), "tokens"_a, "positions"_a, "offsets"_a, "pages"_a,
-             "logit_rows"_a)
+             "logit_rows"_a, "slots"_a = std::vector<int32_t>())
         .def_prop_ro("count", &fh::Step::count)
         .def_ro("logit_rows", &fh::Step::logit_rows);
     nb::class_<fh::Packed>(m, "Packed")
@@ -291,6 +299,26 @@ void bind_expert_ops(nb::module_& m) {
     m.def("open_rows", &fh::open_rows, "gates"_a, "count"_a, "a"_a, Release());
 }
 
+void bind_recurrent_ops(nb::module_& m) {
+    m.def("convolve", &fh::convolve, "x"_a, "weight"_a, "step"_a, "kv"_a, "cell"_a, Release());
+    m.def("delta_floats", &fh::delta_floats, "value_heads"_a, "key_width"_a, "value_width"_a);
+    m.def(
+        "delta_rule",
+        [](fh::Tensor& qkv, const fh::Tensor& a, const fh::Tensor& b, const fh::Tensor& decay,
+           const fh::Tensor& dt_bias, int key_heads, bool tiled, const fh::Step& step,
+           const fh::KvPool& kv, int cell, fh::Tensor& out) {
+            fh::delta_rule(qkv, {a, b, decay, dt_bias}, key_heads, tiled, step, kv, cell, out);
+        },
+        "qkv"_a, "a"_a, "b"_a, "decay"_a, "dt_bias"_a, "key_heads"_a, "tiled"_a, "step"_a, "kv"_a,
+        "cell"_a, "out"_a, Release());
+    m.def(
+        "norm_gate",
+        [](fh::Tensor& a, const fh::Tensor& norm, float eps, const fh::Tensor& gate,
+           int64_t count) { fh::norm_gate(a, {norm, eps}, gate, count); },
+        "a"_a, "norm"_a, "eps"_a, "gate"_a, "count"_a, Release());
+    m.def("open_values", &fh::open_values, "gates"_a, "count"_a, "a"_a, Release());
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -322,6 +350,7 @@ NB_MODULE(_core, m) {
     bind_ops(m);
     bind_encoder_ops(m);
     bind_expert_ops(m);
+    bind_recurrent_ops(m);
     m.def("supports_type", [](int type) { return fh::find_traits(type) != nullptr; });
     m.def("isa_name", &fh::active_isa);
     m.def("isa_available", &fh::isa_available);

@@ -34,6 +34,10 @@ constexpr KernelTable make_table(const char* name) {
         .layer_norm = layer_norm<S>,
         .settle = settle<S>,
         .attend_head = attend_head<S>,
+        .convolve = convolve<S>,
+        .sigmoid_multiply = sigmoid_multiply<S>,
+        .dot = dot<S>,
+        .delta_run = delta_run<S>,
         .read_all = read_all<S>,
     };
 }

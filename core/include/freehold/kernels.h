@@ -52,6 +52,27 @@ struct HeadView {
     float scale;
 };
 
+constexpr int kDeltaColumns = 32;  // of a recurrent state that lie together
+
+// What a token does to the state of a value head.
+struct DeltaGate {
+    float fade, beta;
+};
+
+// Tokens of one sequence meet up to kDeltaColumns columns of a value head's state. Rows of query,
+// key and value are `stride` floats apart; matches are query . key.
+struct DeltaRun {
+    const float *query, *key, *value;
+    int64_t stride;
+    const DeltaGate* gates;
+    int64_t gate_stride;
+    const float* matches;
+    int64_t match_stride;
+    float* out;
+    int64_t out_stride;
+    int tokens, width, columns;  // width: of a key
+};
+
 // What depends on how pages hold keys and values.
 struct PageKernels {
     void (*store_key)(uint16_t* page, int slot, const float* k, int width, int padded);
@@ -92,6 +113,12 @@ struct KernelTable {
                    float* to, int64_t stride, int n);
     // Rows [first, last) of a head's attention; `scratch` has head_scratch(tokens, width) floats.
     void (*attend_head)(const HeadView& view, int first, int last, float* scratch);
+    // A depthwise convolution's output for one token, `count` taps, and the gates of recur.h.
+    void (*convolve)(const float* const* taps, int count, const float* weight, int64_t stride,
+                     int64_t n, float* out);
+    void (*sigmoid_multiply)(const float* gate, int64_t n, float* x);
+    float (*dot)(const float* a, const float* b, int64_t n);
+    void (*delta_run)(const DeltaRun& run, float* state);
     // Sums a buffer; used to measure memory bandwidth.
     float (*read_all)(const float* p, int64_t n);
 };

@@ -117,6 +117,33 @@ void sample(const float* logits, int64_t vocabulary, const std::vector<Draw>& dr
 // Sets the logits (V,) whose bit is 0 in `allowed` (ceil(V / 32) words) to minus infinity.
 void mask_logits(float* logits, int64_t vocabulary, const uint32_t* allowed);
 
+// x (T, C) = silu(sum over j of weight (J, C)[j] x[t - J + 1 + j]), columns apart from each other;
+// inputs before the step come from the cell, (J - 1) C floats.  Mutates: x, the states.
+void convolve(Tensor& x, const Tensor& weight, const Step& step, const KvPool& kv, int cell);
+
+// How strongly each value head of a token forgets and learns: a, b (T, Hv), and of the layer decay
+// and dt_bias (1, Hv), with fade = exp(decay softplus(a + dt_bias)) and beta = sigmoid(b).
+struct DeltaGates {
+    const Tensor &a, &b, &decay, &dt_bias;
+};
+
+// The size of delta_rule's cell.
+int64_t delta_floats(int64_t value_heads, int64_t key_width, int64_t value_width);
+
+// The gated delta rule over rows of queries (Hk, K), keys (Hk, K) and values (Hv, V), each query and
+// key over its length (squares + 1e-6), the query over sqrt(K) too. Per value head, with its state
+// S (K, V) in the cell: S <- fade S; u = beta (v - k^T S); S <- S + k u; out (T, Hv V) = S^T q. Value
+// head h has key head h / (Hv / Hk), or h % Hk where heads are tiled.
+// Mutates: qkv's queries and keys, the states, out.  Source: arXiv 2412.06464.
+void delta_rule(Tensor& qkv, const DeltaGates& gates, int key_heads, bool tiled, const Step& step,
+                const KvPool& kv, int cell, Tensor& out);
+
+// a (T, N) = norm of each run of the weight's width times silu(gate (T, N)).  Mutates: a.
+void norm_gate(Tensor& a, const Norm& norm, const Tensor& gate, int64_t count);
+
+// a (T, N) *= sigmoid(gates (T, N)), value by value.  Mutates: a.
+void open_values(const Tensor& gates, int64_t count, Tensor& a);
+
 // x[t] (T, D) = norm(words[token] + types[type] + positions[place]).  Mutates: x.
 void embed_packed(const Tensor& words, const Tensor& positions, const Tensor* types,
                   const LayerNorm& norm, const Packed& packed, Tensor& x);

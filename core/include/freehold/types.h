@@ -81,6 +81,26 @@ class Weight {
     uint8_t* data_;
 };
 
+// What recurrent layers keep of each sequence, whatever its length: a slot has cells of float32. Each
+// cell knows how many tokens it has taken in, so that no token is taken in twice or out of turn.
+class StatePool {
+  public:
+    StatePool(std::vector<int64_t> cells, int64_t slots);
+    float* at(int cell, int64_t slot) const;
+    // Readies a cell to take in tokens [position, position + count): empties it for a first token.
+    float* open(int cell, int64_t slot, int32_t position, int32_t count);
+    void copy(int64_t from, int64_t to);
+    size_t slot_bytes() const { return slot_floats_ * sizeof(float); }
+    std::vector<int64_t> cells;  // floats of each
+    int64_t slots;
+
+  private:
+    std::vector<int64_t> starts_;
+    std::vector<int32_t> lengths_;  // (slots, cells) tokens taken in
+    int64_t slot_floats_ = 0;
+    Memory memory_;
+};
+
 // What a layer keeps of each token: a key and a value for each of its heads; nothing where it has
 // no heads. A latent layer has one head and keeps its key alone: the value is the key's start.
 struct LayerKv {
@@ -103,6 +123,7 @@ class KvPool {
     uint16_t* keys(const Layer& layer, int64_t page, int head) const;  // (A, P), or (P, A_padded)
     uint16_t* values(const Layer& layer, int64_t page, int head) const;  // (P, A_padded)
     size_t page_bytes() const { return page_stride_; }
+    std::shared_ptr<StatePool> states;  // null where no layer is recurrent
     int bits;
     int64_t pages;
 
@@ -119,9 +140,11 @@ struct Step {
     std::vector<int32_t> offsets;      // (S + 1,) first token of each sequence
     std::vector<std::vector<int32_t>> pages;  // per sequence: page ids, in token order
     std::vector<int32_t> logit_rows;   // tokens whose logits are wanted
+    std::vector<int32_t> slots;        // per sequence: its recurrent state; or empty
     std::vector<int32_t> sequence;     // (T,) derived: the sequence of each token
     int64_t count() const { return static_cast<int64_t>(tokens.size()); }
     void check(const KvPool& kv) const;
+    StatePool& states(const KvPool& kv) const;  // throws if a sequence has no slot of its own
 };
 
 // The tokens of whole texts, packed one after another; a text's positions count from

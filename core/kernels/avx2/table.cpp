@@ -19,6 +19,7 @@ namespace freehold::avx2 {
 #include "../attend.h"
 #include "../encode.h"
 #include "../draw.h"
+#include "../recur.h"
 #include "../table.h"
 
 }  // namespace freehold::avx2

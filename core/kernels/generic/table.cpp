@@ -19,6 +19,7 @@ namespace freehold::generic {
 #include "../attend.h"
 #include "../encode.h"
 #include "../draw.h"
+#include "../recur.h"
 #include "../table.h"
 
 }  // namespace freehold::generic
