@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,8 @@ def test_an_embedder_finds_the_text_that_answers(embedder_path: Path) -> None:
         "Bread is baked from flour, water and yeast.",
     ]
     vectors = model.embed(texts)
-    assert (vectors.shape, vectors.dtype) == ((3, 384), np.float32)
+    assert vectors.shape == (3, 384)
+    assert vectors.dtype == np.float32
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     for question, answer in (("Which city governs the French?", 1), ("How do I make a loaf?", 2)):
         assert int((vectors @ model.embed([question])[0]).argmax()) == answer
@@ -93,12 +95,13 @@ def test_token_ids_are_taken_as_they_are(embedder_path: Path) -> None:
 @pytest.mark.weights
 def test_an_embedder_has_no_answers(embedder_path: Path) -> None:
     model = embedder(embedder_path)
-    for ask in (
+    asks: list[Callable[[], object]] = [
         lambda: model.chat([{"role": "user", "content": "Hello"}]),
         lambda: model.generate("Hello"),
         lambda: model.logits([1]),
         lambda: load_chat(embedder_path),
-    ):
+    ]
+    for ask in asks:
         with pytest.raises(WrongTask):
             ask()
 

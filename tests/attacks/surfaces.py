@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -33,13 +33,17 @@ JSON = {"content-type": "application/json"}
 
 @dataclass(frozen=True)
 class Surface:
-    """A path, a body that it answers, where that has its text, and how it bounds the answer."""
+    """A path, a body that it answers, where that has its text, and how it bounds the answer.
+
+    With the fields of `endless` no answer ends before its limit.
+    """
 
     path: str
     body: Mapping[str, Any]
     text: str
     limit: str | None = None
     does: str = "generate"
+    endless: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def options(self) -> str | None:
@@ -56,31 +60,58 @@ class Surface:
         return {**self.body, self.text: said}
 
 
+# More than any limit of the tests lets be written: one token has at most some twenty characters.
+LONG = {
+    "type": "object",
+    "properties": {"a": {"type": "string", "minLength": 40_000}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+FORMAT = {"type": "json_schema", "schema": LONG}
 SURFACES = {
     surface.path: surface
     for surface in (
         Surface(
-            "/v1/chat/completions", {"messages": [USER], "max_tokens": 2}, "messages", "max_tokens"
+            "/v1/chat/completions",
+            {"messages": [USER], "max_tokens": 2},
+            "messages",
+            "max_tokens",
+            endless={"ignore_eos": True},
         ),
-        Surface("/v1/completions", {"prompt": SECRET, "max_tokens": 2}, "prompt", "max_tokens"),
+        Surface(
+            "/v1/completions",
+            {"prompt": SECRET, "max_tokens": 2},
+            "prompt",
+            "max_tokens",
+            endless={"ignore_eos": True},
+        ),
         Surface(
             "/v1/responses",
             {"input": SECRET, "max_output_tokens": 16},
             "input",
             "max_output_tokens",
+            endless={"text": {"format": {"name": "long", **FORMAT}}},
         ),
-        Surface("/v1/messages", {"messages": [USER], "max_tokens": 2}, "messages", "max_tokens"),
+        Surface(
+            "/v1/messages",
+            {"messages": [USER], "max_tokens": 2},
+            "messages",
+            "max_tokens",
+            endless={"output_config": {"format": FORMAT}},
+        ),
         Surface(
             "/api/chat",
             {"messages": [USER], "stream": False, "options": {"num_predict": 2}},
             "messages",
             "num_predict",
+            endless={"format": LONG},
         ),
         Surface(
             "/api/generate",
             {"prompt": SECRET, "stream": False, "options": {"num_predict": 2}},
             "prompt",
             "num_predict",
+            endless={"format": LONG},
         ),
         Surface("/v1/embeddings", {"input": SECRET}, "input", does="embed"),
         Surface("/v1/rerank", {"query": SECRET, "documents": [SECRET]}, "query", does="embed"),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from freehold.server.http_errors import surface_of
 from tests.attacks.surfaces import CHATTING, GENERATING, SECRET, SURFACES, USER, post, refused
 from tests.server.live import LiveServer, living
+from tests.waiting import PATIENCE_S, soon
 
 pytestmark = [pytest.mark.weights, pytest.mark.usefixtures("no_prompt_in_the_log")]
 
@@ -112,48 +114,82 @@ def part(**fields: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": [fields]}]
 
 
-PICTURE = "http://169.254.169.254/latest/" + SECRET
-SHOWN: list[tuple[str, dict[str, Any]]] = [
+# What may be shown, by the address of a picture.
+SHOWN: list[tuple[str, Callable[[str], dict[str, Any]]]] = [
     (
         "/v1/chat/completions",
-        {"messages": part(type="image_url", image_url={"url": PICTURE})},
+        lambda url: {"messages": part(type="image_url", image_url={"url": url})},
     ),
     (
         "/v1/chat/completions",
-        {"messages": part(type="input_audio", input_audio={"data": "AA", "format": "wav"})},
+        lambda _: {"messages": part(type="input_audio", input_audio={"data": "AA", "format": "x"})},
     ),
-    ("/v1/chat/completions", {"messages": part(type="file", file={"file_id": SECRET})}),
-    ("/v1/responses", {"input": part(type="input_image", image_url=PICTURE)}),
-    ("/v1/responses", {"input": part(type="input_file", file_url=PICTURE)}),
-    ("/v1/messages", {"messages": part(type="image", source={"type": "url", "url": PICTURE})}),
+    ("/v1/chat/completions", lambda _: {"messages": part(type="file", file={"file_id": SECRET})}),
+    ("/v1/responses", lambda url: {"input": part(type="input_image", image_url=url)}),
+    ("/v1/responses", lambda url: {"input": part(type="input_file", file_url=url)}),
     (
         "/v1/messages",
-        {"messages": part(type="document", source={"type": "text", "data": SECRET})},
+        lambda url: {"messages": part(type="image", source={"type": "url", "url": url})},
     ),
-    ("/api/chat", {"messages": [{**USER, "images": ["AAAA"]}]}),
-    ("/api/generate", {"images": ["AAAA"]}),
+    (
+        "/v1/messages",
+        lambda _: {"messages": part(type="document", source={"type": "text", "data": SECRET})},
+    ),
+    ("/api/chat", lambda _: {"messages": [{**USER, "images": ["AAAA"]}]}),
+    ("/api/generate", lambda _: {"images": ["AAAA"]}),
 ]
+
+
+@pytest.fixture(scope="module")
+def listening() -> Iterator[socket.socket]:
+    """Where a server that fetched what it is shown would be seen."""
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize(("path", "change"), SHOWN)
 def test_what_is_no_text_is_refused_and_nothing_is_fetched(
-    client: httpx.Client, live_server: LiveServer, path: str, change: dict[str, Any]
+    client: httpx.Client,
+    live_server: LiveServer,
+    listening: socket.socket,
+    path: str,
+    change: Callable[[str], dict[str, Any]],
 ) -> None:
-    begun = time.monotonic()
-    refused(post(client, live_server, path, {**SURFACES[path].body, **change}))
-    assert time.monotonic() - begun < 5
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}/{SECRET}"
+    refused(post(client, live_server, path, {**SURFACES[path].body, **change(url)}))
+    assert not select.select([listening], [], [], 0)[0], "the picture was asked for"
 
 
-def running(client: httpx.Client) -> int:
-    models = client.get("/admin/ps").json()["models"]
-    return sum(model["running"] + model["waiting"] for model in models)
+LIMIT_TOKENS = 1500
 
 
-def soon(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def reading(client: httpx.Client, name: str, **labels: str) -> int:
+    """A sum over the series of `/metrics` with this name and these labels."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples if sample.name == name]
+    return int(sum(s.value for s in samples if labels.items() <= s.labels.items()))
+
+
+def at_work(client: httpx.Client) -> int:
+    names = ("freehold_sequences_running", "freehold_sequences_waiting")
+    return sum(reading(client, name) for name in names)
+
+
+def counts(client: httpx.Client, path: str) -> tuple[int, int, int]:
+    """Requests of this path that have ended, choices that clients left, tokens written."""
+    return (
+        reading(client, "freehold_http_requests_total", route=path),
+        reading(client, "freehold_requests_finished_total", reason="cancelled"),
+        reading(client, "freehold_generation_tokens_total"),
+    )
+
+
+def asked_without_end(path: str, model: str) -> dict[str, Any]:
+    """A stream that goes on for LIMIT_TOKENS, whatever the model would say."""
+    surface = SURFACES[path]
+    assert surface.limit is not None
+    limited = surface.asked(**{surface.limit: LIMIT_TOKENS})
+    return {**limited, **surface.endless, "model": model, "stream": True}
 
 
 @pytest.mark.parametrize("path", GENERATING)
@@ -161,44 +197,51 @@ def soon(is_so: Callable[[], bool]) -> None:
 def test_who_leaves_a_stream_ends_its_answer(
     client: httpx.Client, live_server: LiveServer, path: str, after_s: float | None
 ) -> None:
-    surface = SURFACES[path]
-    assert surface.limit is not None
-    asked = surface.asked(**{surface.limit: 1500}) | {"model": live_server.model, "stream": True}
-    body = json.dumps(asked).encode()
+    body = json.dumps(asked_without_end(path, live_server.model)).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     host, port = live_server.url.removeprefix("http://").split(":")
+    soon(lambda: at_work(client) == 0, "the end of earlier answers")
+    ended, left, written = counts(client, path)
     for _ in range(3):
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
             connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
             if after_s is None:
                 assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
-                soon(lambda: running(client) > 0)
+                soon(lambda: at_work(client) > 0, "an answer")
             else:
                 time.sleep(after_s)
-    # The engine reports how many run at least so often while it works.
+    soon(lambda: counts(client, path)[0] == ended + 3, "the end of the requests")
+    # The engine reports how much it does at least so often while it does anything.
     time.sleep(0.3)
-    soon(lambda: running(client) == 0)
+    soon(lambda: at_work(client) == 0, "the end of the answers")
+    # By their own end they would have written three times this.
+    assert counts(client, path)[2] - written < LIMIT_TOKENS
+    if after_s is None:
+        assert counts(client, path)[1] == left + 3
 
 
 def test_a_full_queue_is_a_429_that_says_when_to_ask_again(
     starter_path: Path, tmp_path: Path
 ) -> None:
+    chat = "/v1/chat/completions"
     with living(starter_path, tmp_path, "--max-running", "1", "--max-waiting", "1") as live:
-        client = httpx.Client(base_url=live.url, timeout=60)
+        client = httpx.Client(base_url=live.url, timeout=PATIENCE_S)
 
-        def ask(path: str) -> httpx.Response:
-            surface = SURFACES[path]
-            assert surface.limit is not None
-            return post(client, live, path, surface.asked(**{surface.limit: 20}))
+        def stream() -> AbstractContextManager[httpx.Response]:
+            return client.stream("POST", chat, json=asked_without_end(chat, live.model))
 
-        with client, ThreadPoolExecutor(24) as pool:
-            answers = list(pool.map(ask, GENERATING * 4))
-        turned_away = [answer for answer in answers if answer.status_code != 200]
-        assert len(turned_away) < len(answers), "nobody was answered"
-        surfaces = set()
-        for answer in turned_away:
+        def turned_away(path: str) -> bool:
+            answer = post(client, live, path, SURFACES[path].body)
+            if answer.status_code == 200:
+                return False
             assert "waiting" in refused(answer, 429)
             assert int(answer.headers["retry-after"]) >= 1
-            surfaces.add(surface_of(answer.request.url.path))
-        assert surfaces == {"openai", "anthropic", "ollama"}
+            return True
+
+        with client:
+            with stream() as runs:
+                next(runs.iter_lines())
+                with stream():  # waits
+                    assert all(map(turned_away, GENERATING))
+            soon(lambda: not any(map(turned_away, GENERATING)), "room")
         assert SECRET not in live.log.read_text()

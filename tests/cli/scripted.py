@@ -55,8 +55,12 @@ class Stream:
         self.finished = True
 
     def cancel(self) -> None:
-        # FREEHOLD_SCRIPT_STUBBORN stands for a step so long that the first Ctrl-C is not seen yet.
-        self.cancelled = "FREEHOLD_SCRIPT_STUBBORN" not in os.environ
+        # FREEHOLD_SCRIPT_STUBBORN stands for a step so long that the first Ctrl-C is not seen yet;
+        # it names the file that then appears.
+        note = os.environ.get("FREEHOLD_SCRIPT_STUBBORN")
+        self.cancelled = note is None
+        if note is not None:
+            Path(note).touch()
 
     @property
     def completion(self) -> Completion:

@@ -20,6 +20,7 @@ from freehold.cli.conversation import Conversation
 from freehold.engine.sampler import Sampling
 from tests.cli.conftest import ROOT, SCRIPTED
 from tests.cli.scripted import Model
+from tests.waiting import PATIENCE_S, soon
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
 
-    def wait_for(self, text: str, *, within_s: float = 20.0) -> None:
+    def wait_for(self, text: str, *, within_s: float = PATIENCE_S) -> None:
         """Read until the text appears, from where the last wait ended."""
         end = time.monotonic() + within_s
         while text not in self.seen:
@@ -107,7 +108,7 @@ class Terminal:
 
     def ended(self) -> int:
         """The exit status, once the command has ended by itself."""
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=PATIENCE_S)
 
 
 @contextmanager
@@ -119,16 +120,17 @@ def at_terminal(**env: str) -> Iterator[Terminal]:
         yield terminal
     finally:
         terminal.process.kill()
-        terminal.process.wait(timeout=20)
+        terminal.process.wait(timeout=PATIENCE_S)
         os.close(terminal.master)
 
 
-SLOW = {"FREEHOLD_SCRIPT": "|".join(["piece "] * 100), "FREEHOLD_SCRIPT_PAUSE": "0.02"}
+# Far longer than anybody takes to interrupt it.
+SLOW = {"FREEHOLD_SCRIPT": "|".join(["piece "] * 5000), "FREEHOLD_SCRIPT_PAUSE": "0.02"}
 
 
 @pytest.fixture
 def terminal(home: Path) -> Iterator[Terminal]:
-    with at_terminal(**SLOW) as terminal:
+    with at_terminal(FREEHOLD_SCRIPT="|".join(["piece "] * 100)) as terminal:
         yield terminal
 
 
@@ -151,14 +153,15 @@ def test_alt_enter_makes_a_second_line(terminal: Terminal, home: Path) -> None:
     assert "+one\n+two\n" in (home / "history").read_text("utf-8")
 
 
-def test_interrupt_stops_the_answer_and_keeps_the_conversation(terminal: Terminal) -> None:
-    terminal.type("hello\r")
-    terminal.wait_for("piece piece")
-    os.killpg(terminal.process.pid, signal.SIGINT)
-    terminal.wait_for("interrupted")
-    terminal.wait_for(">>>")
-    terminal.type("/exit\r")
-    assert terminal.ended() == 0
+def test_interrupt_stops_the_answer_and_keeps_the_conversation(home: Path) -> None:
+    with at_terminal(**SLOW) as terminal:
+        terminal.type("hello\r")
+        terminal.wait_for("piece piece")
+        os.killpg(terminal.process.pid, signal.SIGINT)
+        terminal.wait_for("interrupted")
+        terminal.wait_for(">>>")
+        terminal.type("/exit\r")
+        assert terminal.ended() == 0
 
 
 def test_two_interrupts_at_the_prompt_leave(terminal: Terminal) -> None:
@@ -169,12 +172,12 @@ def test_two_interrupts_at_the_prompt_leave(terminal: Terminal) -> None:
     assert terminal.ended() == 0
 
 
-def test_two_interrupts_during_an_answer_leave(home: Path) -> None:
-    with at_terminal(**SLOW, FREEHOLD_SCRIPT_STUBBORN="1") as terminal:
+def test_two_interrupts_during_an_answer_leave(home: Path, tmp_path: Path) -> None:
+    with at_terminal(**SLOW, FREEHOLD_SCRIPT_STUBBORN=str(tmp_path / "first")) as terminal:
         terminal.type("hello\r")
         terminal.wait_for("piece piece")
         os.killpg(terminal.process.pid, signal.SIGINT)
-        time.sleep(0.2)
+        soon((tmp_path / "first").exists)
         os.killpg(terminal.process.pid, signal.SIGINT)
         assert terminal.ended() == 130
 

@@ -6,13 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from freehold.library import entry_named
 from tests.cli.conftest import ROOT, SCRIPTED, Run, in_own_process
+from tests.waiting import soon
 
 STATS = "prompt 7 tokens 100.0 tok/s · generated {} tokens 50.0 tok/s"
 
@@ -203,13 +203,13 @@ def test_first_interrupt_keeps_the_partial_answer(home: Path) -> None:
     assert b"Traceback" not in err
 
 
-def test_second_interrupt_leaves_at_once(home: Path) -> None:
-    process = started({"FREEHOLD_SCRIPT_STUBBORN": "1"})
+def test_second_interrupt_leaves_at_once(home: Path, tmp_path: Path) -> None:
+    process = started({"FREEHOLD_SCRIPT_STUBBORN": str(tmp_path / "first")})
     process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
+    soon((tmp_path / "first").exists)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=5)
+    _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert b"Traceback" not in err
     assert b"tok/s" not in err

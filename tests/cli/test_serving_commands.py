@@ -100,7 +100,7 @@ def test_stop_now_does_not_wait_for_streams(home: Path, freehold: Run) -> None:
             assert freehold("stop", "--now").status == 0
             with pytest.raises(httpx.RemoteProtocolError):
                 list(lines)
-        assert server.process.wait(5) != -signal.SIGKILL
+        assert server.process.wait(30) != -signal.SIGKILL
 
 
 @pytest.mark.parametrize(

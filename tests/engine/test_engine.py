@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -259,12 +260,15 @@ def test_a_cancelled_request_leaves_nothing_behind(model: Model) -> None:
     assert set(drained(engine)) == {"a", "c"}
 
 
-def test_a_deadline_ends_what_runs_and_what_waits(model: Model) -> None:
+def test_a_deadline_ends_what_runs_and_what_waits(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = engine_of(model, max_running=1)
     for name in "ab":
-        engine.submit(Request(id=name, tokens=prompt(20), max_tokens=1000, deadline_s=0.05))
-    engine.step()
-    time.sleep(0.06)
+        engine.submit(Request(id=name, tokens=prompt(20), max_tokens=1000, deadline_s=3600.0))
+    assert [name for name, _ in engine.step()] == ["a"]
+    late = SimpleNamespace(monotonic=lambda: time.monotonic() + 3601)
+    monkeypatch.setattr("freehold.engine.engine.time", late)
     outputs = drained(engine)
     for name in "ab":
         assert outputs[name][-1].finish_reason == "error"

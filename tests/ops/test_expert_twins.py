@@ -75,11 +75,11 @@ def routed(routing: ops.Routing) -> tuple[Array, Array]:
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 def test_route_matches_its_twin(isa: str, thread_count: int, rule: Rule, with_bias: bool) -> None:
     rng = seeded("route")
-    x, norm = 3 * floats(rng, TOKENS, 60), floats(rng, 60)
+    x, norm = np.float32(3) * floats(rng, TOKENS, 60), floats(rng, 60)
     router, matrix = weight(rng, "F32", 24, 60)
-    matrix = Matrix(matrix.values / 4, quantized=False)
+    matrix = Matrix(matrix.values / np.float32(4), quantized=False)
     router.pack(0, 24, matrix.values.reshape(-1).view(np.uint8))
-    bias = (0.1 * floats(rng, 24)) if with_bias else None
+    bias = np.float32(0.1) * floats(rng, 24) if with_bias else None
     out = ops.Routing()
     given = None if bias is None else tensor(bias)
     ops.route(tensor(x), tensor(norm), EPS, router, given, native(rule), TOKENS, out)
@@ -96,10 +96,10 @@ def test_route_matches_its_twin(isa: str, thread_count: int, rule: Rule, with_bi
 def test_the_rules_choose_differently() -> None:
     """Else a switch that did nothing would pass."""
     rng = seeded("route")
-    x, norm = 3 * floats(rng, TOKENS, 60), floats(rng, 60)
+    x, norm = np.float32(3) * floats(rng, TOKENS, 60), floats(rng, 60)
     _, matrix = weight(rng, "F32", 24, 60)
-    matrix = Matrix(matrix.values / 4, quantized=False)
-    bias = 0.1 * floats(rng, 24)
+    matrix = Matrix(matrix.values / np.float32(4), quantized=False)
+    bias = np.float32(0.1) * floats(rng, 24)
     base = Rule(chosen=4, scoring="sigmoid")
     plain, weights = twin.route(x, norm, EPS, matrix, None, base)
     assert not np.array_equal(plain, twin.route(x, norm, EPS, matrix, bias, base)[0])
@@ -148,7 +148,8 @@ def test_mix_experts_matches_its_twin_for_every_count(
     up, ups = stacked(rng, names[1], experts, inner, width)
     down, downs = stacked(rng, names[2], experts, width, inner)
     router, matrix = weight(rng, "F32", experts, width)
-    x, norm = floats(rng, TOKENS, width), floats(rng, width) / 8
+    x = floats(rng, TOKENS, width)
+    norm: Array = floats(rng, width) / 8
     rule = Rule(chosen=chosen, renormalise=True)
 
     kept = tensor(norm)

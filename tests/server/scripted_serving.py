@@ -1,9 +1,9 @@
 """`freehold` over scripted residents: a server in a process of its own, without weights.
 
 `python -m tests.server.scripted_serving serve --port 0`. Its one model writes as many pieces as a
-request's max_tokens, one each SCRIPT_PIECE_S seconds. SCRIPT_LOAD_S says how long loading takes,
-SCRIPT_FAILS that it fails, SCRIPT_HEAD_S and SCRIPT_BODY_S how long its headers and body may
-take.
+request's max_tokens, one each SCRIPT_PIECE_S seconds; the second one on not before there is a file
+`go-on` in its home, under SCRIPT_HELD. SCRIPT_LOAD_S says how long loading takes, SCRIPT_FAILS
+that it fails, SCRIPT_HEAD_S and SCRIPT_BODY_S how long its headers and body may take.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from freehold.errors import EngineDied, LoadError
 from freehold.server.ask import Ask, Event, Finish, TextDelta, Usage
 from freehold.server.context import Asker
 from tests.server.scripted import MODEL, ScriptedAnswer, ScriptedResident, ScriptedResidents
+from tests.waiting import PATIENCE_S, soon
 
 ROOT = Path(__file__).resolve().parents[2]
 BUG = "a text that no log may hold"
-STARTED_S = 20.0
+GO_ON = Path(os.environ.get("FREEHOLD_HOME", "")) / "go-on"
 
 
 def setting(name: str, default: float) -> float:
@@ -41,8 +42,13 @@ class SlowAnswer(ScriptedAnswer):
 
     house: Residents
 
+    begun = False
+
     async def __anext__(self) -> Event:
         await asyncio.sleep(setting("PIECE_S", 0.02))
+        while self.begun and setting("HELD", 0) and not GO_ON.exists():
+            await asyncio.sleep(0.02)
+        self.begun = True
         if self.house.closed:
             raise EngineDied("the model was taken out of memory")
         return await super().__anext__()
@@ -102,11 +108,16 @@ class Served:
         return str(self.started["url"])
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=20)
+        return httpx.Client(base_url=self.url, timeout=PATIENCE_S)
+
+    def draining(self) -> None:
+        """Waits until it lets its answers end and takes no more."""
+        with self.client() as client:
+            soon(lambda: client.get("/health").json()["status"] == "draining", "the drain")
 
     def ended(self) -> tuple[int, str]:
         """Its exit status and what it still wrote to stderr."""
-        _, err = self.process.communicate(timeout=STARTED_S)
+        _, err = self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode, err
 
 

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from freehold.errors import EngineDied, FreeholdError
 from freehold.server import streams
 from freehold.server.streams import NDJSON, SSE, FrameStream, stream
+from tests.server.jumping_clock import run as run_in_no_time
 
 
 def on_error(error: FreeholdError) -> str:
@@ -80,18 +81,15 @@ def test_a_frame_does_not_wait_for_the_next() -> None:
     asyncio.run(run())
 
 
-def test_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "PING_S", 0.01)
-
+def test_silence_is_filled_with_comments() -> None:
     async def frames() -> AsyncGenerator[str, None]:
         yield "a"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(3.5 * streams.PING_S)
         yield "b"
 
-    chunks = sent_by(frames())
-    assert chunks[0] == "a"
-    assert chunks[-1] == "b"
-    assert set(chunks[1:-1]) == {": ping\n\n"}
+    sent: list[str] = []
+    run_in_no_time(serve(stream(frames(), on_error=on_error), sent))
+    assert sent == ["a", *[": ping\n\n"] * 3, "b"]
 
 
 @pytest.mark.parametrize("media_type", [SSE, NDJSON])

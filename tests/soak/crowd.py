@@ -30,7 +30,6 @@ from tests.soak.serving import Serving
 __all__ = ["Killed", "Tally", "crowd", "drained", "kill"]
 
 _PATIENCE_S = 90.0  # a visit that takes longer hangs
-_ANSWERED_S = 5.0
 _LONG_TOKENS = 1500
 
 
@@ -86,7 +85,7 @@ async def _visit(behaviour: Behaviour, visitor: Visitor, tally: Tally) -> None:
         tally.faults.append(f"{name}: {type(fault).__name__} {fault}"[:500])
 
 
-async def kill(server: Serving, *, streams: int, seed: int) -> Killed:
+async def kill(server: Serving, *, streams: int, back_s: float, seed: int) -> Killed:
     """Kills the engine while streams run. Raises: AssertionError, TimeoutError."""
     async with _client(server) as http:
         begun = [asyncio.Event() for _ in range(streams)]
@@ -103,8 +102,8 @@ async def kill(server: Serving, *, streams: int, seed: int) -> Killed:
             assert engine is not None, "there is no engine to kill"
             os.kill(engine, signal.SIGKILL)
             killed = time.monotonic()
-            asking = asyncio.create_task(_answered(http, server, killed))
-            async with asyncio.timeout(_ANSWERED_S):
+            asking = asyncio.create_task(_answered(http, server, killed, back_s))
+            async with asyncio.timeout(back_s):
                 ends = await asyncio.gather(*running)
             _check_told([told for _, told in ends])
             answered_s, refused = await asking
@@ -141,14 +140,16 @@ async def _broken_off(visitor: Visitor, number: int, begun: asyncio.Event) -> tu
     return time.monotonic(), told
 
 
-async def _answered(http: httpx.AsyncClient, server: Serving, killed: float) -> tuple[float, int]:
+async def _answered(
+    http: httpx.AsyncClient, server: Serving, killed: float, within_s: float
+) -> tuple[float, int]:
     """Until a chat is answered again, as a client that honours 503 asks; how often it had to."""
     body = {"model": server.model, "messages": [{"role": "user", "content": "Hello"}]}
     refused = 0
     while True:
         reply = await http.post("/v1/chat/completions", json=body | {"max_tokens": 2})
         answered_s = time.monotonic() - killed
-        assert answered_s < _ANSWERED_S, f"no answer within {answered_s:.1f} s"
+        assert answered_s < within_s, f"no answer within {answered_s:.1f} s"
         if reply.status_code == 200:
             return answered_s, refused
         assert reply.status_code == 503, f"{reply.status_code} {reply.text[:300]}"
@@ -175,7 +176,9 @@ async def drained(server: Serving, *, streams: int, seed: int) -> int:
         async with asyncio.timeout(_PATIENCE_S):
             await asyncio.gather(*(event.wait() for event in begun))
             server.process.terminate()
-            await asyncio.sleep(0.3)
+            async with asyncio.timeout(_PATIENCE_S):
+                while (await http.get("/health")).status_code == 200:
+                    await asyncio.sleep(0.05)
             reply = await http.post("/v1/chat/completions", json=visitors[0].asked())
             assert reply.status_code == 503, reply.status_code
             assert "retry-after" in reply.headers

@@ -22,18 +22,22 @@ _MB = 1e6
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of everything. `flat` is what memory may grow by after the warm-up, as a share."""
+    """How much of everything. `flat` is what memory may grow by after the warm-up, as a share.
+
+    `back_s` is how soon after a kill all are told and the next is answered.
+    """
 
     clients: int
     warm_up_s: float
     crowd_s: float
     kills: int
+    back_s: float
     streams: int
     flat: float | None
 
 
-SHORT = Plan(clients=8, warm_up_s=0, crowd_s=7, kills=2, streams=6, flat=None)
-LONG = Plan(clients=64, warm_up_s=120, crowd_s=480, kills=20, streams=16, flat=0.05)
+SHORT = Plan(clients=8, warm_up_s=0, crowd_s=7, kills=2, back_s=60, streams=6, flat=None)
+LONG = Plan(clients=64, warm_up_s=120, crowd_s=480, kills=20, back_s=5, streams=16, flat=0.05)
 
 
 def soak(plan: Plan, model: Path, home: Path, say: Callable[[str], None] = print) -> None:
@@ -78,7 +82,9 @@ def _check(tally: Tally, say: Callable[[str], None]) -> None:
 
 
 def _check_killed(server: Serving, number: int, plan: Plan, say: Callable[[str], None]) -> None:
-    killed: Killed = asyncio.run(kill(server, streams=plan.streams, seed=100 * number))
+    killed: Killed = asyncio.run(
+        kill(server, streams=plan.streams, back_s=plan.back_s, seed=100 * number)
+    )
     say(
         f"kill {number + 1}: streams told within {killed.streams_ended_s:.2f} s, the next answer "
         f"after {killed.answered_s:.2f} s and {killed.refused_first} refusals"

@@ -14,6 +14,7 @@ import pytest
 from freehold.errors import StoreUnusable
 from freehold.store import FILE_NAME, Store, UsageTotal, open_store
 from freehold.store import usage as usage_module
+from freehold.store.database import BUSY_S
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_adding_never_touches_the_database(store: Store, home: Path) -> None:
     other.execute("BEGIN IMMEDIATE")
     started = time.monotonic()
     add(store, times=1000)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < BUSY_S, "it waited for the lock"
     other.execute("ROLLBACK")
     other.close()
     store.flush()
@@ -90,7 +91,7 @@ def test_a_thread_writes_without_being_asked(home: Path) -> None:
     first = open_store(None, home)
     store = Store(first.database, flush_every_s=0.02)
     add(store)
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while not store.usage.totals() and time.monotonic() < give_up:
         time.sleep(0.02)
     assert store.usage.totals() == [total()]
@@ -107,7 +108,7 @@ def test_the_thread_outlives_a_database_that_is_locked_for_a_while(
     other = sqlite3.connect(home / FILE_NAME, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     add(store)
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while "could not be written" not in caplog.text and time.monotonic() < give_up:
         time.sleep(0.02)
     assert "could not be written" in caplog.text

@@ -105,8 +105,8 @@ def activate(x: Doubles, kind: str) -> Doubles:
         out: Doubles = x * 0.5 * erfc(-x / math.sqrt(2))
         return out
     if kind == "gelu_tanh":
-        out: Floats = x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-        return out
+        bent: Doubles = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+        return x * 0.5 * (1 + bent)
     return np.maximum(x, 0) if kind == "relu" else x
 
 

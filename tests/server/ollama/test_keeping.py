@@ -12,6 +12,7 @@ import pytest
 
 from freehold.errors import BadRequest
 from freehold.server.routes.ollama.keeping import Keeping, seconds_of
+from tests.server.jumping_clock import run
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def keeping(residents: OneModel) -> Keeping:
 
 def test_zero_unloads_at_once() -> None:
     residents = OneModel()
-    asyncio.run(keeping(residents).used("m", 0.0))
+    run(keeping(residents).used("m", 0.0))
     assert residents.unloaded == ["m"]
 
 
@@ -82,13 +83,13 @@ def test_a_model_leaves_after_its_time() -> None:
 
     async def script() -> None:
         keep = keeping(residents)
-        await keep.used("m", 0.05)
+        await keep.used("m", 5.0)
         assert keep.until("m") is not None
         assert residents.unloaded == []
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(5.1)
         assert keep.until("m") is None
 
-    asyncio.run(script())
+    run(script())
     assert residents.unloaded == ["m"]
 
 
@@ -97,14 +98,14 @@ def test_a_use_starts_the_time_anew() -> None:
 
     async def script() -> None:
         keep = keeping(residents)
-        await keep.used("m", 0.1)
-        await asyncio.sleep(0.06)
+        await keep.used("m", 10.0)
+        await asyncio.sleep(6)
         await keep.used("m", None)
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(6)
         assert residents.unloaded == []
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(6)
 
-    asyncio.run(script())
+    run(script())
     assert residents.unloaded == ["m"]
 
 
@@ -112,13 +113,13 @@ def test_a_use_on_another_surface_starts_the_time_anew() -> None:
     residents = OneModel()
 
     async def script() -> None:
-        await keeping(residents).used("m", 0.05)
+        await keeping(residents).used("m", 5.0)
         residents.tokens += 10
-        await asyncio.sleep(0.075)
+        await asyncio.sleep(7.5)
         assert residents.unloaded == []
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(5)
 
-    asyncio.run(script())
+    run(script())
     assert residents.unloaded == ["m"]
 
 
@@ -127,33 +128,32 @@ def test_forever_takes_an_earlier_time_back() -> None:
 
     async def script() -> None:
         keep = keeping(residents)
-        await keep.used("m", 0.02)
+        await keep.used("m", 2.0)
         await keep.used("m", math.inf)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(5)
         assert keep.until("m") is None
 
-    asyncio.run(script())
+    run(script())
     assert residents.unloaded == []
 
 
-def test_a_model_in_use_stays_until_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("freehold.server.routes.ollama.keeping._RECHECK_S", 0.02)
+def test_a_model_in_use_stays_until_it_is_not() -> None:
     residents = OneModel(running=1)
 
     async def script() -> None:
         await keeping(residents).used("m", 0.0)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(5)
         assert residents.unloaded == []
         residents.running = 0
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(5)
 
-    asyncio.run(script())
+    run(script())
     assert residents.unloaded == ["m"]
 
 
 def test_a_model_that_is_gone_already_is_left_alone() -> None:
     residents = OneModel(here=False)
-    asyncio.run(keeping(residents).used("m", 0.0))
+    run(keeping(residents).used("m", 0.0))
     assert residents.unloaded == []
 
 
@@ -165,5 +165,5 @@ def test_without_a_word_the_memory_budget_decides() -> None:
         await keep.used("m", None)
         assert keep.until("m") is None
 
-    asyncio.run(script())
+    run(script())
     assert residents.unloaded == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from freehold import __version__
 from tests.server.live import LiveServer
+from tests.waiting import soon
 
 pytestmark = pytest.mark.weights
 
@@ -164,10 +164,7 @@ def test_a_model_is_loaded_asked_and_unloaded(
     assert client.generate(live_server.model).done_reason == "load"
     assert [model.model for model in client.ps().models] == [f"{live_server.model}:latest"]
     assert client.generate(live_server.model, keep_alive=0).done_reason == "unload"
-    deadline = time.monotonic() + 10
-    while client.ps().models and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert client.ps().models == []
+    soon(lambda: client.ps().models == [], "an empty memory")
     # It comes back when it is asked.
     assert (
         client.chat(live_server.model, FRANCE, options={"num_predict": 1}).done_reason == "length"
