@@ -63,7 +63,9 @@ class Surface:
 # More than any limit of the tests lets be written: one token has at most some twenty characters.
 LONG = {
     "type": "object",
-    "properties": {"a": {"type": "string", "minLength": 40_000}},
+    "properties": {
+        "a": {"type": "array", "items": {"type": "string", "minLength": 10_000}, "minItems": 10}
+    },
     "required": ["a"],
     "additionalProperties": False,
 }
