@@ -12,6 +12,7 @@ from pathlib import Path
 
 STARTER_FORMS = {"q4_0": 2, "q4_1": 3, "q8_0": 7, "q4_k_m": 15}  # llama.cpp's file types
 LARGE = ("llama-3.2-1b-shape", "qwen3-4b-shape")
+MIXTURES = ("qwen3-30b-a3b-shape",)
 _Q4_K_M = 15
 
 
@@ -55,6 +56,18 @@ def make_large_forms(folder: Path, names: list[str], *, threads: int) -> None:
             wide.unlink(missing_ok=True)
 
 
+def make_mixtures(folder: Path, names: list[str]) -> None:
+    """Random blocks in the shapes of mixtures of experts."""
+    from benchmarks.random_blocks import QWEN3_30B_A3B, write_random_blocks
+
+    for shape in (QWEN3_30B_A3B,):
+        if shape.name in names:
+            _publish(
+                large_form(folder, shape.name),
+                lambda part, shape=shape: write_random_blocks(shape, part),
+            )
+
+
 def _publish(target: Path, make: Callable[[Path], None]) -> None:
     """Make the file under another name first, so that a half-written one is never used."""
     if target.exists():
@@ -83,12 +96,16 @@ def main() -> None:
         metavar="SHAPE",
         help=f"also random models in real shapes: {', '.join(LARGE)} (both if none named)",
     )
+    parser.add_argument(
+        "--mixture", nargs="+", choices=MIXTURES, default=[], help="also these, 19 GB each"
+    )
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     options.dir.mkdir(parents=True, exist_ok=True)
     make_starter_forms(options.starter, options.dir, threads=options.threads)
     if options.large is not None:
         make_large_forms(options.dir, options.large or list(LARGE), threads=options.threads)
+    make_mixtures(options.dir, options.mixture)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,9 @@ def quiet() -> None:
     api.llama_log_set(_silent, ctypes.c_void_p(0))
 
 
+_Q8_0 = 8  # ggml's number of the type
+
+
 class LlamaCpp:
     """One loaded model, and at most one context at a time.
 
@@ -66,18 +69,20 @@ class LlamaCpp:
             raise RuntimeError("llama.cpp needs more room for the tokens than there are bytes")
         return list(ids[:count])
 
-    def prefill_s(self, tokens: int, *, flash: bool) -> float:
+    def prefill_s(self, tokens: int, *, flash: bool, kv_bits: int = 16) -> float:
         """Seconds to process a prompt of `tokens` from an empty context."""
-        self._ready(tokens, sequences=1, flash=flash)
+        self._ready(tokens, sequences=1, flash=flash, kv_bits=kv_bits)
         self._clear()
         start_s = time.perf_counter()
         self._prompt([self._filler(index) for index in range(tokens)], sequence=0)
         api.llama_synchronize(self._context)
         return time.perf_counter() - start_s
 
-    def decode_s(self, tokens: int, *, batch: int, depth: int, flash: bool) -> float:
+    def decode_s(
+        self, tokens: int, *, batch: int, depth: int, flash: bool, kv_bits: int = 16
+    ) -> float:
         """Seconds for `tokens` steps of one token in each of `batch` sequences, after `depth`."""
-        self._ready(depth + tokens, sequences=batch, flash=flash)
+        self._ready(depth + tokens, sequences=batch, flash=flash, kv_bits=kv_bits)
         memory = api.llama_get_memory(self._context)
         if self._filled != depth:
             self._clear()
@@ -131,8 +136,10 @@ class LlamaCpp:
                 self._decode(step)
         return out
 
-    def _ready(self, tokens: int, *, sequences: int, flash: bool, outputs: int = 0) -> None:
-        key = (tokens, sequences, flash)
+    def _ready(
+        self, tokens: int, *, sequences: int, flash: bool, outputs: int = 0, kv_bits: int = 16
+    ) -> None:
+        key = (tokens, sequences, flash, kv_bits)
         if self._context_key == key:
             return
         self._drop_context()
@@ -147,6 +154,8 @@ class LlamaCpp:
         params.flash_attn_type = (
             api.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         )
+        if kv_bits == 8:
+            params.type_k = params.type_v = _Q8_0
         self._context = api.llama_init_from_model(self._model, params)
         if not self._context:
             raise RuntimeError(f"llama.cpp made no context for {tokens} tokens x {sequences}")

@@ -1,4 +1,4 @@
-"""The float32 oracle: a GGUF file's dequantised weights in transformers' own Llama.
+"""The float32 oracle: a GGUF file's dequantised weights in transformers' own Llama or Qwen2.
 
 Room: benchmarks. Uses gguf, torch and transformers; must not use freehold or llama.cpp.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 _LAYER_NAMES = {
     "attn_norm": "input_layernorm",
@@ -30,7 +30,10 @@ _TOP_NAMES = {
 }
 
 
-def load_oracle(path: Path, *, attention: str = "sdpa") -> LlamaForCausalLM:
+Oracle = LlamaForCausalLM | Qwen2ForCausalLM
+
+
+def load_oracle(path: Path, *, attention: str = "sdpa") -> Oracle:
     """The file as a float32 transformers model; rotations may carry rope_freqs divisors.
 
     Raises: ValueError for another architecture, rope scaling in metadata, or surplus tensors.
@@ -40,7 +43,8 @@ def load_oracle(path: Path, *, attention: str = "sdpa") -> LlamaForCausalLM:
     reader = gguf.GGUFReader(path)
     config = _config(reader)
     config._attn_implementation = attention
-    model = LlamaForCausalLM(config).to(torch.float32).eval()
+    paired = isinstance(config, LlamaConfig)  # whose rotated rows the converter pairs
+    model = (LlamaForCausalLM if paired else Qwen2ForCausalLM)(config).to(torch.float32).eval()
     state = model.state_dict()
     unseen = set(state)
     divisors: torch.Tensor | None = None
@@ -50,9 +54,9 @@ def load_oracle(path: Path, *, attention: str = "sdpa") -> LlamaForCausalLM:
             divisors = torch.from_numpy(values)
             continue
         name = hf_name(tensor.name)
-        if name.endswith(("q_proj.weight", "q_proj.bias")):
+        if paired and name.endswith(("q_proj.weight", "q_proj.bias")):
             values = half_split(values, config.num_attention_heads)
-        elif name.endswith(("k_proj.weight", "k_proj.bias")):
+        elif paired and name.endswith(("k_proj.weight", "k_proj.bias")):
             values = half_split(values, config.num_key_value_heads)
         state[name].copy_(torch.from_numpy(np.ascontiguousarray(values)))
         unseen.discard(name)
@@ -65,26 +69,29 @@ def load_oracle(path: Path, *, attention: str = "sdpa") -> LlamaForCausalLM:
     return model
 
 
-def _config(reader: Any) -> LlamaConfig:
+def _config(reader: Any) -> LlamaConfig | Qwen2Config:
     fields = {name: field.contents() for name, field in reader.fields.items()}
-    if fields["general.architecture"] != "llama" or "llama.rope.scaling.type" in fields:
-        raise ValueError("this oracle is for the llama architecture without rope scaling keys")
+    arch = fields["general.architecture"]
+    kinds = {"llama": LlamaConfig, "qwen2": Qwen2Config}
+    if arch not in kinds or f"{arch}.rope.scaling.type" in fields:
+        raise ValueError("this oracle is for llama and qwen2 without rope scaling keys")
     tensors = {tensor.name: tensor for tensor in reader.tensors}
-    heads = fields["llama.attention.head_count"]
-    width = fields["llama.embedding_length"]
-    return LlamaConfig(
+    heads = fields[f"{arch}.attention.head_count"]
+    width = fields[f"{arch}.embedding_length"]
+    config = kinds[arch](
         hidden_size=width,
-        num_hidden_layers=fields["llama.block_count"],
+        num_hidden_layers=fields[f"{arch}.block_count"],
         num_attention_heads=heads,
-        num_key_value_heads=fields["llama.attention.head_count_kv"],
-        head_dim=fields.get("llama.attention.key_length", width // heads),
-        intermediate_size=fields["llama.feed_forward_length"],
+        num_key_value_heads=fields[f"{arch}.attention.head_count_kv"],
+        intermediate_size=fields[f"{arch}.feed_forward_length"],
         vocab_size=int(tensors["token_embd.weight"].shape[1]),
-        rms_norm_eps=fields["llama.attention.layer_norm_rms_epsilon"],
-        max_position_embeddings=fields["llama.context_length"],
+        rms_norm_eps=fields[f"{arch}.attention.layer_norm_rms_epsilon"],
+        max_position_embeddings=fields[f"{arch}.context_length"],
         tie_word_embeddings="output.weight" not in tensors,
-        rope_parameters={"rope_type": "default", "rope_theta": fields["llama.rope.freq_base"]},
+        rope_parameters={"rope_type": "default", "rope_theta": fields[f"{arch}.rope.freq_base"]},
     )
+    config.head_dim = fields.get(f"{arch}.attention.key_length", width // heads)
+    return config
 
 
 def hf_name(name: str) -> str:
@@ -105,7 +112,7 @@ def half_split(values: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]
     return pairs.swapaxes(1, 2).reshape(values.shape)
 
 
-def oracle_logits(model: LlamaForCausalLM, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def oracle_logits(model: Oracle, ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Logits of one prompt.
 
     Shapes: (T,) -> (T, V) float32.

@@ -54,13 +54,20 @@ class Side:
     def prefill(self, request: dict[str, Any]) -> dict[str, Any]:
         """Tokens a second of one prompt."""
         tokens = request["tokens"]
-        return {"tokens_per_s": tokens / self.model.prefill_s(tokens, flash=request["flash"])}
+        seconds = self.model.prefill_s(
+            tokens, flash=request["flash"], kv_bits=request.get("kv_bits", 16)
+        )
+        return {"tokens_per_s": tokens / seconds}
 
     def decode(self, request: dict[str, Any]) -> dict[str, Any]:
         """Tokens a second of single-token steps, summed over the batch."""
         tokens, batch = request["tokens"], request["batch"]
         seconds = self.model.decode_s(
-            tokens, batch=batch, depth=request["depth"], flash=request["flash"]
+            tokens,
+            batch=batch,
+            depth=request["depth"],
+            flash=request["flash"],
+            kv_bits=request.get("kv_bits", 16),
         )
         return {"tokens_per_s": tokens * batch / seconds}
 

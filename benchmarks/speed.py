@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import RESULTS, table, write_result
-from benchmarks.suites import NAMES, Case, Suite, suite
+from benchmarks.suites import FILE_NAMES, NAMES, Case, Suite, suite
 from benchmarks.workers import Worker
 
 _REST_S = 0.3  # lets the other side's threads fall asleep
@@ -33,12 +33,13 @@ class Variant:
 
     path: Path
     flash: bool | None = None
+    kv_bits: int = 16
 
     @property
     def name(self) -> str:
         """For tables: the file, and the attention if there is a choice."""
         attention = {None: "", True: ", flash", False: ", plain"}[self.flash]
-        return f"{self.path.stem}{attention}"
+        return f"{self.path.stem}{attention}" + (", int8 KV" if self.kv_bits == 8 else "")
 
 
 @dataclass(kw_only=True)
@@ -48,25 +49,28 @@ class Contender:
     worker: Worker
     threads: int
     context_tokens: int
-    loaded: Path | None = None
+    loaded: tuple[Path, int] | None = None
     other: Contender | None = field(default=None, repr=False)
     worst_idle_share: float = 0.0
 
     def run(self, case: Case, variant: Variant) -> float:
         """Tokens a second of one run, the other side asleep."""
-        if self.loaded != variant.path:
+        # Ours fixes how it keeps keys and values when it loads, llama.cpp with each context.
+        held = (variant.path, variant.kv_bits if variant.flash is None else 16)
+        if self.loaded != held:
             self.worker.ask(
                 "load",
                 {
                     "path": str(variant.path),
                     "threads": self.threads,
                     "context_tokens": self.context_tokens,
+                    "kv_bits": held[1],
                 },
             )
-            self.loaded = variant.path
+            self.loaded = held
         request: dict[str, Any] = dict(case.request)
         if variant.flash is not None:
-            request["flash"] = variant.flash
+            request |= {"flash": variant.flash, "kv_bits": variant.kv_bits}
         time.sleep(_REST_S)
         before_s = self.other.worker.cpu_s() if self.other else 0.0
         start_s = time.monotonic()
@@ -94,9 +98,14 @@ def measure_case(
 ) -> dict[str, Any]:
     """Screen each side's variants, warm both up, then alternate."""
     choices = [Variant(path=p, flash=flash) for p in plan.peers for flash in (True, False)]
+    if options.kv_bits == 8:  # which llama.cpp has with flash attention alone
+        choices += [Variant(path=p, flash=True, kv_bits=8) for p in plan.peers]
     theirs, screened = fastest(peer, case, choices, runs=options.screen)
     mine, our_screened = fastest(
-        ours, case, [Variant(path=path) for path in plan.ours], runs=options.screen
+        ours,
+        case,
+        [Variant(path=path, kv_bits=options.kv_bits) for path in plan.ours],
+        runs=options.screen,
     )
     ours.run(case, mine)
     peer.run(case, theirs)
@@ -188,9 +197,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", type=Path, required=True, help="the forms, see benchmarks.forms")
     parser.add_argument("--starter", type=Path, required=True, help="the starter model's file")
-    parser.add_argument("--suite", nargs="+", choices=NAMES, default=list(NAMES))
+    parser.add_argument("--suite", nargs="+", choices=(*NAMES, *FILE_NAMES), default=list(NAMES))
+    parser.add_argument("--files", type=Path, nargs="+", default=[], help="of `file` and `moe`")
     parser.add_argument("--case", nargs="+", help='only these, such as "pp512" "tg64 @4096"')
     parser.add_argument("--ours", type=Path, nargs="+", help="our files instead of the suite's")
+    parser.add_argument(
+        "--kv-bits", type=int, choices=(8, 16), default=16, help="of ours; 8: also of llama.cpp"
+    )
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--screen", type=int, default=2, help="runs per variant when choosing")
     parser.add_argument("--threads", type=int, default=2)
@@ -202,7 +215,7 @@ def main() -> None:
     options = parser.parse_args()
     kept: dict[str, Any] = {"threads": options.threads, "suites": {}}
     for name in options.suite:
-        plan = suite(name, starter=options.starter, folder=options.dir)
+        plan = suite(name, starter=options.starter, folder=options.dir, files=tuple(options.files))
         if options.ours:
             plan = dataclasses.replace(plan, ours=tuple(options.ours))
         print(f"\n{name}: {options.pairs} pairs, {options.threads} threads, tokens/s (median)")
