@@ -179,7 +179,7 @@ def _settle_head(found: dict[str, tuple[_FloatRows, ...]], *, tied: bool, family
         found.pop("head", None)
     elif "head" not in found:
         raise MissingTensor(
-            "the checkpoint lacks its head",
+            "the checkpoint lacks its head, lm_head.weight",
             family=family,
             tensor="lm_head.weight",
             expected="a head, or tie_word_embeddings",
