@@ -201,8 +201,22 @@ void bind_ops(nb::module_& m) {
         "step"_a, "frequencies"_a, "scale"_a, "out"_a);
     m.def("rotate_write", &fh::rotate_write, "q"_a, "k"_a.none(), "v"_a.none(),
           "rotation"_a.none(), "step"_a, "kv"_a, "layer"_a, "first"_a = 0, Release());
-    m.def("attend", &fh::attend, "q"_a, "kv"_a, "layer"_a, "step"_a, "scale"_a, "out"_a,
-          "window"_a = 0, Release());
+    m.def(
+        "attend",
+        [](const fh::Tensor& q, const fh::KvPool& kv, int layer, const fh::Step& step, float scale,
+           fh::Tensor& out, int32_t window, int32_t chunk, float softcap, const fh::Tensor* sinks) {
+            fh::attend(q, kv, layer, step, {scale, window, chunk, softcap, sinks}, out);
+        },
+        "q"_a, "kv"_a, "layer"_a, "step"_a, "scale"_a, "out"_a, "window"_a = 0, nb::kw_only(),
+        "chunk"_a = 0, "softcap"_a = 0.0f, "sinks"_a = nb::none(), Release());
+    m.def("project_heads", &fh::project_heads, "x"_a, "weight"_a, "heads"_a, "count"_a, "out"_a,
+          Release());
+    m.def(
+        "norm_first",
+        [](fh::Tensor& x, const fh::Tensor& norm, float eps, int64_t count) {
+            fh::norm_first(x, {norm, eps}, count);
+        },
+        "x"_a, "norm"_a, "eps"_a, "count"_a, Release());
     m.def("norm_heads", &fh::norm_heads, "parts"_a, "weights"_a, "eps"_a, "count"_a, Release());
     m.def("scale_late", &fh::scale_late, "q"_a, "step"_a, "beta"_a, "trained_tokens"_a, Release());
     m.def(

@@ -11,7 +11,9 @@
 template <class S>
 struct HalfPage {  // float16, no scales
     using F = typename S::F;
+    using Unit = uint16_t;
     static constexpr int kGroup = 1 << 20;
+    static int stride(const PageView& view) { return view.value_padded; }
     static void prefetch(const uint16_t* page, int step) {
         __builtin_prefetch(page + 64 * step);
         __builtin_prefetch(page + 64 * step + 32);
@@ -19,6 +21,7 @@ struct HalfPage {  // float16, no scales
     static F key_scale(const PageView&, const uint16_t*, int, int) { return S::zero(); }
     static F key(const uint16_t* page, int at, F) { return S::load_half(page + at); }
     static void value_scales(const PageView&, const uint16_t*, int, float*) {}
+    static void row_scales(const PageView&, const uint16_t*, int, float*) {}
     static F value(const uint16_t* page, int at, const float*, int) {
         return S::load_half(page + at);
     }
@@ -27,7 +30,9 @@ struct HalfPage {  // float16, no scales
 template <class S>
 struct BytePage {  // int8 codes, then float16 scales; see types.h
     using F = typename S::F;
+    using Unit = uint16_t;
     static constexpr int kGroup = kKvGroup;
+    static int stride(const PageView& view) { return view.value_padded; }
     static void prefetch(const uint16_t* page, int step) { __builtin_prefetch(page + 32 * step); }
     static const uint8_t* bytes(const uint16_t* page) {
         return reinterpret_cast<const uint8_t*>(page);
@@ -40,8 +45,13 @@ struct BytePage {  // int8 codes, then float16 scales; see types.h
     }
     // The scales of a page's values in one group of columns.
     static void value_scales(const PageView& view, const uint16_t* page, int group, float* out) {
-        const uint16_t* scales =
-            page + kPageTokens * view.value_padded / 2 + group * kPageTokens;
+        read_scales(page + kPageTokens * view.value_padded / 2 + group * kPageTokens, out);
+    }
+    // The same of a page's latent rows.
+    static void row_scales(const PageView& view, const uint16_t* page, int group, float* out) {
+        read_scales(page + kPageTokens * view.key_padded / 2 + group * kPageTokens, out);
+    }
+    static void read_scales(const uint16_t* scales, float* out) {
         for (int k = 0; k < kPageTokens; k += S::lanes) S::store(out + k, S::load_half(scales + k));
     }
     static F value(const uint16_t* page, int at, const float* scales, int k) {
@@ -82,6 +92,16 @@ inline void score_page(const PageView& view, const uint16_t* keys, const uint16_
     }
 }
 
+// scores = c tanh(scores / c) with c = `cap`, as c - 2 c / (e^(2 scores / c) + 1).
+template <class S>
+inline void cap_scores(float* scores, float cap) {
+    const auto one = S::set(1.0f), doubled = S::set(2.0f * cap), twice = S::set(2.0f / cap);
+    for (int i = 0; i < kPageTokens; i += S::lanes) {
+        const auto e = exponential<S>(S::mul(S::load(scores + i), twice));
+        S::store(scores + i, S::sub(S::set(cap), S::div(doubled, S::add(e, one))));
+    }
+}
+
 // Scores of a row's visible keys [hidden, keys) of a page -> exponentials against the largest so
 // far, zero everywhere else. Returns the factor that rescales what came before.
 template <class S>
@@ -116,9 +136,11 @@ inline float soften(float* scores, int hidden, int keys, RowState& state) {
 
 // values[r] = values[r] * factor[r] + sum over the page's keys of weight . value row.
 template <class S, class P, int R>
-inline void weigh_page(const PageView& view, const uint16_t* page, const uint16_t* next, int count,
+inline void weigh_page(const PageView& view, const typename P::Unit* page,
+                       const typename P::Unit* next, int count,
                        const float (*weights)[kPageTokens], const float* factors, float* values) {
     constexpr int kVectors = S::attend_vectors;
+    const int stride = P::stride(view);
     for (int a = 0; a < view.value_padded; a += kVectors * S::lanes) {
         const int left = (view.value_padded - a) / S::lanes;
         const auto run = [&](auto vectors) {
@@ -135,7 +157,7 @@ inline void weigh_page(const PageView& view, const uint16_t* page, const uint16_
                 P::prefetch(next, a + k);
                 typename S::F value[N];
                 for (int v = 0; v < N; ++v) {
-                    const int at = k * view.value_padded + a + v * S::lanes;
+                    const int at = k * stride + a + v * S::lanes;
                     value[v] = P::value(page, at, scales[v], k);
                 }
 #pragma GCC unroll 8
@@ -155,50 +177,72 @@ inline void weigh_page(const PageView& view, const uint16_t* page, const uint16_
     }
 }
 
+// Empties the rows' states and values; says which keys of the segment, counted from its start, they
+// look at: [least, most), from a page's start on.
+inline std::pair<int, int> open_segment(const PageView& view, int segment, const QueryRow* rows,
+                                        int count, RowState* state, float* values) {
+    const int start = segment * kSegmentTokens;
+    int least = kSegmentTokens, most = 0;
+    for (int r = 0; r < count; ++r) {
+        least = std::min(least, rows[r].first - start);
+        most = std::max(most, rows[r].keys - start);
+        state[r] = {-INFINITY, 0.0f};
+    }
+    for (int i = 0; i < count * view.value_padded; ++i) values[i] = 0.0f;
+    return {std::max(0, least) / kPageTokens * kPageTokens, std::min(most, kSegmentTokens)};
+}
+
+// Scores of the page that begins at key `start` -> exponentials; see `soften`.
+template <class S, int R>
+inline void soften_page(const PageView& view, int start, const QueryRow* rows,
+                        float (*scores)[kPageTokens], RowState* state, float* factors) {
+    for (int r = 0; r < R; ++r) {
+        if (view.softcap > 0.0f) cap_scores<S>(scores[r], view.softcap);
+        const int left = rows[r].keys - start, hidden = rows[r].first - start;
+        int visible = left > kPageTokens ? kPageTokens : left < 0 ? 0 : left;
+        if (hidden >= kPageTokens) visible = 0;
+        factors[r] =
+            soften<S>(scores[r], hidden > 0 && visible > 0 ? hidden : 0, visible, state[r]);
+    }
+}
+
 template <class S, class P, int R>
 void attend_rows(const PageView& view, int segment, const QueryRow* rows, RowState* state,
                  float* values) {
     alignas(64) float scores[R][kPageTokens];
     float factors[R];
     const int start = segment * kSegmentTokens;
-    int least = kSegmentTokens, most = 0;
-    for (int r = 0; r < R; ++r) {
-        least = rows[r].first - start < least ? rows[r].first - start : least;
-        most = rows[r].keys - start > most ? rows[r].keys - start : most;
-        state[r] = {-INFINITY, 0.0f};
-    }
-    most = most < kSegmentTokens ? most : kSegmentTokens;
-    least = least < 0 ? 0 : least / kPageTokens * kPageTokens;  // pages before it are not looked at
-    for (int i = 0; i < R * view.value_padded; ++i) values[i] = 0.0f;
+    const auto [least, most] = open_segment(view, segment, rows, R, state, values);
     for (int first = least; first < most; first += kPageTokens) {
         const int at = (start + first) / kPageTokens;
         const int later = at + 1 < view.count ? at + 1 : at;
         const int count = most - first < kPageTokens ? most - first : kPageTokens;
         score_page<S, P, R>(view, view.keys[at], view.keys[later], rows, count, scores);
-        for (int r = 0; r < R; ++r) {
-            const int left = rows[r].keys - start - first;
-            const int hidden = rows[r].first - start - first;
-            int visible = left > kPageTokens ? kPageTokens : left < 0 ? 0 : left;
-            if (hidden >= kPageTokens) visible = 0;
-            factors[r] = soften<S>(scores[r], hidden > 0 && visible > 0 ? hidden : 0, visible,
-                                   state[r]);
-        }
+        soften_page<S, R>(view, start + first, rows, scores, state, factors);
         weigh_page<S, P, R>(view, view.values[at], view.values[later], count, scores, factors,
                             values);
     }
 }
 
+// Calls body with `count`, at most S::attend_rows, as a constant.
+template <class S, class Body>
+inline void with_rows(int count, Body&& body) {
+    if (count == 1) return body(std::integral_constant<int, 1>{});
+    if (count == 2) return body(std::integral_constant<int, 2>{});
+    if (count == 3) return body(std::integral_constant<int, 3>{});
+    if constexpr (S::attend_rows > 3) {
+        if (count == 4) return body(std::integral_constant<int, 4>{});
+        if (count == 5) return body(std::integral_constant<int, 5>{});
+        return body(std::integral_constant<int, 6>{});
+    }
+}
+
 template <class S, class P>
 void attend_segment(const PageView& view, int segment, const QueryRow* rows, int count,
-                    RowState* state, float* values) {
-    if (count == 1) return attend_rows<S, P, 1>(view, segment, rows, state, values);
-    if (count == 2) return attend_rows<S, P, 2>(view, segment, rows, state, values);
-    if (count == 3) return attend_rows<S, P, 3>(view, segment, rows, state, values);
-    if constexpr (S::attend_rows > 3) {
-        if (count == 4) return attend_rows<S, P, 4>(view, segment, rows, state, values);
-        if (count == 5) return attend_rows<S, P, 5>(view, segment, rows, state, values);
-        return attend_rows<S, P, 6>(view, segment, rows, state, values);
-    }
+                    RowState* state, float* values, float*) {
+    with_rows<S>(count, [&](auto tile) {
+        attend_rows<S, P, decltype(tile)::value>(view, segment, rows, state, values);
+    });
 }
 
 template <class S>
@@ -212,9 +256,12 @@ void merge_states(RowState& into, float* values, const RowState& from, const flo
         S::store(values + i, S::fma(S::load(more + i), t, S::mul(S::load(values + i), k)));
 }
 
+// out = values over their sum, which a sink's score, or minus infinity, joins without a value.
 template <class S>
-void finish_row(const RowState& state, const float* values, int width, float* out) {
-    const auto inverse = S::set(1.0f / state.sum);
+void finish_row(const RowState& state, float sink, const float* values, int width, float* out) {
+    const float largest = state.largest > sink ? state.largest : sink;
+    const float keep = std::exp(state.largest - largest);
+    const auto inverse = S::set(keep / (state.sum * keep + std::exp(sink - largest)));
     for_vectors<S>(width, [&](int64_t i, int n) {
         S::store_part(out + i, S::mul(S::load(values + i), inverse), n);
     });

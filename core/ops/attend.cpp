@@ -16,10 +16,11 @@ namespace freehold {
 namespace {
 
 constexpr int kUnitTokens = 32;   // queries of one work item in a prompt
+constexpr int kUnitRows = 256;    // their heads, where all heads look at the same row
 constexpr int kSplitTokens = 4;   // sequences with fewer new tokens split over segments instead
 
 struct Unit {
-    int sequence, kv_head;
+    int sequence, group;
     int32_t token, tokens;   // queries [token, token + tokens)
     int segment;             // -1: all of them, in order
     int64_t slot;            // where a single segment's state goes
@@ -33,77 +34,99 @@ struct Plan {
 int segments_of(int32_t position) { return position / kSegmentTokens + 1; }
 
 // The first key that a query may see.
-int32_t first_key(int32_t position, int32_t window) {
-    return window > 0 && position >= window ? position - window + 1 : 0;
+int32_t first_key(int32_t position, const AttendRule& rule) {
+    const int32_t seen = rule.window > 0 && position >= rule.window ? position - rule.window + 1 : 0;
+    return rule.chunk > 0 ? std::max(seen, position / rule.chunk * rule.chunk) : seen;
 }
 
-Plan make_plan(const Step& step, int kv_heads, int group, int32_t window) {
+// One call of the op.
+struct Job {
+    const Tensor& q;
+    const Step& step;
+    const AttendRule& rule;
+    Tensor& out;
+    const KernelTable& table;
+    const PageKernels& pages;
+    const KvPool::Layer& layer;
+    int groups, group;  // runs of query heads that share keys, and heads of one
+    int padded;
+    std::vector<std::vector<const uint16_t*>> keys, values;  // per sequence and KV head
+
+    PageView view(const Unit& unit) const {
+        const size_t at = static_cast<size_t>(unit.sequence) * layer.heads +
+                          (layer.latent ? 0 : unit.group);
+        return {keys[at].data(),  values[at].data(), static_cast<int>(keys[at].size()),
+                layer.key_width,  layer.key_padded,  padded,
+                rule.scale,       rule.softcap};
+    }
+    QueryRow row(const Unit& unit, int index) const {
+        const int32_t token = unit.token + index / group;
+        const int64_t at = head(unit, index);
+        const int32_t position = step.positions[token];
+        return {q.row(token) + at * layer.key_width, out.row(token) + at * layer.value_width,
+                position + 1, first_key(position, rule)};
+    }
+    int64_t head(const Unit& unit, int index) const {
+        return static_cast<int64_t>(unit.group) * group + index % group;
+    }
+    float sink(const Unit& unit, int index) const {
+        return rule.sinks != nullptr ? rule.sinks->data()[head(unit, index)] : -INFINITY;
+    }
+    int first_segment(int32_t token) const {
+        return first_key(step.positions[token], rule) / kSegmentTokens;
+    }
+    // Floats that an unpacked page takes.
+    size_t scratch() const {
+        return layer.latent ? static_cast<size_t>(layer.key_padded) * kPageTokens : 0;
+    }
+};
+
+// Queries of one work item in a prompt; how many changes no result.
+int32_t unit_tokens(const Job& job, int32_t tokens) {
+    if (!job.layer.latent) return kUnitTokens;
+    const int32_t fair = tokens / (4 * thread_count()) + 1;
+    return std::clamp(fair, 1, std::max(1, kUnitRows / job.group));
+}
+
+Plan make_plan(const Job& job) {
     Plan plan;
+    const Step& step = job.step;
     for (size_t s = 0; s + 1 < step.offsets.size(); ++s) {
         const int32_t first = step.offsets[s], last = step.offsets[s + 1];
-        for (int g = 0; g < kv_heads; ++g) {
+        const int32_t unit = unit_tokens(job, last - first);
+        for (int g = 0; g < job.groups; ++g) {
             const int sequence = static_cast<int>(s);
             if (last - first >= kSplitTokens) {
                 // Late queries see more keys: start with them so that the tail is short.
-                for (int32_t t = first + (last - first - 1) / kUnitTokens * kUnitTokens; t >= first;
-                     t -= kUnitTokens)
-                    plan.units.push_back({sequence, g, t, std::min(kUnitTokens, last - t), -1, 0});
+                for (int32_t t = first + (last - first - 1) / unit * unit; t >= first; t -= unit)
+                    plan.units.push_back({sequence, g, t, std::min(unit, last - t), -1, 0});
                 continue;
             }
             for (int32_t t = first; t < last; ++t)
-                for (int segment = first_key(step.positions[t], window) / kSegmentTokens;
+                for (int segment = job.first_segment(t);
                      segment < segments_of(step.positions[t]); ++segment) {
                     plan.units.push_back({sequence, g, t, 1, segment, plan.slots});
-                    plan.slots += group;
+                    plan.slots += job.group;
                 }
         }
     }
     return plan;
 }
 
-struct Attention {
-    const Tensor& q;
-    const Step& step;
-    Tensor& out;
-    const KernelTable& table;
-    const PageKernels& pages;
-    const KvPool::Layer& layer;
-    int group, padded;
-    float scale;
-    int32_t window;  // 0: none
-    std::vector<std::vector<const uint16_t*>> keys, values;  // per sequence and KV head
-
-    PageView view(const Unit& unit) const {
-        const size_t at = static_cast<size_t>(unit.sequence) * layer.heads + unit.kv_head;
-        return {keys[at].data(), values[at].data(), static_cast<int>(keys[at].size()),
-                layer.key_width, layer.key_padded, padded, scale};
-    }
-    QueryRow row(const Unit& unit, int index) const {
-        const int32_t token = unit.token + index / group;
-        const int64_t head = unit.kv_head * group + index % group;
-        const int32_t position = step.positions[token];
-        return {q.row(token) + head * layer.key_width, out.row(token) + head * layer.value_width,
-                position + 1, first_key(position, window)};
-    }
-    int first_segment(int32_t token) const {
-        return first_key(step.positions[token], window) / kSegmentTokens;
-    }
-};
-
 struct UnitScratch {
     std::vector<RowState> states;
-    std::vector<float> values;
+    std::vector<float> values, page;
 };
 
 // All segments of a unit's rows, a tile of rows at a time within each segment.
-void attend_all(const Attention& job, const PageView& view, const Unit& unit, UnitScratch& own) {
-    const int count = unit.tokens * job.group, tile = job.table.attend_rows;
+void attend_all(const Job& job, const PageView& view, const Unit& unit, UnitScratch& own) {
+    const int count = unit.tokens * job.group, tile = job.pages.rows;
     own.states.resize(count);
     own.values.resize(static_cast<size_t>(count + tile) * job.padded);
     float* fresh = own.values.data() + static_cast<size_t>(count) * job.padded;
     const int last = segments_of(job.step.positions[unit.token + unit.tokens - 1]);
-    QueryRow rows[8];
-    RowState states[8];
+    QueryRow rows[kLatentRows];
+    RowState states[kLatentRows];
     const auto looks_at = [](const QueryRow& row, int segment) {
         return row.keys > segment * kSegmentTokens && row.first < (segment + 1) * kSegmentTokens;
     };
@@ -115,7 +138,7 @@ void attend_all(const Attention& job, const PageView& view, const Unit& unit, Un
             if (rows[n - 1].keys <= segment * kSegmentTokens ||
                 rows[0].first >= (segment + 1) * kSegmentTokens)
                 continue;
-            job.pages.attend_segment(view, segment, rows, n, states, fresh);
+            job.pages.attend_segment(view, segment, rows, n, states, fresh, own.page.data());
             for (int r = 0; r < n; ++r) {
                 if (!looks_at(rows[r], segment)) continue;
                 float* values = own.values.data() + static_cast<size_t>(first + r) * job.padded;
@@ -129,25 +152,26 @@ void attend_all(const Attention& job, const PageView& view, const Unit& unit, Un
             }
         }
     for (int i = 0; i < count; ++i)
-        job.table.finish(own.states[i], own.values.data() + static_cast<size_t>(i) * job.padded,
+        job.table.finish(own.states[i], job.sink(unit, i),
+                         own.values.data() + static_cast<size_t>(i) * job.padded,
                          job.layer.value_width, job.row(unit, i).out);
 }
 
 // One segment of one token's rows, left in its slots.
-void attend_one(const Attention& job, const PageView& view, const Unit& unit, RowState* states,
-                float* values) {
-    QueryRow rows[8];
-    for (int first = 0; first < job.group; first += job.table.attend_rows) {
-        const int n = std::min(job.table.attend_rows, job.group - first);
+void attend_one(const Job& job, const PageView& view, const Unit& unit, RowState* states,
+                float* values, float* page) {
+    QueryRow rows[kLatentRows];
+    for (int first = 0; first < job.group; first += job.pages.rows) {
+        const int n = std::min(job.pages.rows, job.group - first);
         for (int r = 0; r < n; ++r) rows[r] = job.row(unit, first + r);
         const int64_t slot = unit.slot + first;
         job.pages.attend_segment(view, unit.segment, rows, n, states + slot,
-                                 values + slot * job.padded);
+                                 values + slot * job.padded, page);
     }
 }
 
 // Folds a token's segments in order, for the units of its first one.
-void fold(const Attention& job, const Plan& plan, size_t index, RowState* states, float* values) {
+void fold(const Job& job, const Plan& plan, size_t index, RowState* states, float* values) {
     const Unit& unit = plan.units[index];
     const int segments = segments_of(job.step.positions[unit.token]) - unit.segment;
     for (int r = 0; r < job.group; ++r) {
@@ -157,8 +181,8 @@ void fold(const Attention& job, const Plan& plan, size_t index, RowState* states
             job.table.merge(states[into], values + into * job.padded, states[from],
                             values + from * job.padded, job.padded);
         }
-        job.table.finish(states[into], values + into * job.padded, job.layer.value_width,
-                         job.row(unit, r).out);
+        job.table.finish(states[into], job.sink(unit, r), values + into * job.padded,
+                         job.layer.value_width, job.row(unit, r).out);
     }
 }
 
@@ -214,7 +238,7 @@ void rotate_write(Tensor& q, Tensor* k, const Tensor* v, const Rotation* rotatio
     check_rotate_write(q, k, v, rotation, count, layer, first);
     step.check(kv);
     const KernelTable& table = kernels();
-    const PageKernels& kernel = table.pages[kv.bits == 8];
+    const PageKernels& kernel = table.pages[(kv.bits == 8) + 2 * layer.latent];
     const auto turn = [&](Tensor& x, int64_t t) {
         const float* cosine = rotation->cosine.data() + t * rotation->half;
         const float* sine = rotation->sine.data() + t * rotation->half;
@@ -249,20 +273,38 @@ void rotate_write(Tensor& q, Tensor* k, const Tensor* v, const Rotation* rotatio
     });
 }
 
-void attend(const Tensor& q, const KvPool& kv, int layer_index, const Step& step, float scale,
-            Tensor& out, int32_t window) {
+namespace {
+
+void check_rule(const AttendRule& rule, int64_t heads) {
+    require(rule.window >= 0 && rule.chunk >= 0, "attend: a negative window or chunk");
+    require(rule.softcap >= 0.0f && std::isfinite(rule.softcap), "attend: softcap out of range");
+    require(rule.sinks == nullptr || (rule.sinks->rows == 1 && rule.sinks->cols == heads),
+            "attend: one sink is needed for each query head");
+}
+
+// Heads that look at the same row are split so that threads may share a token's work.
+int groups_of(const KvPool::Layer& layer, int64_t heads) {
+    if (!layer.latent) return layer.heads;
+    return heads % kLatentRows == 0 ? static_cast<int>(heads / kLatentRows) : 1;
+}
+
+}  // namespace
+
+void attend(const Tensor& q, const KvPool& kv, int layer_index, const Step& step,
+            const AttendRule& rule, Tensor& out) {
     const KvPool::Layer& layer = kv.layer(layer_index);
     const int64_t heads = q.cols / layer.key_width;
-    require(!layer.latent, "attend: the layer is a latent one");
     require(q.cols % layer.key_width == 0 && heads >= 1 && heads % layer.heads == 0,
             "attend: query heads must be a multiple of KV heads");
     require(q.rows >= step.count() && out.rows >= step.count() &&
                 out.cols == heads * layer.value_width,
             "attend: output shape differs from the query's and the layer's");
-    require(window >= 0, "attend: a negative window");
+    check_rule(rule, heads);
     step.check(kv);
-    Attention job{q, step, out, kernels(), kernels().pages[kv.bits == 8], layer,
-                  static_cast<int>(heads / layer.heads), layer.value_padded, scale, window, {}, {}};
+    const int groups = groups_of(layer, heads);
+    const KernelTable& table = kernels();
+    Job job{q,     step,   rule, out, table, table.pages[(kv.bits == 8) + 2 * layer.latent],
+            layer, groups, static_cast<int>(heads / groups), layer.value_padded, {}, {}};
     for (const auto& pages : step.pages)
         for (int g = 0; g < layer.heads; ++g) {
             auto& keys = job.keys.emplace_back();
@@ -272,7 +314,7 @@ void attend(const Tensor& q, const KvPool& kv, int layer_index, const Step& step
                 values.push_back(kv.values(layer, page, g));
             }
         }
-    const Plan plan = make_plan(step, layer.heads, job.group, window);
+    const Plan plan = make_plan(job);
     static thread_local std::vector<RowState> states;
     static thread_local std::vector<float> values;
     states.resize(static_cast<size_t>(plan.slots));
@@ -281,10 +323,11 @@ void attend(const Tensor& q, const KvPool& kv, int layer_index, const Step& step
     float* all_values = values.data();
     parallel(static_cast<int64_t>(plan.units.size()), [&](int64_t item, int) {
         static thread_local UnitScratch own;
+        own.page.resize(std::max(own.page.size(), job.scratch()));
         const Unit& unit = plan.units[static_cast<size_t>(item)];
         const PageView view = job.view(unit);
         if (unit.segment < 0) attend_all(job, view, unit, own);
-        else attend_one(job, view, unit, all_states, all_values);
+        else attend_one(job, view, unit, all_states, all_values, own.page.data());
     });
     for (size_t i = 0; i < plan.units.size(); ++i)
         if (plan.units[i].segment >= 0 &&

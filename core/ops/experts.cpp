@@ -253,9 +253,9 @@ void mix_experts(const Norm& norm, const Weight& gate, const Weight& up, const W
     const float* normed = normed_rows(x, norm, routing.count);  // (T, D)
     float* hidden = scratch(2, places * width);                 // (places, F)
     open_experts(gate, up, sorted,
-                 Activations(normed, x.cols, sorted.tokens.data(), sorted.tiles, {&gate, &up}),
+                 Activations(normed, x.cols, x.cols, sorted.tokens.data(), sorted.tiles, {&gate, &up}),
                  width / kGroupRows, hidden);
-    add_experts(down, sorted, Activations(hidden, width, nullptr, sorted.tiles, {&down}), x);
+    add_experts(down, sorted, Activations(hidden, width, width, nullptr, sorted.tiles, {&down}), x);
 }
 
 void open_rows(const Tensor& gates, int64_t count, Tensor& a) {

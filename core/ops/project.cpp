@@ -76,15 +76,20 @@ Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, co
     });
 }
 
-Activations::Activations(const float* x, int64_t cols, const int32_t* rows,
+Activations::Activations(const float* x, int64_t stride, int64_t cols, const int32_t* rows,
                          const std::vector<Tile>& tiles, const std::vector<const Weight*>& weights)
     : count_(tiles.back().first + tiles.back().size), cols_(cols) {
     reserve(weights);
     parallel(static_cast<int64_t>(tiles.size()), [&](int64_t item, int) {
         const auto [first, size] = tiles[item];
         for (int m = 0; m < size; ++m)
-            put(x + (rows ? rows[first + m] : first + m) * cols_, first, m, size);
+            put(x + (rows ? rows[first + m] : first + m) * stride, first, m, size);
     });
+}
+
+int64_t items_of(const Weight& weight, int64_t count, int64_t groups) {
+    const int64_t budget = count == 1 ? kItemBytes : kWeightBudget;
+    return std::clamp<int64_t>(budget / static_cast<int64_t>(weight.group_bytes), 1, groups);
 }
 
 const uint8_t* Activations::at(const Weight& weight, int64_t token) const {

@@ -22,10 +22,10 @@ class Activations {
     // Reads rows x(t) for t in [0, count); `norm` may be null.
     Activations(const Tensor& x, const int32_t* rows, int64_t count, const Norm* norm,
                 const std::vector<const Weight*>& weights);
-    // Reads rows x[rows[t]] (or x[t]) of `cols` floats, laid out for tiles the caller chose, which
-    // span [0, count) in order.
-    Activations(const float* x, int64_t cols, const int32_t* rows, const std::vector<Tile>& tiles,
-                const std::vector<const Weight*>& weights);
+    // Reads the first `cols` floats of rows x[rows[t]] (or x[t]), which are `stride` apart, laid
+    // out for tiles the caller chose, which span [0, count) in order.
+    Activations(const float* x, int64_t stride, int64_t cols, const int32_t* rows,
+                const std::vector<Tile>& tiles, const std::vector<const Weight*>& weights);
     const uint8_t* at(const Weight& weight, int64_t token) const;
     int64_t count() const { return count_; }
     int64_t cols() const { return cols_; }
@@ -66,6 +66,9 @@ void multiply(const Activations& acts, const std::vector<const Weight*>& weights
         },
         &body);
 }
+
+// How many of `groups` groups to hand to a thread at once; changes no result.
+int64_t items_of(const Weight& weight, int64_t count, int64_t groups);
 
 // Rows of the weight that a group really has.
 inline int64_t valid_rows(const Weight& weight, int64_t group) {

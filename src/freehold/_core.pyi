@@ -124,8 +124,20 @@ def rotate_write(
     first: int = 0,
 ) -> None: ...
 def attend(
-    q: Tensor, kv: KvPool, layer: int, step: Step, scale: float, out: Tensor, window: int = 0
+    q: Tensor,
+    kv: KvPool,
+    layer: int,
+    step: Step,
+    scale: float,
+    out: Tensor,
+    window: int = 0,
+    *,
+    chunk: int = 0,
+    softcap: float = 0.0,
+    sinks: Tensor | None = None,
 ) -> None: ...
+def project_heads(x: Tensor, weight: Weight, heads: int, count: int, out: Tensor) -> None: ...
+def norm_first(x: Tensor, norm: Tensor, eps: float, count: int) -> None: ...
 def norm_heads(
     parts: Sequence[Tensor], weights: Sequence[Tensor], eps: float, count: int
 ) -> None: ...

@@ -20,7 +20,7 @@ import pytest
 
 from freehold import ops
 from freehold.ops import PAGE_TOKENS, LayerKv, reference
-from freehold.ops.reference import Pages, StepArrays
+from freehold.ops.reference import AttendRule, Pages, StepArrays
 from tests.ops.grid import Array, floats, native, steps, tensor
 
 WIDTHS = (2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 66, 80, 96, 100, 127, 128, 129, 130)
@@ -52,22 +52,37 @@ class Cache:
         ops.rotate_write(tensor(q), tensor(k), values, None, native(step), self.kv, layer)
         reference.rotate_write((q, k, v), None, step, self.twin, layer)
 
-    def bound(self, q: Array, layer: int = 0) -> float:
-        """How far the core may be from the twin."""
+    def bound(self, q: Array, layer: int = 0, softcap: float = 0.0) -> float:
+        """How far the core may be from the twin; a cap adds its own rounding to each score."""
         width, keys = self.layers[layer].key_width, self.twin.keys[layer]
         scores = np.abs(q).max() * np.abs(keys).max() * width * width**-0.5
         largest = np.abs(self.twin.values[layer]).max()
-        return float(largest * (2.0**-20 + width * 2.0**-24 * scores))
+        return float(largest * (2.0**-20 + width * 2.0**-24 * scores + softcap * 2.0**-21))
 
-    def compare(self, q: Array, step: StepArrays, layer: int = 0) -> Array:
+    def compare(
+        self, q: Array, step: StepArrays, layer: int = 0, *, rule: AttendRule | None = None
+    ) -> Array:
         """The core's attention, after holding it to the twin's."""
         kept = self.layers[layer]
         scale = kept.key_width**-0.5
         out = ops.Tensor(len(step.tokens) + 1, q.shape[1] // kept.key_width * kept.value_width)
-        ops.attend(tensor(q), self.kv, layer, native(step), scale, out)
+        r = rule or AttendRule()
+        sinks = None if r.sinks is None else tensor(r.sinks)
+        ops.attend(
+            tensor(q),
+            self.kv,
+            layer,
+            native(step),
+            scale,
+            out,
+            r.window,
+            chunk=r.chunk,
+            softcap=r.softcap,
+            sinks=sinks,
+        )
         ours = out.numpy()
-        twin = reference.attend(q, self.twin, layer, step, scale)
-        bound = self.bound(q, layer)
+        twin = reference.attend(q, self.twin, layer, step, scale, r)
+        bound = self.bound(q, layer, r.softcap)
         assert np.isfinite(ours).all()
         assert np.abs(ours[:-1] - twin).max() <= bound
         assert not ours[-1].any(), "wrote past the tokens"

@@ -14,7 +14,7 @@ import pytest
 from freehold import ops
 from freehold.errors import ContractBroken
 from freehold.ops import PAGE_TOKENS, Tensor, reference
-from freehold.ops.reference import StepArrays
+from freehold.ops.reference import AttendRule, StepArrays
 from tests.ops.grid import Array, floats, native, steps, tensor
 from tests.ops.test_attention_twins import Cache, alike, seeded
 
@@ -45,7 +45,7 @@ def twin(bits: int, window: int) -> tuple[Array, float]:
     """What the twin says of the whole text, and how far from it the core may be."""
     given = filled(bits=bits)
     kept, q = given.cache.twin, given.q
-    return reference.attend(q, kept, 0, given.step, SCALE, window), given.cache.bound(q)
+    return reference.attend(q, kept, 0, given.step, SCALE, AttendRule(window)), given.cache.bound(q)
 
 
 def attended(given: Filled, window: int, places: range = range(LENGTH)) -> Array:

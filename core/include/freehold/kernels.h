@@ -6,6 +6,7 @@
 namespace freehold {
 
 constexpr int kMaxTile = 16;
+constexpr int kLatentRows = 32;  // query rows that share an unpacked page
 // Bytes of one activation block and token: 32 codes, two scales, their scaled sum, two
 // negated sums.
 constexpr int kActBytes = 52;
@@ -27,11 +28,12 @@ struct QueryRow {
 
 // A sequence's pages of one layer and KV head.
 struct PageView {
-    const uint16_t* const* keys;    // per page: (A, P)
+    const uint16_t* const* keys;    // per page: (A, P), or latent rows (P, A_padded)
     const uint16_t* const* values;  // per page: (P, A_padded)
     int count;  // pages
     int key_width, key_padded, value_padded;
     float scale;
+    float softcap;  // 0: none
 };
 
 // The state of a row's softmax: largest score, sum of exponentials, weighted values.
@@ -77,15 +79,16 @@ struct DeltaRun {
 struct PageKernels {
     void (*store_key)(uint16_t* page, int slot, const float* k, int width, int padded);
     void (*store_value)(uint16_t* page, int slot, const float* v, int width, int padded);
-    // Softmax over one segment for up to attend_rows rows: state and values (rows, padded).
+    int rows;  // query rows that one call may have
+    // Softmax over one segment: state and values (rows, padded). `scratch` holds a page of floats
+    // where keys are latent rows.
     void (*attend_segment)(const PageView& view, int segment, const QueryRow* rows, int count,
-                           RowState* state, float* values);
+                           RowState* state, float* values, float* scratch);
 };
 
 struct KernelTable {
     const char* name;
     int max_tile;
-    int attend_rows;
     QuantizeFn quantize_row;  // to int8 blocks
     QuantizeFn panel_row;     // to float32 panels, for float weights
     QuantizeFn fixed_row;     // to 13-bit blocks, for Fixed16 weights
@@ -98,10 +101,10 @@ struct KernelTable {
     void (*silu_multiply)(const float* gate, const float* up, int64_t n, float* out);
     // Rotates pairs (i, i + half) of one head in place.
     void (*rotate)(float* head, const float* cosine, const float* sine, int half);
-    PageKernels pages[2];  // float16, int8
+    PageKernels pages[4];  // float16, int8; then the same for latent layers
     // Folds a later segment's state into an earlier one's.
     void (*merge)(RowState& into, float* values, const RowState& from, const float* more, int n);
-    void (*finish)(const RowState& state, const float* values, int width, float* out);
+    void (*finish)(const RowState& state, float sink, const float* values, int width, float* out);
     // Weights for drawing, or the largest logit alone when `weights` is null; see draw.h.
     float (*weigh_logits)(const float* logits, int64_t count, float sharpness, float* weights,
                           double* total);

@@ -85,10 +85,26 @@ void make_rotation(const Step& step, std::span<const float> frequencies, float s
 void rotate_write(Tensor& q, Tensor* k, const Tensor* v, const Rotation* rotation,
                   const Step& step, KvPool& kv, int layer, int first = 0);
 
-// out (T, H A_v): causal attention of q (T, H A) over the step's pages; with a window, over the last
-// `window` tokens up to and with the query's own.  Mutates: out.
-void attend(const Tensor& q, const KvPool& kv, int layer, const Step& step, float scale,
-            Tensor& out, int32_t window = 0);
+// Which keys a query sees, besides none after its own, and what becomes of its scores.
+struct AttendRule {
+    float scale = 1.0f;
+    int32_t window = 0;   // at most so many keys, its own among them; 0: no bound
+    int32_t chunk = 0;    // none before the last multiple of this; 0: no bound
+    float softcap = 0.0f;           // scores become c tanh(score / c); 0: they stay
+    const Tensor* sinks = nullptr;  // (1, H) scores that join the softmax's sum without a value
+};
+
+// out (T, H A_v): causal attention of q (T, H A) over the step's pages.  Mutates: out.
+void attend(const Tensor& q, const KvPool& kv, int layer, const Step& step, const AttendRule& rule,
+            Tensor& out);
+
+// A matrix for each head: out (T, H (N + R)) = x (T, H (K + R)) with the first K columns of head h
+// times rows [h N, (h + 1) N) of weight (H N, K), N a multiple of 16; R more come along as they
+// are.  Mutates: out.
+void project_heads(const Tensor& x, const Weight& weight, int heads, int64_t count, Tensor& out);
+
+// RMS norm of the first columns of each row of x, as many as the weight has, in place.  Mutates: x.
+void norm_first(Tensor& x, const Norm& norm, int64_t count);
 
 // RMS norm of every run of weights[i].cols elements of the rows of parts[i], in place: of each
 // head, or of all heads together.  Mutates: parts.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <type_traits>
+#include <utility>
 
 #include "../../quants/checkpoint.h"
 #include "../../quants/fixed16.h"
@@ -17,6 +18,7 @@ namespace freehold::avx2 {
 #include "../rows.h"
 #include "../tile.h"
 #include "../attend.h"
+#include "../latent.h"
 #include "../encode.h"
 #include "../draw.h"
 #include "../recur.h"

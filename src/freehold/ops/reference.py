@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "AttendRule",
     "Draw",
     "Matrix",
     "Pages",
@@ -26,9 +27,11 @@ __all__ = [
     "head",
     "make_rotation",
     "mask_logits",
+    "norm_first",
     "norm_heads",
     "norm_project",
     "project_add",
+    "project_heads",
     "rotate_write",
     "round_activations",
     "sample",
@@ -217,13 +220,29 @@ def scale_late(q: Floats, positions: Sequence[int], beta: float, trained_tokens:
     return scaled
 
 
-def attend(
-    q: Floats, kv: Pages, layer: int, step: StepArrays, scale: float, window: int = 0
-) -> Floats:
-    """Causal attention of q (T, H A) over the step's pages, (T, H A_v).
+class AttendRule(NamedTuple):
+    """Which keys a query sees and what becomes of its scores; 0 is no bound and no cap.
 
-    A window is how many tokens a query sees at most, its own among them; 0 is no bound.
+    A window is how many tokens it sees at most, its own among them; it sees none before the last
+    multiple of `chunk`. Sinks (H,) are scores that have no value.
     """
+
+    window: int = 0
+    chunk: int = 0
+    softcap: float = 0.0
+    sinks: Floats | None = None
+
+
+def attend(
+    q: Floats,
+    kv: Pages,
+    layer: int,
+    step: StepArrays,
+    scale: float,
+    rule: AttendRule | None = None,
+) -> Floats:
+    """Causal attention of q (T, H A) over the step's pages, (T, H A_v)."""
+    window, chunk, softcap, sinks = rule or AttendRule()
     kv_heads, width = kv.keys[layer].shape[1], kv.keys[layer].shape[3]
     group = q.shape[1] // width // kv_heads  # query heads a KV head
     out = np.empty((len(q), kv_heads * group * kv.values[layer].shape[3]))  # (T, H A_v)
@@ -232,13 +251,35 @@ def attend(
         values = _gather(kv.values[layer], pages)  # (G, pages P, A_v)
         for t in range(step.offsets[s], step.offsets[s + 1]):
             end = step.positions[t] + 1
-            seen = slice(max(0, end - window) if window else 0, end)
+            first = max(0, end - window) if window else 0
+            seen = slice(max(first, (end - 1) // chunk * chunk) if chunk else first, end)
             query = q[t].reshape(kv_heads, group, width).astype(np.float64)  # (G, H / G, A)
             scores = query @ keys[:, seen].swapaxes(1, 2) * scale  # (G, H / G, n)
-            weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-            weights /= weights.sum(axis=-1, keepdims=True)
+            if softcap:
+                scores = softcap * np.tanh(scores / softcap)
+            weights = _softmax(scores, None if sinks is None else sinks.reshape(kv_heads, group, 1))
             out[t] = (weights @ values[:, seen]).reshape(-1)  # (H A_v,)
     return out.astype(np.float32)
+
+
+def project_heads(x: Floats, weight: Matrix, heads: int) -> Floats:
+    """(T, H (N + R)): the first K columns of head h of x (T, H (K + R)) times its own matrix.
+
+    Rows [h N, (h + 1) N) of weight (H N, K) are head h's; R columns come along as they are.
+    """
+    count, width = len(x), weight.values.shape[1]
+    given = x.reshape(count, heads, -1)  # (T, H, K + R)
+    outs: list[NDArray[np.floating]] = []
+    for h, matrix in enumerate(np.split(weight.values, heads)):
+        own = np.ascontiguousarray(given[:, h, :width])
+        outs += [_multiply(own, Matrix(matrix, weight.quantized)), given[:, h, width:]]
+    return np.concatenate(outs, axis=1).astype(np.float32)
+
+
+def norm_first(x: Floats, norm: Floats, eps: float) -> Floats:
+    """x (T, N) with its first norm.size columns over their root mean square, times norm."""
+    first = _rms_norm(x[:, : norm.size], norm, eps)
+    return np.concatenate([first, x[:, norm.size :]], axis=1)
 
 
 def head(x: Floats, norm: Floats, eps: float, weight: Matrix, logit_rows: Sequence[int]) -> Floats:
@@ -293,6 +334,16 @@ def _multiply(x: Floats, weight: Matrix) -> NDArray[np.float64]:
     met = round_activations(x) if weight.quantized else x
     product: NDArray[np.float64] = met.astype(np.float64) @ weight.values.T.astype(np.float64)
     return product
+
+
+def _softmax(scores: NDArray[np.float64], sinks: NDArray[np.float32] | None) -> NDArray[np.float64]:
+    """Weights of scores (G, H / G, n); sinks (G, H / G, 1) join their sum."""
+    largest = scores.max(axis=-1, keepdims=True)
+    largest = largest if sinks is None else np.maximum(largest, sinks)
+    weights: NDArray[np.float64] = np.exp(scores - largest)
+    total = weights.sum(axis=-1, keepdims=True)
+    weights /= total if sinks is None else total + np.exp(sinks - largest)
+    return weights
 
 
 def _rotate(x: Floats, rotation: Rotation, width: int, start: int) -> Floats:
