@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from freehold.engine import wire
+from freehold.engine.inbox import Inbox
 from freehold.engine.request import EngineStats, Output, Request
 from freehold.errors import EngineDied, FreeholdError, ModelLoading
 
@@ -29,7 +30,7 @@ class Outputs:
 
     def __init__(self, engine: EngineProcess) -> None:
         self._engine = engine
-        self._queue: asyncio.Queue[tuple[int, Output] | FreeholdError] = asyncio.Queue()
+        self._inbox: Inbox[tuple[int, Output] | FreeholdError] = Inbox()
         self._open: dict[str, int] = {}  # request id -> branch
 
     async def submit(self, request: Request) -> None:
@@ -38,7 +39,7 @@ class Outputs:
 
     async def next(self) -> tuple[int, Output]:
         """The next output. Raises: EngineDied when the engine ended meanwhile."""
-        item = await self._queue.get()
+        item = await self._inbox.next()
         if isinstance(item, FreeholdError):
             raise item
         return item
@@ -61,12 +62,12 @@ class Outputs:
             return
         if output.finish_reason is not None:
             del self._open[name]
-        self._queue.put_nowait((branch, output))
+        self._inbox.put((branch, output))
 
     def fail(self, error: FreeholdError) -> None:
         """Called by the engine's end when nothing more will come."""
         self._open.clear()
-        self._queue.put_nowait(error)
+        self._inbox.put(error)
 
 
 @dataclass

@@ -58,6 +58,8 @@ class PageList:
         Mutates: sequence.pages. Raises: OutOfPages, leaving everything as it was.
         """
         wanted = -(-length // self.page_tokens) - len(sequence.pages)
+        if wanted <= 0:
+            return
         if wanted > self.num_pages_free:
             raise OutOfPages(
                 "the KV cache has no room for these tokens",

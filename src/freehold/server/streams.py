@@ -6,11 +6,13 @@ Room: server. Knows bytes and time; the surface gives the frames and the form of
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from freehold.engine.inbox import Inbox
 from freehold.errors import FreeholdError
 
 __all__ = ["NDJSON", "SSE", "FrameStream", "stream"]
@@ -34,7 +36,7 @@ def stream(
     the client leaves, even before the first frame, `frames` is closed and what it does in
     `finally` runs.
     """
-    return FrameStream(_guarded(frames, on_error), media_type)
+    return FrameStream(frames, on_error, media_type)
 
 
 class FrameStream(StreamingResponse):
@@ -43,12 +45,19 @@ class FrameStream(StreamingResponse):
     Frames that are there together are sent as one.
     """
 
-    def __init__(self, frames: AsyncGenerator[str, None], media_type: str) -> None:
+    def __init__(
+        self,
+        frames: AsyncGenerator[str, None],
+        on_error: Callable[[FreeholdError], str],
+        media_type: str,
+    ) -> None:
+        super().__init__(frames, media_type=media_type, headers=_HEADERS)
         self._frames = frames
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self._on_error = on_error
+        self._inbox: Inbox[str | None] = Inbox()
         self._pings = media_type == SSE
-        self._reading: asyncio.Task[None] | None = None
-        super().__init__(self._chunks(), media_type=media_type, headers=_HEADERS)
+        self._waits_since = math.inf
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the frames, and closes them however that ends."""
@@ -58,46 +67,50 @@ class FrameStream(StreamingResponse):
             await asyncio.sleep(0)
             await super().__call__(scope, receive, send)
         finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
             self._reading.cancel()
             await asyncio.wait({self._reading})
 
-    async def _chunks(self) -> AsyncGenerator[str, None]:
-        queue = self._queue
-        while True:
-            ready = [queue.get_nowait() for _ in range(queue.qsize())] or [await self._next()]
-            if text := "".join(frame for frame in ready if frame is not None):
-                yield text
-            if ready[-1] is None:
-                assert self._reading is not None
-                await self._reading  # raises what ended the frames early
-                return
+    async def stream_response(self, send: Send) -> None:
+        """Sends what is there, again and again."""
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        clock = asyncio.get_running_loop().time
+        if self._pings:
+            self._keep_alive()
+        ended = False
+        while not ended:
+            self._waits_since = clock()
+            ready = await self._inbox.all()
+            self._waits_since = math.inf
+            if ended := ready[-1] is None:
+                ready.pop()
+            if text := "".join(filter(None, ready)):
+                body = text.encode()
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._reading  # raises what ended the frames early
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _next(self) -> str | None:
-        if not self._pings:
-            return await self._queue.get()
-        try:
-            async with asyncio.timeout(PING_S):
-                return await self._queue.get()
-        except TimeoutError:
-            return _PING
+    def _keep_alive(self) -> None:
+        """Puts in a sign of life when no frame has come for a while, and looks again later."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now - self._waits_since >= PING_S:
+            self._inbox.put(_PING)
+            self._waits_since = now
+        silence_s = max(0.0, now - self._waits_since)  # none while a frame is being sent
+        self._alarm = loop.call_later(PING_S - silence_s, self._keep_alive)
 
     async def _read(self) -> None:
         """Passes the frames on, and None when there are no more."""
         try:
             async for frame in self._frames:
-                self._queue.put_nowait(frame)
+                self._inbox.put(frame)
+        except FreeholdError as error:
+            self._inbox.put(self._on_error(error))
         finally:
-            self._queue.put_nowait(None)
-            await self._frames.aclose()
-
-
-async def _guarded(
-    frames: AsyncGenerator[str, None], on_error: Callable[[FreeholdError], str]
-) -> AsyncGenerator[str, None]:
-    try:
-        async for frame in frames:
-            yield frame
-    except FreeholdError as error:
-        yield on_error(error)
-    finally:
-        await frames.aclose()
+            try:
+                await self._frames.aclose()
+            finally:
+                self._inbox.put(None)
