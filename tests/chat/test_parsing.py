@@ -165,13 +165,15 @@ PARTS = [
     st.sampled_from(sorted(DIALECTS)),
     st.lists(st.sampled_from(PARTS), max_size=12),
     st.booleans(),
+    st.booleans(),
+    st.booleans(),
     st.data(),
 )
 def test_any_text_is_read_the_same_however_it_is_cut(
-    dialect: str, parts: list[str], inside: bool, data: st.DataObject
+    dialect: str, parts: list[str], reasons: bool, inside: bool, calls: bool, data: st.DataObject
 ) -> None:
     text = "".join(parts)
-    case = Case(dialect, reasoning=THINK, inside=inside)
+    case = Case(dialect, reasoning=THINK if reasons else None, inside=inside, tool_calls=calls)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     edges = [0, *cuts, len(text)]
     whole = case.read([text])

@@ -45,6 +45,7 @@ class AnswerParser:
         self._scan = Scan()
         self._tidy = _Tidy(self._calls, holds=bool(self._starts))
         self._inside = starts_in_reasoning and reasoning is not None
+        self._only_text = False  # whether nothing but text can follow
         self._reader = self._read(self._inside)
 
     @property
@@ -66,6 +67,8 @@ class AnswerParser:
         """The pieces that this text completes."""
         if not text:
             return []
+        if self._only_text and self._tidy.passes_text:
+            return [Text(text)]
         self._scan.push(text)
         return self._run()
 
@@ -118,6 +121,7 @@ class AnswerParser:
     def _text(self) -> Reader[bool]:
         """Text and calls to the end, or to where reasoning begins again, which gives True."""
         opens = [self._reasoning.start] if self._reasoning and self._reasoning.anywhere else []
+        self._only_text = not opens and not self._starts
         while end := (yield from self._scan.until([*opens, *self._starts], Text))[1]:
             if end in opens:
                 self._scan.at += len(end)
@@ -151,6 +155,11 @@ class _Tidy:
         self._held = ""
         self._drops = False
         self._kind: type[Text] | type[Reasoning] = Text
+
+    @property
+    def passes_text(self) -> bool:
+        """Whether text goes through as it is."""
+        return self._kind is Text and not (self._drops or self._holds or self._held)
 
     def reasoning_begins(self) -> None:
         """What comes now is reasoning, even if it is none at all."""

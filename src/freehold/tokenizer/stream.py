@@ -25,12 +25,13 @@ class TextStream:
     push costs the length of its own token, however long the answer.
     """
 
-    __slots__ = ("_bytes_of", "_drops_first_space", "_utf8")
+    __slots__ = ("_bytes_of", "_drops_first_space", "_inside", "_utf8")
 
     def __init__(self, bytes_of: Callable[[int], bytes], *, drops_first_space: bool) -> None:
         self._bytes_of = bytes_of
         self._drops_first_space = drops_first_space
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._inside = False  # a character that spans several tokens
 
     def push(self, token_id: int) -> str:
         """The text that this id completes: often a word, empty inside a character."""
@@ -38,7 +39,11 @@ class TextStream:
         if self._drops_first_space and data:
             data = data.removeprefix(b" ")
             self._drops_first_space = False
-        return self._utf8.decode(data)
+        if not self._inside and data.isascii():
+            return data.decode()  # nearly all there is, and no work for the state machine
+        text = self._utf8.decode(data)
+        self._inside = self._utf8.getstate()[0] != b""
+        return text
 
     def finish(self) -> str:
         """U+FFFD where the answer stopped inside a character, otherwise nothing."""

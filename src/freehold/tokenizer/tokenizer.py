@@ -99,6 +99,7 @@ class Tokenizer:
     def __init__(self, cutter: Cutter, facts: Facts) -> None:
         self._cutter = cutter
         self._facts = facts
+        self._bytes: dict[int, bytes] = {}  # of the tokens that were asked for
 
     @property
     def vocab_size(self) -> int:
@@ -191,6 +192,12 @@ class Tokenizer:
 
         Raises: IndexError for an id outside the vocabulary.
         """
+        known = self._bytes.get(token_id)
+        if known is None:
+            known = self._bytes[token_id] = self._spelled_bytes(token_id)
+        return known
+
+    def _spelled_bytes(self, token_id: int) -> bytes:
         spelling = self.token(token_id)
         if token_id in self._facts.verbatim:
             return spelling.encode()

@@ -29,7 +29,7 @@ from freehold.server.ask import (
 from freehold.server.context import Context
 from freehold.server.http_errors import OPENAPI_ERRORS, error_body
 from freehold.server.presence import unless_gone
-from freehold.server.routes.openai.chat_form import ChatCompletionBody, check_names
+from freehold.server.routes.openai.chat_form import ChatCompletionBody, check_names, has_names
 from freehold.server.routes.openai.forms import naming
 from freehold.server.routes.openai.replies import (
     DONE,
@@ -64,8 +64,9 @@ async def chat_completions(body: ChatCompletionBody, request: Request, ctx: Cont
     """Answer a conversation."""
     resident = await ctx.house.residents.chat(body.model)
     ask = body.ask(resident)
-    with naming({"thinking": "reasoning_effort"}):
-        await asyncio.to_thread(check_names, ask, resident)
+    if has_names(ask):  # to try them out takes a thread's time
+        with naming({"thinking": "reasoning_effort"}):
+            await asyncio.to_thread(check_names, ask, resident)
     kind = "chat.completion.chunk" if body.stream else "chat.completion"
     head = head_of("chatcmpl", kind, resident)
     if body.service_tier is not None:
@@ -141,6 +142,7 @@ async def _frames(
 ) -> AsyncGenerator[str, None]:
     """The events as chunks. The role comes with each choice's first one."""
     begun: set[int] = set()
+    plain = ask.logprobs is None
     try:
         async for event in answer:
             if isinstance(event, Usage):
@@ -151,7 +153,10 @@ async def _frames(
                 begun.add(event.choice)
                 role = {"role": "assistant", "content": "", "refusal": None}
                 yield chunks.of(_delta(event.choice, role))
-            yield chunks.of(_piece(event, ask))
+            if plain and isinstance(event, TextDelta):
+                yield chunks.text(event.choice, event.text)
+            else:
+                yield chunks.of(_piece(event, ask))
         yield DONE
     finally:
         await answer.aclose()

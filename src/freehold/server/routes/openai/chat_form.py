@@ -32,6 +32,7 @@ __all__ = [
     "TemplateVariables",
     "check_names",
     "continues",
+    "has_names",
     "template_choices",
 ]
 
@@ -275,6 +276,17 @@ def _reads(resident: Resident, name: str) -> bool:
     return resident.template is not None and name in resident.template.source
 
 
+def has_names(ask: Ask) -> bool:
+    """Whether a message says who wrote it."""
+    return bool(_named(ask))
+
+
+def _named(ask: Ask) -> list[int]:
+    """The messages with an author's name, by their places."""
+    messages = enumerate(ask.messages or ())
+    return [i for i, m in messages if "name" in m and m["role"] != "tool"]
+
+
 def check_names(ask: Ask, resident: Resident) -> None:
     """Refuse names of authors that the model would never see.
 
@@ -283,7 +295,7 @@ def check_names(ask: Ask, resident: Resident) -> None:
     Raises: UnsupportedField, naming the first message whose name has no effect.
     """
     messages = ask.messages or ()
-    named = [i for i, m in enumerate(messages) if "name" in m and m["role"] != "tool"]
+    named = _named(ask)
     if not named:
         return
     shown = resident.prompt(ask)

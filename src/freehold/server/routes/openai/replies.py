@@ -67,6 +67,13 @@ class Chunks:
         """The frame with this piece of a choice."""
         return f"{self._begin}[{_compact(choice)}]{self._end}"
 
+    def text(self, choice: int, text: str) -> str:
+        """The frame with a piece of text and nothing else: what nearly all of them hold."""
+        return (
+            f'{self._begin}[{{"index":{choice},"delta":{{"content":{json.dumps(text)}}},'
+            f'"logprobs":null,"finish_reason":null}}]{self._end}'
+        )
+
     def last(self, usage: Usage) -> str:
         """The frame with the usage, which has no choice."""
         return f'{self._begin}[],"usage":{_compact(usage_of(usage))}}}\n\n'
