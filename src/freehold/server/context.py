@@ -59,7 +59,7 @@ def asker_of(request: Request) -> Asker:
     return asker
 
 
-def _context(request: Request) -> RouteContext:
+async def _context(request: Request) -> RouteContext:
     return RouteContext(asker_of(request), request.app.state.house)
 
 

@@ -6,6 +6,7 @@ Room: server. Puts the parts together and takes them apart; must not know any su
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -160,6 +161,8 @@ class _Run:
             loading.result()
 
     async def _load(self) -> None:
+        gc.collect()
+        gc.freeze()  # what is imported stays; to look through it again would stop every stream
         try:
             await self._residents.start()
             self.on_start()
