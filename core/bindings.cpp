@@ -8,6 +8,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "freehold/kernels.h"
@@ -63,7 +64,8 @@ void fill_tensor(fh::Tensor& tensor, Matrix values) {
 
 fh::Step* make_step(std::vector<int32_t> tokens, std::vector<int32_t> positions,
                     std::vector<int32_t> offsets, std::vector<std::vector<int32_t>> pages,
-                    std::vector<int32_t> logit_rows, std::vector<int32_t> slots) {
+                    std::vector<int32_t> logit_rows, std::vector<int32_t> slots,
+                    std::vector<int32_t> adapters) {
     auto step = std::make_unique<fh::Step>();
     step->tokens = std::move(tokens);
     step->positions = std::move(positions);
@@ -75,6 +77,9 @@ fh::Step* make_step(std::vector<int32_t> tokens, std::vector<int32_t> positions,
                     step->offsets.front() == 0 &&
                     step->offsets.back() == static_cast<int32_t>(step->tokens.size()),
                 "step: offsets must span the tokens");
+    fh::require(adapters.empty() || adapters.size() == step->pages.size(),
+                "step: adapters must have one entry a sequence");
+    step->adapters = std::move(adapters);
     fh::require(step->positions.size() == step->tokens.size(),
                 "step: tokens and positions must have one entry a token");
     for (size_t s = 0; s + 1 < step->offsets.size(); ++s) {
@@ -160,8 +165,14 @@ void bind_data(nb::module_& m) {
         .def_prop_ro("page_bytes", &fh::KvPool::page_bytes);
     nb::class_<fh::Step>(m, "Step")
         .def(nb::new_(&make_step), "tokens"_a, "positions"_a, "offsets"_a, "pages"_a,
-             "logit_rows"_a, "slots"_a = std::vector<int32_t>())
+             "logit_rows"_a, "slots"_a = std::vector<int32_t>(),
+             "adapters"_a = std::vector<int32_t>())
         .def_prop_ro("count", &fh::Step::count)
+        .def_prop_ro("adapted",
+                     [](const fh::Step& s) {
+                         return std::any_of(s.adapters.begin(), s.adapters.end(),
+                                            [](int32_t index) { return index >= 0; });
+                     })
         .def_ro("logit_rows", &fh::Step::logit_rows);
     nb::class_<fh::Packed>(m, "Packed")
         .def(nb::new_(&make_packed), "tokens"_a, "offsets"_a,
@@ -333,6 +344,47 @@ void bind_recurrent_ops(nb::module_& m) {
     m.def("open_values", &fh::open_values, "gates"_a, "count"_a, "a"_a, Release());
 }
 
+void bind_adapter_ops(nb::module_& m) {
+    nb::class_<fh::Thin>(m, "Thin")
+        .def(nb::new_([](Matrix values, int bits) {
+                 const auto rows = static_cast<int64_t>(values.shape(0));
+                 const auto cols = static_cast<int64_t>(values.shape(1));
+                 nb::gil_scoped_release release;
+                 return fh::Thin(values.data(), rows, cols, bits);
+             }),
+             "values"_a, "bits"_a)
+        .def_ro("rows", &fh::Thin::rows)
+        .def_ro("cols", &fh::Thin::cols)
+        .def_ro("bits", &fh::Thin::bits)
+        .def_prop_ro("bytes", &fh::Thin::bytes);
+    nb::class_<fh::Deltas>(m, "Deltas")
+        .def(nb::init<>())
+        .def(
+            "put",
+            [](fh::Deltas& deltas, int32_t index, const fh::Thin& down,
+               const std::vector<const fh::Thin*>& ups, const std::vector<float>& scales) {
+                fh::require(ups.size() == scales.size(), "deltas: one scale is needed an output");
+                std::vector<fh::Deltas::Up> taken(ups.size());
+                for (size_t i = 0; i < ups.size(); ++i) {
+                    if (ups[i] != nullptr) taken[i].matrix = *ups[i];
+                    taken[i].scale = scales[i];
+                }
+                deltas.put(index, down, std::move(taken));
+            },
+            "index"_a, "down"_a, "ups"_a, "scales"_a)
+        .def("drop", &fh::Deltas::drop, "index"_a);
+    m.def(
+        "add_deltas",
+        [](const fh::Tensor& x, const fh::Tensor* norm, float eps, const fh::Step& step,
+           const fh::Deltas& deltas, const std::vector<fh::Tensor*>& outs) {
+            if (norm == nullptr) return fh::add_deltas(x, nullptr, step, deltas, outs);
+            const fh::Norm n{*norm, eps};
+            fh::add_deltas(x, &n, step, deltas, outs);
+        },
+        "x"_a, "norm"_a.none(), "eps"_a, "step"_a, "deltas"_a, "outs"_a, Release());
+    m.def("gate_rows", &fh::gate_rows, "up"_a, "count"_a, "gate"_a, Release());
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -365,6 +417,7 @@ NB_MODULE(_core, m) {
     bind_encoder_ops(m);
     bind_expert_ops(m);
     bind_recurrent_ops(m);
+    bind_adapter_ops(m);
     m.def("supports_type", [](int type) { return fh::find_traits(type) != nullptr; });
     m.def("isa_name", &fh::active_isa);
     m.def("isa_available", &fh::isa_available);

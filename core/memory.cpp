@@ -54,11 +54,8 @@ Memory::~Memory() {
     if (data_ != nullptr) munmap(data_, size_);
 }
 
-namespace {
-
-// Weights follow one another in large blocks: a layer's matrices stream as one run, and small
-// ones get large pages too. A block lives as long as any weight in it.
-uint8_t* place_weight(size_t bytes, std::shared_ptr<Memory>& owner) {
+// A block lives as long as anything in it.
+uint8_t* place_bytes(size_t bytes, std::shared_ptr<Memory>& owner) {
     constexpr size_t kBlockBytes = size_t{32} << 20;
     static std::mutex mutex;
     static std::weak_ptr<Memory> current;
@@ -75,8 +72,6 @@ uint8_t* place_weight(size_t bytes, std::shared_ptr<Memory>& owner) {
     used += bytes;
     return place;
 }
-
-}  // namespace
 
 Tensor::Tensor(int64_t rows_, int64_t cols_) : rows(rows_), cols(cols_) {
     require(rows >= 1 && cols >= 1, "a tensor needs at least one row and one column");
@@ -100,7 +95,7 @@ Weight::Weight(int type, int64_t rows_, int64_t cols_)
     group_bytes = traits->fixed() ? fixed_group_bytes(cols)
                                   : block_bytes * static_cast<size_t>(cols / traits->elements) +
                                         sizeof(float) * kGroupRows * traits->row_floats;
-    data_ = place_weight(bytes(), memory_);
+    data_ = place_bytes(bytes(), memory_);
 }
 
 namespace {

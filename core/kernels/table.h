@@ -40,6 +40,7 @@ constexpr KernelTable make_table(const char* name) {
         .sigmoid_multiply = sigmoid_multiply<S>,
         .dot = dot<S>,
         .delta_run = delta_run<S>,
+        .thin = {thin<S, ThinHalves>, thin<S, ThinBytes>},
         .read_all = read_all<S>,
     };
 }

@@ -11,6 +11,7 @@ constexpr int kLatentRows = 32;  // query rows that share an unpacked page
 // negated sums.
 constexpr int kActBytes = 52;
 constexpr int kTileTypes = 26;  // block types that weights come in
+constexpr int kThinBlock = 32;  // columns of an adapter's matrix that share a scale
 
 // `m` of `tile` tokens: blocks of 32 codes a token, then the per-token numbers; see tile.h.
 using QuantizeFn = void (*)(const float* x, int64_t cols, uint8_t* act, int m, int tile);
@@ -39,6 +40,12 @@ struct PageView {
 // The state of a row's softmax: largest score, sum of exponentials, weighted values.
 struct RowState {
     float largest, sum;
+};
+
+// Whole groups of a thin matrix, as kernels/adapt.h lays them out.
+struct ThinView {
+    const uint8_t* groups;
+    int64_t cols, rows;
 };
 
 // How a projection ends, besides its bias.
@@ -122,6 +129,10 @@ struct KernelTable {
     void (*sigmoid_multiply)(const float* gate, int64_t n, float* x);
     float (*dot)(const float* a, const float* b, int64_t n);
     void (*delta_run)(const DeltaRun& run, float* state);
+    // to[m][0 .. rows) = factor w . x[m] for `tile` tokens, 1, 2 or 4, added to what is there if
+    // `adds`; float16, 8 bits.
+    void (*thin[2])(const ThinView& w, const float* const* x, int tile, float factor, bool adds,
+                    float* const* to);
     // Sums a buffer; used to measure memory bandwidth.
     float (*read_all)(const float* p, int64_t n);
 };

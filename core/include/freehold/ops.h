@@ -1,6 +1,7 @@
 // Room: core. The ops, the whole native API. Every op checks its contract first and throws
 // ContractError; every result row depends on its own input row only, bit for bit.
 #pragma once
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -74,6 +75,52 @@ void mix_experts(const Norm& norm, const Weight& gate, const Weight& up, const W
 
 // a (T, N) *= sigmoid(gates (T, 1)), row by row.  Mutates: a.
 void open_rows(const Tensor& gates, int64_t count, Tensor& a);
+
+// A matrix (rows, cols) of an adapter, rounded to float16 or to 8 bits with a scale for 32 columns.
+class Thin {
+  public:
+    Thin(const float* values, int64_t rows, int64_t cols, int bits);
+    int64_t groups() const { return (rows + kGroupRows - 1) / kGroupRows; }
+    size_t bytes() const { return group_bytes * static_cast<size_t>(groups()); }
+    ThinView part(int64_t first_group, int64_t last_group) const;
+    int64_t rows, cols;
+    int bits;
+    float unit;  // a power of two that all values are multiples of
+    size_t group_bytes;
+
+  private:
+    std::shared_ptr<Memory> memory_;
+    uint8_t* data_;
+};
+
+// What adapters add to matrices (N_i, D) that share an input n: scale_i (n . A_i^T) . B_i^T to output
+// i. Each adapter has an index. Not to be changed while an op reads it.
+class Deltas {
+  public:
+    struct Up {
+        std::optional<Thin> matrix;  // B_i (N_i, r_i); none where nothing is added
+        float scale;
+    };
+    struct Entry {
+        Thin down;  // the A_i one below the other, (sum of r_i, D)
+        std::vector<Up> ups;
+    };
+    void put(int32_t index, const Thin& down, std::vector<Up> ups);
+    void drop(int32_t index);  // an index without an entry is left alone
+    const Entry* find(int32_t index) const;  // nullptr without an entry
+
+  private:
+    std::vector<std::optional<Entry>> entries_;
+};
+
+// outs[i] (T, N_i) += what the adapter of each token's sequence adds for n = norm(x) (T, D). Tokens
+// without adapter, or whose adapter has no entry, are left alone. A null norm leaves x as it is.
+// Mutates: outs.
+void add_deltas(const Tensor& x, const Norm* norm, const Step& step, const Deltas& deltas,
+                const std::vector<Tensor*>& outs);
+
+// gate (T, F) = silu(gate) * up; with `norm_project` the same bits as `gate_up`.  Mutates: gate.
+void gate_rows(const Tensor& up, int64_t count, Tensor& gate);
 
 // cos and sin of position * frequency, times `scale`, for each token of the step.
 void make_rotation(const Step& step, std::span<const float> frequencies, float scale,

@@ -44,6 +44,10 @@ class Memory {
     size_t size_ = 0;
 };
 
+// A place for `bytes` of something that lives as long as `owner`. Such places follow one another in
+// large blocks: a layer's matrices stream as one run, and small ones get large pages too.
+uint8_t* place_bytes(size_t bytes, std::shared_ptr<Memory>& owner);
+
 // A row-major float32 matrix, (rows, cols).
 class Tensor {
   public:
@@ -142,6 +146,7 @@ struct Step {
     std::vector<int32_t> logit_rows;   // tokens whose logits are wanted
     std::vector<int32_t> slots;        // per sequence: its recurrent state; or empty
     std::vector<int32_t> sequence;     // (T,) derived: the sequence of each token
+    std::vector<int32_t> adapters;     // (S,) the adapter of each sequence, -1 for none; or empty
     int64_t count() const { return static_cast<int64_t>(tokens.size()); }
     void check(const KvPool& kv) const;
     StatePool& states(const KvPool& kv) const;  // throws if a sequence has no slot of its own

@@ -22,6 +22,7 @@ namespace freehold::avx512 {
 #include "../encode.h"
 #include "../draw.h"
 #include "../recur.h"
+#include "../adapt.h"
 #include "../table.h"
 
 }  // namespace freehold::avx512

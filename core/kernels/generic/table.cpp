@@ -22,6 +22,7 @@ namespace freehold::generic {
 #include "../encode.h"
 #include "../draw.h"
 #include "../recur.h"
+#include "../adapt.h"
 #include "../table.h"
 
 }  // namespace freehold::generic
