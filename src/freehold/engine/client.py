@@ -141,6 +141,21 @@ class EngineProcess:
         if self._outputs.pop(name, None) is not None and self._life is not None:
             self._send({"cancel": name})
 
+    async def load_adapter(self, name: str, path: str) -> int:
+        """Gives the model an adapter, under an id never used before; returns its bytes.
+
+        A process that is started again loads it again. Raises: what loading it raised, EngineDied.
+        """
+        reply = await self.call({"load_adapter": name, "path": path}, f"adapter-{name}")
+        assert reply is not None, "an adapter was loaded without its size"
+        self.settings.setdefault("adapters", {})[name] = path
+        return int(reply["bytes"])
+
+    def unload_adapter(self, name: str) -> None:
+        """Takes an adapter away; requests that use it end first."""
+        self.settings.get("adapters", {}).pop(name, None)
+        self._send({"unload_adapter": name})
+
     async def close(self) -> None:
         """Ends the process; open requests fail."""
         self._closing = True
@@ -235,7 +250,8 @@ class EngineProcess:
         elif "stats" in message:
             self._stats = EngineStats(**message["stats"])
         elif "accepted" in message:
-            self._settle(message["accepted"], {**message, "tail": tail} if tail else None)
+            more = tail or len(message) > 1
+            self._settle(message["accepted"], {**message, "tail": tail} if more else None)
         elif "refused" in message:
             self._settle(message["refused"], wire.error_from(message["error"]))
         elif "ready" in message:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freehold import ops
+from freehold.engine.adapters import Adapters
 from freehold.engine.logprobs import logprobs_of
 from freehold.engine.request import EngineStats, Output, Request, TokenLogprob
 from freehold.engine.runner import Part, Runner
@@ -57,6 +58,7 @@ class _Work:
     ends_at: float | None
     prompt_logprobs: list[TokenLogprob | None]
     submitted: float
+    adapter: int = -1
     started: float = 0.0
     failure: FreeholdError | None = None
 
@@ -78,6 +80,7 @@ class Engine:
     ) -> None:
         self.runner = runner
         self.scheduler = Scheduler(runner.pages, max_running=max_running, max_waiting=max_waiting)
+        self.adapters = Adapters()
         self.budget = Budget(alone_tokens=runner.step_tokens)
         self._matchers = matchers
         self._bounds_chunks = bounds_chunks
@@ -108,9 +111,10 @@ class Engine:
     def submit(self, request: Request) -> None:
         """Takes a request.
 
-        Raises: BadPrompt, PromptTooLong, BadSchema, QueueFull.
+        Raises: BadPrompt, PromptTooLong, BadSchema, QueueFull, UnknownModel.
         """
         self._check(request)
+        adapter = self.adapters.index(request.adapter)
         matcher = None
         if request.grammar is not None:
             if self._matchers is None:
@@ -124,8 +128,10 @@ class Engine:
             branch=request.branch,
             max_chunk=_LOGIT_ROWS if wants_prompt else 1 << 30,
             shares_prefix=not wants_prompt,  # a cached page has no logits to report
+            scope=(request.owner, request.adapter) if request.adapter else None,
         )
         self.scheduler.add(entry)
+        self.adapters.hold(request.adapter)
         words = -(-self.runner.model.vocabulary // 32)
         self._work[request.id] = _Work(
             request=request,
@@ -136,6 +142,7 @@ class Engine:
             ends_at=None if request.deadline_s is None else time.monotonic() + request.deadline_s,
             prompt_logprobs=[None] if wants_prompt else [],
             submitted=time.monotonic(),
+            adapter=adapter,
         )
 
     def cancel(self, request_id: str) -> None:
@@ -143,6 +150,7 @@ class Engine:
         work = self._work.pop(request_id, None)
         if work is not None:
             self.scheduler.remove(work.entry)
+            self.adapters.release(work.request.adapter)
 
     def step(self) -> list[tuple[str, Output]]:
         """Schedule, run, sample; what each request got from it. Mutates: everything inside."""
@@ -186,12 +194,12 @@ class Engine:
             )
 
     def _part(self, entry: Entry, count: int) -> Part:
-        start = entry.sequence.length
-        if not entry.shares_prefix and start < len(self._work[entry.id].request.tokens):
+        start, work = entry.sequence.length, self._work[entry.id]
+        if not entry.shares_prefix and start < len(work.request.tokens):
             wanted = count
         else:
             wanted = 1 if count == entry.pending else 0
-        return Part(entry.sequence, entry.known[start : start + count], wanted)
+        return Part(entry.sequence, entry.known[start : start + count], wanted, work.adapter)
 
     def _fill_masks(self, works: list[_Work]) -> Future[None] | None:
         """Computes the masks while the step runs."""

@@ -21,6 +21,7 @@ class Request:
     likeliest, of the model's own distribution (before penalties, masks and temperature); 0 for the
     chosen one's alone. `grammar` is in llguidance's form. `owner` is who waits fairly with others
     and shares cached prefixes with nobody else. `branch` tells several answers of one seed apart.
+    `adapter` is the id of one that the engine holds; without one the model answers as it is.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Request:
     deadline_s: float | None = None
     owner: str = ""
     branch: int = 0
+    adapter: str = ""
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,15 @@ _LOGIT_ROWS = 32  # rows of logits held at once when every token's are wanted
 
 
 class Part(NamedTuple):
-    """The tokens one sequence adds in a step; the logits of the last `wanted` are returned."""
+    """The tokens one sequence adds in a step; the logits of the last `wanted` are returned.
+
+    `adapter` is the index of an attached adapter, -1 for the model as it is.
+    """
 
     sequence: Sequence
     tokens: list[int]
     wanted: int = 1
+    adapter: int = -1
 
 
 class Runner:
@@ -61,25 +65,31 @@ class Runner:
             offsets.append(len(tokens))
             wanted += range(len(tokens) - part.wanted, len(tokens))
         pages = [part.sequence.pages for part in parts]
-        step = Step(tokens, positions, offsets, pages, wanted)
+        adapters = [part.adapter for part in parts]
+        step = Step(tokens, positions, offsets, pages, wanted, adapters=adapters)
         logits = self.model.forward(step, self.kv).numpy()[: len(wanted)]  # (S, V)
         for part in parts:
             part.sequence.length += len(part.tokens)
         return logits
 
-    def prefill(self, sequence: Sequence, tokens: list[int]) -> Iterator[NDArray[np.float32]]:
+    def prefill(
+        self, sequence: Sequence, tokens: list[int], adapter: int = -1
+    ) -> Iterator[NDArray[np.float32]]:
         """Runs a prompt in chunks; yields the logits (1, V) after each chunk."""
         for start in range(0, len(tokens), self.step_tokens):
-            yield self.run([Part(sequence, tokens[start : start + self.step_tokens])])
+            chunk = tokens[start : start + self.step_tokens]
+            yield self.run([Part(sequence, chunk, adapter=adapter)])
 
-    def logits(self, tokens: list[int]) -> NDArray[np.float32]:
+    def logits(self, tokens: list[int], adapter: int = -1) -> NDArray[np.float32]:
         """Logits of every position, (T, V), in memory of their own."""
         out = np.empty((len(tokens), self.model.vocabulary), dtype=np.float32)
         sequence = Sequence()
         try:
             for start in range(0, len(tokens), _LOGIT_ROWS):
                 chunk = tokens[start : start + _LOGIT_ROWS]
-                out[start : start + len(chunk)] = self.run([Part(sequence, chunk, len(chunk))])
+                out[start : start + len(chunk)] = self.run(
+                    [Part(sequence, chunk, len(chunk), adapter)]
+                )
         finally:
             self.pages.release(sequence)
         return out

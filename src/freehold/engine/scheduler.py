@@ -7,6 +7,7 @@ that has one unknown token to go decodes, one that has more takes a chunk of the
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from freehold.engine.pages import PageList, Sequence
@@ -27,6 +28,7 @@ class Entry:
     branch: int = 0  # others than the first belong to a request that was let in
     max_chunk: int = 1 << 30
     shares_prefix: bool = True
+    scope: Hashable = None  # who may share its pages; None for its owner
     sequence: Sequence = field(default_factory=Sequence)
     cached_tokens: int = -1  # of the first admission; -1 before it
 
@@ -147,7 +149,8 @@ class Scheduler:
         if entry is None:
             return None
         if entry.shares_prefix:
-            entry.sequence = self.pages.match(entry.known, entry.owner)
+            scope = entry.owner if entry.scope is None else entry.scope
+            entry.sequence = self.pages.match(entry.known, scope)
         needed = len(entry.known) // self.pages.page_tokens + 1 - len(entry.sequence.pages)
         # Those who run will need more pages soon; a newcomer must not push them out at once.
         if self.running and needed + len(self.running) > self.pages.num_pages_free:

@@ -21,6 +21,7 @@ from typing import Any
 
 from freehold import ops
 from freehold.engine import wire
+from freehold.engine.adapter_loads import AdapterLoads
 from freehold.engine.embedding import Embedder
 from freehold.engine.engine import Engine
 from freehold.engine.matcher import Matchers
@@ -36,6 +37,7 @@ __all__ = ["main"]
 _STATS_S = 0.25  # between two reports of what runs
 _FEWEST_PAGES = 4
 _READ_BYTES = 1 << 18
+_LOADING_WAIT_S = 0.005  # for an adapter, before looking at what came meanwhile
 
 
 class _LinkClosedError(Exception):
@@ -81,7 +83,7 @@ class _Link:
         return messages
 
 
-def _engine(settings: dict[str, Any]) -> Engine:
+def _engine(settings: dict[str, Any]) -> tuple[Engine, AdapterLoads]:
     if settings["threads"] is not None:
         ops.set_threads(settings["threads"])
     loaded = load_model(Path(settings["path"]))
@@ -89,12 +91,16 @@ def _engine(settings: dict[str, Any]) -> Engine:
     tokens = _kv_tokens(loaded.model, settings["kv_bytes"], kv_bits)
     runner = Runner(loaded.model, tokens=tokens, kv_bits=kv_bits)
     matchers = Matchers(tokenizer_from_gguf(loaded.metadata), loaded.model.vocabulary)
-    return Engine(
+    engine = Engine(
         runner,
         max_running=settings["max_running"],
         max_waiting=settings["max_waiting"],
         matchers=matchers.new,
     )
+    loads = AdapterLoads(loaded, engine.adapters, bits=settings.get("adapter_bits", 8))
+    for name, path in settings.get("adapters", {}).items():
+        loads.load_now(name, path)
+    return engine, loads
 
 
 def _kv_tokens(model: Model, kv_bytes: int, kv_bits: int) -> int:
@@ -158,10 +164,16 @@ def _serve_embedder(embedder: Embedder, link: _Link) -> None:
                 link.send({"accepted": name}, vectors.tobytes())
 
 
-def _take(engine: Engine, message: dict[str, Any], link: _Link) -> None:
+def _take(engine: Engine, loads: AdapterLoads, message: dict[str, Any], link: _Link) -> None:
     """Does what one message says."""
     if "cancel" in message:
         engine.cancel(message["cancel"])
+        return
+    if "load_adapter" in message:
+        loads.begin(message["load_adapter"], message["path"])
+        return
+    if "unload_adapter" in message:
+        engine.adapters.remove(message["unload_adapter"])
         return
     request = wire.request_from(message["submit"])
     try:
@@ -172,15 +184,17 @@ def _take(engine: Engine, message: dict[str, Any], link: _Link) -> None:
         link.send({"accepted": request.id})
 
 
-def _serve(engine: Engine, link: _Link) -> None:
+def _serve(engine: Engine, loads: AdapterLoads, link: _Link) -> None:
     reported = 0.0
     while True:
-        idle = not engine.has_work
+        idle = not engine.has_work and not loads.pending
         if idle or time.monotonic() - reported > _STATS_S:
             link.send({"stats": vars(engine.stats())})
             reported = time.monotonic()
         for message in link.receive(wait=idle):
-            _take(engine, message, link)
+            _take(engine, loads, message, link)
+        if loads.pending:
+            loads.settle(link.send, wait_s=0.0 if engine.has_work else _LOADING_WAIT_S)
         if outputs := engine.step():
             link.send({"outputs": [wire.output_to(name, output) for name, output in outputs]})
 
@@ -190,7 +204,7 @@ def _loaded(settings: dict[str, Any]) -> tuple[Callable[[_Link], None], dict[str
     if settings["kind"] == "embedding":
         embedder, facts = _embedder(settings)
         return partial(_serve_embedder, embedder), facts
-    engine = _engine(settings)
+    engine, loads = _engine(settings)
     room = engine.runner.pages.count * ops.PAGE_TOKENS
     facts = {
         "vocabulary": engine.runner.model.vocabulary,
@@ -198,7 +212,7 @@ def _loaded(settings: dict[str, Any]) -> tuple[Callable[[_Link], None], dict[str
         "kv_tokens": room,
         "kv_bits": settings["kv_bits"],
     }
-    return partial(_serve, engine), facts
+    return partial(_serve, engine, loads), facts
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freehold import ops
-from freehold.ops import KvPool, Rotation, RouterRule, Routing, Step, Tensor, Weight
+from freehold.models.adapting import Adaptable, Place
+from freehold.ops import Deltas, KvPool, Rotation, RouterRule, Routing, Step, Tensor, Weight
 
 __all__ = ["Attention", "Mlp", "Moe", "Rope", "RopeScaling", "SharedExpert", "Workspace", "rope"]
 
@@ -129,7 +130,7 @@ class Workspace:
 
 
 @dataclass(frozen=True)
-class Attention:
+class Attention(Adaptable):
     """Grouped-query attention with rotary positions; x += out(attend(q, k, v)).
 
     Norms of queries and keys are as wide as a head, or as all heads together. `window` is how many
@@ -151,6 +152,12 @@ class Attention:
     window: int = 0
     rope: int | None = 0
     late: tuple[int, float] | None = None
+    deltas: tuple[Deltas, Deltas] = field(default_factory=lambda: (Deltas(), Deltas()))
+
+    def places(self) -> tuple[Place, ...]:
+        """Where adapters may add."""
+        inner, outer = self.deltas
+        return Place(inner, ("attn.q", "attn.k", "attn.v")), Place(outer, ("attn.out",))
 
     def __call__(self, x: Tensor, step: Step, kv: KvPool, work: Workspace) -> None:
         """Mutates: x (T, D) and the step's pages of `kv`."""
@@ -159,6 +166,8 @@ class Attention:
         ops.norm_project(
             x, self.norm, self.eps, count, (self.q, self.k, self.v), self.biases[:3], (q, k, v)
         )  # q (T, H A), k and v (T, G A)
+        if step.adapted:
+            ops.add_deltas(x, self.norm, self.eps, step, self.deltas[0], (q, k, v))
         if self.q_norm is not None and self.k_norm is not None:
             ops.norm_heads((q, k), (self.q_norm, self.k_norm), self.eps, count)
         rotation = None if self.rope is None else work.rotations[self.rope]
@@ -168,10 +177,12 @@ class Attention:
             ops.scale_late(q, step, factor, trained_tokens)
         ops.attend(q, kv, self.layer, step, self.scale, attended, self.window)  # (T, H A)
         ops.project_add(attended, self.out, self.biases[3], count, x)  # (T, D)
+        if step.adapted:
+            ops.add_deltas(attended, None, 0.0, step, self.deltas[1], (x,))
 
 
 @dataclass(frozen=True)
-class Mlp:
+class Mlp(Adaptable):
     """The gated MLP; x += down(silu(gate(norm(x))) * up(norm(x)))."""
 
     norm: Tensor  # (1, D)
@@ -179,12 +190,31 @@ class Mlp:
     gate: Weight  # (F, D)
     up: Weight  # (F, D)
     down: Weight  # (D, F)
+    deltas: tuple[Deltas, Deltas] = field(default_factory=lambda: (Deltas(), Deltas()))
+
+    def places(self) -> tuple[Place, ...]:
+        """Where adapters may add."""
+        inner, outer = self.deltas
+        return Place(inner, ("mlp.gate", "mlp.up")), Place(outer, ("mlp.down",))
 
     def __call__(self, x: Tensor, step: Step, work: Workspace) -> None:
         """Mutates: x (T, D)."""
         hidden = work["hidden"]  # (T, F)
-        ops.gate_up(x, self.norm, self.eps, self.gate, self.up, step.count, hidden)
+        if step.adapted:
+            self._open(x, step, work)
+        else:
+            ops.gate_up(x, self.norm, self.eps, self.gate, self.up, step.count, hidden)
         ops.project_add(hidden, self.down, None, step.count, x)
+        if step.adapted:
+            ops.add_deltas(hidden, None, 0.0, step, self.deltas[1], (x,))
+
+    def _open(self, x: Tensor, step: Step, work: Workspace) -> None:
+        """`gate_up` in parts, with the same bits, so that adapters come before the gate."""
+        opened, raised, count = work["hidden"], work["raised"], step.count  # (T, F) each
+        both = (opened, raised)
+        ops.norm_project(x, self.norm, self.eps, count, (self.gate, self.up), (None, None), both)
+        ops.add_deltas(x, self.norm, self.eps, step, self.deltas[0], both)
+        ops.gate_rows(raised, count, opened)
 
 
 @dataclass(frozen=True)

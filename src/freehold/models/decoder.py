@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from freehold import ops
+from freehold.models.adapting import Adapter, LowRank, adapter_targets, pack_adapter
 from freehold.models.base import KvSpec, Parameter, Slot
 from freehold.models.blocks import (
     Attention,
@@ -138,7 +139,7 @@ class Decoder:
         )
         query, key = config.heads * config.head_width, config.kv_heads * config.head_width
         widths = {"x": config.width, "q": query, "k": key, "v": key, "attended": query}
-        widths["hidden"] = config.mlp_width
+        widths |= {"hidden": config.mlp_width, "raised": config.mlp_width}
         if config.moe is not None and config.moe.shared_width:
             widths |= {"shared": config.moe.shared_width, "opening": 1}
         self.work = Workspace(widths)
@@ -181,6 +182,14 @@ class Decoder:
     def kv_spec(self) -> KvSpec:
         """Keys and values of every layer."""
         return KvSpec.alike(self.config.layers, self.config.kv_heads, self.config.head_width)
+
+    def adapter_targets(self) -> tuple[str, ...]:
+        """The canonical names of the matrices that adapters may add to."""
+        return adapter_targets(self.layers)
+
+    def adapt(self, parts: Mapping[str, LowRank], bits: int) -> Adapter:
+        """Packs what an adapter adds, by canonical name; attach it to use it."""
+        return pack_adapter(self.layers, parts, bits)
 
     def forward(self, step: Step, kv: KvPool) -> Tensor:
         """Logits (S, V) of the step's logit rows; valid until the next call.

@@ -48,5 +48,5 @@ def add_deltas(
 def gate_rows(up: Floats, gate: Floats) -> Floats:
     """silu(gate) * up, (T, F)."""
     wide = gate.astype(np.float64)
-    with np.errstate(over="ignore"):  # e^-x of a very negative x: the quotient is 0, as it should be
+    with np.errstate(over="ignore"):  # of e^-x: the quotient is 0, as it should be
         return (wide / (1 + np.exp(-wide)) * up).astype(np.float32)
