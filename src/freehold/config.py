@@ -75,7 +75,7 @@ def _seconds(raw: object) -> float:
     return number
 
 
-def _kv_bits(raw: object) -> int:
+def _bits(raw: object) -> int:
     if str(raw) not in ("8", "16"):
         raise ValueError("8 or 16")
     return int(str(raw))
@@ -174,7 +174,21 @@ class Settings:
     kv_bits: int = field(
         default=16,
         metadata=_setting(
-            "FREEHOLD_KV_BITS", _kv_bits, "16, or 8: half the KV memory for a small loss."
+            "FREEHOLD_KV_BITS", _bits, "16, or 8: half the KV memory for a small loss."
+        ),
+    )
+    adapter_dirs: tuple[str, ...] = field(
+        default=(),
+        metadata=_setting(
+            "FREEHOLD_ADAPTER_DIRS",
+            _words,
+            "Where a running server may load adapters from.",
+        ),
+    )
+    adapter_bits: int = field(
+        default=8,
+        metadata=_setting(
+            "FREEHOLD_ADAPTER_BITS", _bits, "8, or 16: adapters as float16, in twice the memory."
         ),
     )
     max_running: int = field(

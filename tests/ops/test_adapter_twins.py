@@ -2,12 +2,12 @@
 
 Oracle: `freehold.ops.adapter_reference`.
 
-| what        | bound                                    | reason                                   |
-|-------------|------------------------------------------|------------------------------------------|
-| what an     | 3e-6 of the sum of the magnitudes that   | two float32 sums in a row, of D and r    |
-| adapter     | are added up, and a last place of the    | terms; the matrices are drawn such that  |
-| adds        | output                                   | float16 or 8 bits hold them exactly      |
-| gate_rows   | 2e-6 of the value                        | the exponential's two last places        |
+| what            | bound                                  | reason                               |
+|-----------------|----------------------------------------|--------------------------------------|
+| what an adapter | 3e-6 of the sum of the magnitudes that | two float32 sums in a row, of D and  |
+| adds            | are added up, and a last place of the  | r terms; the matrices are drawn such |
+|                 | output                                 | that their bits hold them exactly    |
+| gate_rows       | 2e-6 of the value                      | the exponential's two last places    |
 
 Another adapter's matrices, a lost scale or a wrong row are thousands of times larger.
 """
@@ -64,7 +64,7 @@ def step_of(counts: Sequence[int], adapters: Sequence[int]) -> ops.Step:
     total = offsets[-1]
     places = [place for count in counts for place in range(count)]
     pages = [[i] for i in range(len(counts))]
-    return ops.Step([0] * total, places, offsets, pages, [], adapters)
+    return ops.Step([0] * total, places, offsets, pages, [], adapters=adapters)
 
 
 def per_token(counts: Sequence[int], adapters: Sequence[int]) -> list[int]:
@@ -205,7 +205,7 @@ def test_a_matrix_of_any_magnitude_is_rounded_and_no_more(
     identity = np.eye(70, dtype=np.float32)
     deltas.put(0, ops.Thin(identity, 16), [ops.Thin(values, bits)], [1.0])
     out = tensor(np.zeros((70, 20), np.float32))
-    step = ops.Step([0] * 70, list(range(70)), [0, 70], [[0, 1]], [], [0])
+    step = ops.Step([0] * 70, list(range(70)), [0, 70], [[0, 1]], [], adapters=[0])
     ops.add_deltas(tensor(identity), None, EPS, step, deltas, [out])
     found = out.numpy().T
     if bits == 16:
@@ -232,7 +232,7 @@ def test_broken_contracts_are_refused() -> None:
         lambda: deltas.put(0, down, [up, up], [1.0, 1.0]),  # ranks 8, rows 4
         lambda: deltas.put(0, down, [up], []),
         lambda: deltas.put(0, down, [up], [float("nan")]),
-        lambda: ops.Step([0], [0], [0, 1], [[0]], [], [0, 0]),
+        lambda: ops.Step([0], [0], [0, 1], [[0]], [], adapters=[0, 0]),
         lambda: ops.gate_rows(out, 3, out),
         lambda: ops.gate_rows(x, 2, out),
     ):

@@ -43,6 +43,12 @@ MaxRunning = Annotated[
 MaxWaiting = Annotated[
     int | None, typer.Option("--max-waiting", min=1, help="Sequences that may wait, per model.")
 ]
+Adapter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter", metavar="NAME=PATH", help="Serve a LoRA adapter too; may be repeated."
+    ),
+]
 LogFormat = Annotated[
     str | None, typer.Option("--log-format", metavar="FORM", help="Log lines: text or json.")
 ]
@@ -60,6 +66,7 @@ def serve(
     model_memory: ModelMemory = None,
     max_running: MaxRunning = None,
     max_waiting: MaxWaiting = None,
+    adapter: Adapter = None,
     log_format: LogFormat = None,
 ) -> None:
     """Serve models to clients of OpenAI, Anthropic and Ollama.
@@ -69,6 +76,7 @@ def serve(
     """
     from freehold.cli.printing import say
     from freehold.config import resolve_settings
+    from freehold.server.adapters import parse_adapter
     from freehold.server.logs import Log
     from freehold.server.serving import serve as run
 
@@ -92,7 +100,8 @@ def serve(
         else:
             say(started_line(started))
 
-    run(settings, refs or (), socket=socket, on_start=announce)
+    adapters = [parse_adapter(text) for text in adapter or ()]
+    run(settings, refs or (), adapters=adapters, socket=socket, on_start=announce)
 
 
 def started_line(started: Started) -> str:

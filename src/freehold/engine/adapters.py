@@ -51,6 +51,11 @@ class Adapters:
         kept = [*self._kept.values(), *self._leaving.values()]
         return sum(one.adapter.bytes for one in kept)
 
+    @property
+    def failures(self) -> dict[str, FreeholdError]:
+        """Why those that could not be loaded are not there."""
+        return dict(self._failed)
+
     def add(self, name: str, adapter: Attachable) -> None:
         """Attaches an adapter. Raises: BadRequest when there are too many, or one of this id."""
         used = {one.index for one in (*self._kept.values(), *self._leaving.values())}

@@ -87,9 +87,8 @@ class Runner:
         try:
             for start in range(0, len(tokens), _LOGIT_ROWS):
                 chunk = tokens[start : start + _LOGIT_ROWS]
-                out[start : start + len(chunk)] = self.run(
-                    [Part(sequence, chunk, len(chunk), adapter)]
-                )
+                part = Part(sequence, chunk, len(chunk), adapter)
+                out[start : start + len(chunk)] = self.run([part])
         finally:
             self.pages.release(sequence)
         return out

@@ -196,6 +196,7 @@ def _prepared(resident: Resident, ask: Ask, asker: Asker) -> tuple[Request, Rend
         grammar=None if constraint is None else constraint.grammar,
         deadline_s=_sooner(ask.deadline_s, resident.request_s),
         owner=asker.key_id,
+        adapter=resident.adapter,
     )
     return request, rendered
 

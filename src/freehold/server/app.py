@@ -27,7 +27,7 @@ from freehold.server.front import Front, Traffic
 from freehold.server.http_errors import from_validation, plain_body, surface_of
 from freehold.server.logs import Log
 from freehold.server.metrics import Metrics
-from freehold.server.routes import admin, anthropic, ollama
+from freehold.server.routes import adapters, admin, anthropic, ollama
 from freehold.server.routes.openai import (
     chat,
     completions,
@@ -92,6 +92,7 @@ def create_app(house: House, *, outside: Outside | None = None) -> FastAPI:
 
 def _routers() -> list[APIRouter]:
     return [
+        adapters.router,
         admin.router,
         chat.router,
         completions.router,

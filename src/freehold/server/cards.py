@@ -26,7 +26,10 @@ _NAME = re.compile(r"[^A-Za-z0-9._:/-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """A model that may be asked for, by `id`; `created` in unix seconds."""
+    """A model that may be asked for, by `id`; `created` in unix seconds.
+
+    An adapter's card is that of its base, the `parent`, under the adapter's name.
+    """
 
     id: str
     created: int
@@ -41,6 +44,7 @@ class ModelCard:
     licence: str | None = None
     system: str | None = None
     loaded: bool = False
+    parent: str | None = None
 
 
 def cards_of(refs: Sequence[str], settings: Settings) -> dict[str, ModelCard]:

@@ -64,6 +64,8 @@ ROUTE_SCOPES: Mapping[str, str] = {
     "/api/copy": "admin",
     "/api/delete": "admin",
     "/api/blobs": "admin",
+    "/v1/load_lora_adapter": "admin",
+    "/v1/unload_lora_adapter": "admin",
     "/admin": "admin",
 }
 

@@ -6,10 +6,11 @@ Room: server. Reads the file's metadata for text work; weights are the engine pr
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -69,6 +70,15 @@ class ChatParts:
     settings: Settings
     observer: Observer | None
     accounting: Accounting
+    adapters: Mapping[str, str] = field(default_factory=dict)  # the engine's id -> path
+
+
+@dataclass
+class _Uses:
+    """Who uses a model now; a model and its adapters count as one."""
+
+    open_answers: int = 0
+    last_used: float = field(default_factory=time.monotonic)
 
 
 class _InMemory:
@@ -81,18 +91,27 @@ class _InMemory:
         self.engine = engine
         self.observer: Observer = parts.observer if parts.observer is not None else Unobserved()
         self.accounting = parts.accounting
-        self.open_answers = 0
-        self.last_used = time.monotonic()
+        self._uses = _Uses()
+
+    @property
+    def open_answers(self) -> int:
+        """Answers under way."""
+        return self._uses.open_answers
+
+    @property
+    def last_used(self) -> float:
+        """When an answer last began or ended, in monotonic seconds."""
+        return self._uses.last_used
 
     def opened(self) -> None:
         """One more answer is under way."""
-        self.open_answers += 1
-        self.last_used = time.monotonic()
+        self._uses.open_answers += 1
+        self._uses.last_used = time.monotonic()
 
     def closed(self) -> None:
         """One answer has ended."""
-        self.open_answers -= 1
-        self.last_used = time.monotonic()
+        self._uses.open_answers -= 1
+        self._uses.last_used = time.monotonic()
 
     async def close(self) -> None:
         """Ends the process."""
@@ -110,6 +129,7 @@ class Resident(_InMemory):
         tokenizer: Tokenizer,
     ) -> None:
         super().__init__(parts, engine)
+        self.adapter = ""  # the engine's id of the one that answers
         self.metadata = metadata
         self.tokenizer = tokenizer
         self.vocabulary: int = engine.info["vocabulary"]
@@ -129,6 +149,13 @@ class Resident(_InMemory):
             for token in range(tokenizer.vocab_size)
             if tokenizer.is_special(token) and tokenizer.token(token) in shown
         )
+
+    def adapted(self, card: ModelCard, adapter: str) -> Resident:
+        """This model with an adapter: another name, the same process."""
+        found = copy.copy(self)
+        found.card, found.name, found.created = card, card.id, card.created
+        found.adapter = adapter
+        return found
 
     def prompt(self, ask: Ask) -> list[int]:
         """The prompt's tokens. Raises: TemplateError, WrongTask, BadPrompt, PromptTooLong."""
@@ -220,6 +247,8 @@ async def load_chat(parts: ChatParts) -> Resident:
             "threads": settings.threads,
             "kv_bytes": parts.kv_bytes,
             "kv_bits": settings.kv_bits,
+            "adapters": dict(parts.adapters),
+            "adapter_bits": settings.adapter_bits,
             "context_tokens": settings.context_tokens,
             "max_running": settings.max_running,
             "max_waiting": settings.max_waiting,

@@ -11,12 +11,15 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from freehold.config import Settings
 from freehold.engine.request import EngineStats
-from freehold.errors import FreeholdError, ModelLoading, UnknownModel, WrongTask
+from freehold.engine.wire import error_from
+from freehold.errors import BadRequest, FreeholdError, ModelLoading, UnknownModel, WrongTask
 from freehold.server.accounting import Accounting
+from freehold.server.adapters import Adapters, AdapterSpec, NamedAdapter
 from freehold.server.cards import ModelCard, cards_of
 from freehold.server.metrics import Observer
 from freehold.server.resident import ChatParts, EmbedderResident, Resident, load_chat, load_embedder
@@ -63,6 +66,7 @@ class Residents:
         *,
         settings: Settings,
         refs: Sequence[str] = (),
+        adapters: Sequence[AdapterSpec] = (),
         observer: Observer | None = None,
         accounting: Accounting | None = None,
     ) -> None:
@@ -74,6 +78,8 @@ class Residents:
         self._cards = cards_of(refs, settings)
         named = cards_of(refs, settings)
         self._at_start = [name for name in named if self._named(name, refs)]
+        self._adapters = Adapters()
+        self._adapters.name_all(adapters, self._cards, self._at_start)
         self._places: dict[str, _Place] = {}
 
     def _named(self, name: str, refs: Sequence[str]) -> bool:
@@ -86,17 +92,69 @@ class Residents:
         """Loads the models named at the start. Raises: what loading one of them raised."""
         try:
             for name in self._at_start:
-                await self._resident(name)
+                _check_adapters(await self._resident(name))
         except FreeholdError as error:
             self.failed = error
             raise
         self.ready = True
 
     async def chat(self, ref: str) -> Resident:
-        """The chat model of this name. Raises: UnknownModel, WrongTask, ModelLoading."""
-        resident = await self._resident(self._card(ref, "chat").id)
+        """The chat model, or adapter, of this name.
+
+        Raises: UnknownModel, WrongTask, ModelLoading.
+        """
+        card = self._card(ref, "chat")
+        resident = await self._resident(card.parent or card.id)
         assert isinstance(resident, Resident), "a chat card without a chat model"
-        return resident
+        if card.parent is None:
+            return resident
+        adapter = self._adapters.find(ref)
+        if adapter is None:
+            raise UnknownModel("the adapter was unloaded", param="model", value=ref)
+        return resident.adapted(adapter.card, adapter.handle)
+
+    async def load_adapter(self, name: str, path: Path, base: str | None) -> NamedAdapter:
+        """Gives a chat model an adapter, which then may be asked for; loads the model if need be.
+
+        Raises: BadRequest, UnknownModel, WrongTask; FormatError and LoadError for its files.
+        """
+        if name in self._cards:
+            raise BadRequest(f"a model is called {name!r}", param="lora_name", value=name)
+        chats = [card.id for card in self._cards.values() if card.kind == "chat"]
+        loaded = [one for one in chats if self._is_loaded(one)]
+        choice = [base] if base else loaded if len(loaded) == 1 else chats
+        if len(choice) != 1:
+            raise BadRequest(
+                "which model the adapter is for is not clear",
+                param="base_model_name",
+                expected=" or ".join(sorted(chats)) or "a chat model",
+                found="nothing",
+            )
+        card = self._card(choice[0], "chat")
+        if card.parent is not None:
+            raise BadRequest("an adapter cannot have an adapter", param="base_model_name")
+        adapter = self._adapters.made(name, path, card)
+        resident = await self._resident(card.id)
+        await resident.engine.load_adapter(adapter.handle, str(path))
+        if self._adapters.find(name) is not None:
+            resident.engine.unload_adapter(adapter.handle)
+            raise BadRequest(f"{name!r} was loaded meanwhile", param="lora_name", value=name)
+        self._adapters.add(adapter)
+        return adapter
+
+    def unload_adapter(self, name: str) -> None:
+        """Takes an adapter's name away at once; answers that use it still end as they began.
+
+        Raises: UnknownModel.
+        """
+        adapter = self._adapters.pop(name)
+        if adapter is None:
+            raise UnknownModel(
+                f"no adapter is called {name[:200]!r} here", param="lora_name", value=name[:200]
+            )
+        place = self._places.get(adapter.card.parent or "")
+        if place is not None and place.resident is not None:
+            place.resident.engine.unload_adapter(adapter.handle)
 
     async def embedder(self, ref: str) -> EmbedderResident:
         """The embedder of this name. Raises: UnknownModel, WrongTask, ModelLoading."""
@@ -106,7 +164,8 @@ class Residents:
 
     def cards(self) -> list[ModelCard]:
         """Every model that may be asked for."""
-        return [replace(card, loaded=self._is_loaded(name)) for name, card in self._cards.items()]
+        cards = [*self._cards.values(), *self._adapters.cards()]
+        return [replace(card, loaded=self._is_loaded(card.parent or card.id)) for card in cards]
 
     def loaded(self) -> list[LoadedModel]:
         """The models in memory now."""
@@ -117,8 +176,12 @@ class Residents:
         ]
 
     async def unload(self, ref: str) -> None:
-        """Takes a model out of memory; its open answers fail. Raises: UnknownModel."""
-        place = self._places.pop(self._card(ref).id, None)
+        """Takes a model out of memory, an adapter's with it; open answers fail.
+
+        Raises: UnknownModel.
+        """
+        card = self._card(ref)
+        place = self._places.pop(card.parent or card.id, None)
         if place is not None:
             await _emptied(place)
 
@@ -133,7 +196,8 @@ class Residents:
         return place is not None and place.resident is not None
 
     def _card(self, ref: str, kind: str | None = None) -> ModelCard:
-        card = self._cards.get(ref)
+        adapter = self._adapters.find(ref)
+        card = self._cards.get(ref) if adapter is None else adapter.card
         if card is None:
             raise UnknownModel(
                 f"no model is called {ref[:200]!r} here",
@@ -192,6 +256,7 @@ class Residents:
                 settings=self._settings,
                 observer=self._observer,
                 accounting=self._accounting,
+                adapters={one.handle: str(one.path) for one in self._adapters.of(card.id)},
             )
             load = load_chat if card.kind == "chat" else load_embedder
             resident: Resident | EmbedderResident = await load(parts)
@@ -237,6 +302,12 @@ class Residents:
             retry_after_s=5.0 if busy else None,
             hint="raise the memory for models or lower the KV cache's",
         )
+
+
+def _check_adapters(resident: Resident | EmbedderResident) -> None:
+    """Raises: why an adapter named at the start could not be loaded."""
+    for error in resident.engine.info.get("adapter_failures", {}).values():
+        raise error_from(error)
 
 
 def _machine_bytes() -> int:

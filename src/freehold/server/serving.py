@@ -22,6 +22,7 @@ from freehold import __version__
 from freehold.config import Settings
 from freehold.errors import BadSetting, FreeholdError, SetupError
 from freehold.server.accounting import Accounting
+from freehold.server.adapters import AdapterSpec
 from freehold.server.app import Outside, create_app
 from freehold.server.browsers import is_loopback
 from freehold.server.connections import BoundedConnection
@@ -76,6 +77,7 @@ def serve(
     settings: Settings,
     refs: Sequence[str] = (),
     *,
+    adapters: Sequence[AdapterSpec] = (),
     socket: Path | None = None,
     on_start: Callable[[Started], None] = lambda _: None,
 ) -> None:
@@ -95,7 +97,7 @@ def serve(
         needs_key = _check_keys(settings, store)
         listening = listen_on(socket) if socket else listen_at(settings.host, settings.port)
         try:
-            run = _Run(settings, refs, store, listening)
+            run = _Run(settings, refs, adapters, store, listening)
             announce(settings.home, url=listening.url, socket=socket, version=__version__)
             run.on_start = lambda: on_start(run.started(needs_key=needs_key))
             run.to_the_end()
@@ -110,7 +112,12 @@ class _Run:
     """One life of the server."""
 
     def __init__(
-        self, settings: Settings, refs: Sequence[str], store: Store, listening: Listening
+        self,
+        settings: Settings,
+        refs: Sequence[str],
+        adapters: Sequence[AdapterSpec],
+        store: Store,
+        listening: Listening,
     ) -> None:
         form: LogForm = "json" if settings.log_format == "json" else "text"
         self._log = Log(form)
@@ -118,7 +125,11 @@ class _Run:
         metrics = Metrics()
         accounting = Accounting(store.usage)
         self._residents = Residents(
-            settings=settings, refs=refs, observer=metrics, accounting=accounting
+            settings=settings,
+            refs=refs,
+            adapters=adapters,
+            observer=metrics,
+            accounting=accounting,
         )
         metrics.watch(self._residents)
         house = House(

@@ -44,7 +44,7 @@ def _entry(card: ModelCard) -> dict[str, Any]:
         "object": "model",
         "created": card.created,
         "owned_by": "freehold",
-        "root": card.id,
-        "parent": None,
+        "root": card.parent or card.id,
+        "parent": card.parent,
         "max_model_len": card.context_tokens,
     }
