@@ -49,4 +49,5 @@ def gate_rows(up: Floats, gate: Floats) -> Floats:
     """silu(gate) * up, (T, F)."""
     wide = gate.astype(np.float64)
     with np.errstate(over="ignore"):  # of e^-x: the quotient is 0, as it should be
-        return (wide / (1 + np.exp(-wide)) * up).astype(np.float32)
+        gated: Floats = (wide / (1 + np.exp(-wide)) * up).astype(np.float32)
+    return gated
