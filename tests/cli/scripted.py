@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import setitem
 from pathlib import Path
@@ -70,6 +70,11 @@ class Stream:
         return Completion("".join(self.given), reason, Stats(7, len(self.given)))
 
 
+def by(adapter: str | None) -> dict[str, object]:
+    """What tells that an adapter was named."""
+    return {} if adapter is None else {"adapter": adapter}
+
+
 class Model:
     """Answers with what it was asked, so that tests see what arrived."""
 
@@ -85,14 +90,21 @@ class Model:
         *,
         sampling: Sampling,
         max_tokens: int | None,
+        adapter: str | None,
         stream: bool,
     ) -> Stream:
-        return self._stream({"messages": messages}, sampling, max_tokens)
+        return self._stream({"messages": messages} | by(adapter), sampling, max_tokens)
 
     def generate(
-        self, prompt: str, *, sampling: Sampling, max_tokens: int | None, stream: bool
+        self,
+        prompt: str,
+        *,
+        sampling: Sampling,
+        max_tokens: int | None,
+        adapter: str | None,
+        stream: bool,
     ) -> Stream:
-        return self._stream({"raw": prompt}, sampling, max_tokens)
+        return self._stream({"raw": prompt} | by(adapter), sampling, max_tokens)
 
     def _stream(
         self, asked: dict[str, object], sampling: Sampling, max_tokens: int | None
@@ -118,8 +130,12 @@ def load(
     context_tokens: int | None = None,
     threads: int | None = None,
     kv_bits: int = 16,
+    adapters: Mapping[str, Path],
+    adapter_bits: int = 8,
 ) -> Model:
     assert kv_bits == 16
+    assert adapter_bits == 8
+    assert all(name == str(path) for name, path in adapters.items())
     if ref == "broken":
         raise ZeroDivisionError("a secret prompt")
     if ref == "missing":

@@ -46,6 +46,12 @@ def test_flags_reach_the_model(scripted: Run) -> None:
     }
 
 
+@pytest.mark.parametrize("raw", [[], ["--raw"]], ids=["chat", "raw"])
+def test_an_adapter_is_loaded_and_answers(scripted: Run, raw: list[str]) -> None:
+    asked = json.loads(scripted("run", "model", "hello", "--adapter", "some/place", *raw).out)
+    assert asked["adapter"] == "some/place"
+
+
 def test_a_name_of_the_catalogue_brings_its_system_message(scripted: Run) -> None:
     first = json.loads(scripted("run", "starter", "hello").out)["messages"][0]
     assert first == {"role": "system", "content": entry_named("starter").system}

@@ -34,6 +34,7 @@ class Asking:
     raw: bool
     sampling: Sampling
     max_tokens: int | None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +75,16 @@ def ask(model: Model, turns: Sequence[dict[str, str]], asking: Asking) -> Stream
             turns[-1]["content"],
             sampling=asking.sampling,
             max_tokens=asking.max_tokens,
+            adapter=asking.adapter,
             stream=True,
         )
     first = [{"role": "system", "content": asking.system}] if asking.system else []
     return model.chat(
-        [*first, *turns], sampling=asking.sampling, max_tokens=asking.max_tokens, stream=True
+        [*first, *turns],
+        sampling=asking.sampling,
+        max_tokens=asking.max_tokens,
+        adapter=asking.adapter,
+        stream=True,
     )
 
 

@@ -5,6 +5,7 @@ Room: cli. Declarations only.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,5 +49,9 @@ RepeatPenalty = Annotated[
 Seed = Annotated[int | None, typer.Option("--seed", help="Same prompt and seed, same answer.")]
 MaxTokens = Annotated[
     int | None, typer.Option("--max-tokens", min=1, help="Stop after this many tokens.")
+]
+Adapter = Annotated[
+    Path | None,
+    typer.Option("--adapter", metavar="PATH", help="Answer with this LoRA adapter on the model."),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Continue the text as is; no chat template.")]

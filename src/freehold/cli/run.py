@@ -24,6 +24,7 @@ def run(
     repeat_penalty: options.RepeatPenalty = None,
     seed: options.Seed = None,
     max_tokens: options.MaxTokens = None,
+    adapter: options.Adapter = None,
     context: options.Context = None,
     threads: options.Threads = None,
     raw: options.Raw = False,
@@ -52,7 +53,13 @@ def run(
     )
     if system is None and not raw:
         system = suggested_system(ref)
-    asking = Asking(system=system, raw=raw, sampling=flags.sampling(), max_tokens=max_tokens)
+    asking = Asking(
+        system=system,
+        raw=raw,
+        sampling=flags.sampling(),
+        max_tokens=max_tokens,
+        adapter=None if adapter is None else str(adapter),
+    )
     settings = resolve_settings({"threads": threads, "context_tokens": context})
 
     from freehold import local
@@ -62,6 +69,8 @@ def run(
         context_tokens=settings.context_tokens,
         threads=settings.threads,
         kv_bits=settings.kv_bits,
+        adapters={} if adapter is None else {str(adapter): adapter},
+        adapter_bits=settings.adapter_bits,
     )
     if text is None:
         from freehold.cli.conversation import converse

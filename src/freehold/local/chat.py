@@ -12,6 +12,8 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, NoReturn, overload
 
 import numpy as np
@@ -25,7 +27,7 @@ from freehold.engine.request import Output, Request
 from freehold.engine.runner import Runner
 from freehold.engine.sampler import Sampling
 from freehold.errors import BadPrompt, BadSampling, BadSetting, PromptTooLong, WrongTask
-from freehold.loading import Loaded
+from freehold.loading import Loaded, load_adapter
 from freehold.local.answers import Completion, Stats, Stream
 from freehold.ops import PAGE_TOKENS, KvPool
 from freehold.tokenizer import Tokenizer, tokenizer_from_gguf
@@ -33,13 +35,29 @@ from freehold.tokenizer import Tokenizer, tokenizer_from_gguf
 __all__ = ["Model"]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """How an answer is wanted."""
+
+    sampling: Sampling
+    max_tokens: int | None
+    adapter: str
+
+
 class Model:
     """Weights, tokenizer and template of one file, ready to answer."""
 
     def __init__(
-        self, loaded: Loaded, *, name: str, context_tokens: int | None, kv_bits: int = 16
+        self,
+        loaded: Loaded,
+        *,
+        name: str,
+        context_tokens: int | None,
+        kv_bits: int = 16,
+        adapter_bits: int = 8,
     ) -> None:
         self.name = name
+        self._loaded, self._adapter_bits = loaded, adapter_bits
         self.path = loaded.path
         self.metadata: Mapping[str, object] = loaded.metadata
         self._network = loaded.model
@@ -93,14 +111,33 @@ class Model:
         """A runner with its own KV pool of `tokens` tokens over the same weights."""
         return Runner(self._network, tokens=tokens, kv_bits=self._kv_bits)
 
-    def logits(self, ids: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
+    def load_adapter(self, name: str, path: str | Path) -> int:
+        """Adds a LoRA adapter, which answers then may name; returns its size in bytes.
+
+        Raises: BadRequest for a name that is taken; FormatError and LoadError for its files.
+        """
+        if not name:
+            raise BadSetting("an adapter needs a name", value=name, expected="at least a letter")
+        adapter = load_adapter(Path(path), self._loaded, bits=self._adapter_bits)
+        with self._lock:
+            self._engine.adapters.add(name, adapter)
+        return adapter.bytes
+
+    def unload_adapter(self, name: str) -> None:
+        """Takes an adapter away; open answers that use it end first."""
+        with self._lock:
+            self._engine.adapters.remove(name)
+
+    def logits(
+        self, ids: Sequence[int] | NDArray[np.integer], *, adapter: str | None = None
+    ) -> NDArray[np.float32]:
         """The logits (T, V) after each of the tokens.
 
-        Raises: BadPrompt for an id outside the vocabulary, PromptTooLong.
+        Raises: BadPrompt for an id outside the vocabulary, PromptTooLong, UnknownModel.
         """
         tokens = self._checked([int(token) for token in ids], room=0)
         with self._lock:
-            return self._runner.logits(tokens)
+            return self._runner.logits(tokens, self._engine.adapters.index(adapter or ""))
 
     @overload
     def generate(
@@ -109,6 +146,7 @@ class Model:
         *,
         sampling: Sampling = ...,
         max_tokens: int | None = ...,
+        adapter: str | None = ...,
         stream: Literal[False] = ...,
     ) -> Completion: ...
     @overload
@@ -118,6 +156,7 @@ class Model:
         *,
         sampling: Sampling = ...,
         max_tokens: int | None = ...,
+        adapter: str | None = ...,
         stream: Literal[True],
     ) -> Stream: ...
     def generate(
@@ -126,15 +165,17 @@ class Model:
         *,
         sampling: Sampling | None = None,
         max_tokens: int | None = None,
+        adapter: str | None = None,
         stream: bool = False,
     ) -> Completion | Stream:
-        """Continues a text or a list of token ids, with no chat template.
+        """Continues a text or a list of token ids, with no chat template, by an adapter if named.
 
-        Raises: BadPrompt, PromptTooLong (a prompt is never shortened), BadSampling.
+        Raises: BadPrompt, PromptTooLong (a prompt is never shortened), BadSampling, UnknownModel.
         """
         if isinstance(prompt, str):
             prompt = self.tokenizer.encode(prompt)
-        return self._answer(list(prompt), sampling or Sampling(), max_tokens, stream)
+        asked = _Asked(sampling or Sampling(), max_tokens, adapter or "")
+        return self._answer(list(prompt), asked, stream)
 
     @overload
     def chat(
@@ -143,6 +184,7 @@ class Model:
         *,
         sampling: Sampling = ...,
         max_tokens: int | None = ...,
+        adapter: str | None = ...,
         stream: Literal[False] = ...,
     ) -> Completion: ...
     @overload
@@ -152,6 +194,7 @@ class Model:
         *,
         sampling: Sampling = ...,
         max_tokens: int | None = ...,
+        adapter: str | None = ...,
         stream: Literal[True],
     ) -> Stream: ...
     def chat(
@@ -160,16 +203,18 @@ class Model:
         *,
         sampling: Sampling | None = None,
         max_tokens: int | None = None,
+        adapter: str | None = None,
         stream: bool = False,
     ) -> Completion | Stream:
         """Answers a conversation through the file's own chat template.
 
         What messages say is text: a control token's spelling in it stays text.
-        Raises: TemplateError, PromptTooLong, BadSampling.
+        Raises: TemplateError, PromptTooLong, BadSampling, UnknownModel for the adapter.
         """
         dialect = dialect_of(self.template.source)
         rendered = prompt_tokens(self.template, self.tokenizer, messages, dialect=dialect)
-        return self._answer(rendered.tokens, sampling or Sampling(), max_tokens, stream)
+        asked = _Asked(sampling or Sampling(), max_tokens, adapter or "")
+        return self._answer(rendered.tokens, asked, stream)
 
     def embed(self, texts: object, *, truncate: object = None) -> NoReturn:
         """Raises: WrongTask, since this model chats."""
@@ -182,9 +227,8 @@ class Model:
             hint="`freehold pull starter-embedder`, then load that",
         )
 
-    def _answer(
-        self, tokens: list[int], sampling: Sampling, max_tokens: int | None, stream: bool
-    ) -> Completion | Stream:
+    def _answer(self, tokens: list[int], asked: _Asked, stream: bool) -> Completion | Stream:
+        max_tokens = asked.max_tokens
         if max_tokens is not None and (isinstance(max_tokens, bool) or max_tokens < 1):
             raise BadSampling(
                 "max_tokens is out of range",
@@ -195,7 +239,8 @@ class Model:
         tokens = self._checked(tokens, room=max_tokens or 1)
         limit = max_tokens or self.context_tokens - len(tokens)
         cancelled = threading.Event()
-        answer = Stream(self._pieces(tokens, sampling, limit, cancelled), cancelled)
+        asked = replace(asked, max_tokens=limit)
+        answer = Stream(self._pieces(tokens, asked, cancelled), cancelled)
         if stream:
             return answer
         for _ in answer:
@@ -226,7 +271,7 @@ class Model:
         return tokens
 
     def _pieces(
-        self, tokens: list[int], sampling: Sampling, limit: int, cancelled: threading.Event
+        self, tokens: list[int], asked: _Asked, cancelled: threading.Event
     ) -> Generator[str, None, Completion]:
         decoder = self.tokenizer.stream()
         ids: list[int] = []
@@ -234,7 +279,7 @@ class Model:
         started = time.perf_counter()
         first = 0.0
         reason = None
-        with self._request(tokens, sampling, limit) as name:
+        with self._request(tokens, asked) as name:
             while reason is None:
                 output = self._next(name, cancelled)
                 if output is None:
@@ -258,15 +303,17 @@ class Model:
         return Completion("".join(text), ids, reason, stats)
 
     @contextmanager
-    def _request(self, tokens: list[int], sampling: Sampling, limit: int) -> Iterator[str]:
+    def _request(self, tokens: list[int], asked: _Asked) -> Iterator[str]:
         """A request of the engine, by its name; forgotten whatever happens."""
+        assert asked.max_tokens is not None, "a limit is settled before"
         name = str(next(self._numbers))
         request = Request(
             id=name,
             tokens=tokens,
-            max_tokens=limit,
-            sampling=sampling,
+            max_tokens=asked.max_tokens,
+            sampling=asked.sampling,
             stop_ids=self.tokenizer.eos_ids,
+            adapter=asked.adapter,
         )
         with self._lock:
             self._engine.submit(request)

@@ -5,6 +5,7 @@ Room: local. Decides which kind of model a path holds; must not know HTTP or ter
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from freehold import library, ops
@@ -16,29 +17,35 @@ from freehold.local.embedding import EmbeddingModel
 __all__ = ["load", "load_chat"]
 
 
-def load(
+def load(  # noqa: PLR0913 - the public face: each by its name
     ref: str | Path,
     *,
     context_tokens: int | None = None,
     threads: int | None = None,
     kv_bits: int = 16,
     precision: str | None = None,
+    adapters: Mapping[str, str | Path] | None = None,
+    adapter_bits: int = 8,
 ) -> Model | EmbeddingModel:
     """Loads a model by path or short name; nothing is fetched. A directory holds an embedder.
 
     `context_tokens` defaults to the model's own; `threads` (of the whole process) to every core;
     `kv_bits` 8 halves a chat model's KV cache for a small loss; `precision` of an embedder is
-    "int16" or "float32".
+    "int16" or "float32". `adapters` are LoRA directories or files by the names that answers give;
+    their values take 8 bits, or 16 as float16.
     Raises: UnknownModel, FormatError, LoadError, BadSetting.
     """
     path = library.resolve(ref)
     _set_threads(threads)
     if is_encoder(path):
         _leave_out("kv_bits", kv_bits, 16, "an embedder keeps no KV cache")
+        _leave_out("adapters", adapters or None, None, "an embedder takes none")
         loaded = load_encoder(path, precision=precision or "int16")
         return EmbeddingModel(loaded, name=str(ref), context_tokens=context_tokens)
     _leave_out("precision", precision, None, "a chat model keeps its file's own blocks")
-    return _chat(path, str(ref), context_tokens, kv_bits)
+    model = _chat(path, str(ref), context_tokens, kv_bits, adapter_bits)
+    _add_adapters(model, adapters)
+    return model
 
 
 def load_chat(
@@ -47,6 +54,8 @@ def load_chat(
     context_tokens: int | None = None,
     threads: int | None = None,
     kv_bits: int = 16,
+    adapters: Mapping[str, str | Path] | None = None,
+    adapter_bits: int = 8,
 ) -> Model:
     """The same for a chat model alone. Raises: WrongTask for an embedder, and as `load`."""
     path = library.resolve(ref)
@@ -59,15 +68,31 @@ def load_chat(
             found="a model for embedding",
             hint="`freehold pull starter` fetches one",
         )
-    return _chat(path, str(ref), context_tokens, kv_bits)
+    model = _chat(path, str(ref), context_tokens, kv_bits, adapter_bits)
+    _add_adapters(model, adapters)
+    return model
 
 
-def _chat(path: Path, name: str, context_tokens: int | None, kv_bits: int) -> Model:
-    if kv_bits not in (8, 16):
-        raise BadSetting(
-            "kv_bits is out of range", value=kv_bits, expected="8 or 16", found=repr(kv_bits)
-        )
-    return Model(load_model(path), name=name, context_tokens=context_tokens, kv_bits=kv_bits)
+def _chat(
+    path: Path, name: str, context_tokens: int | None, kv_bits: int, adapter_bits: int
+) -> Model:
+    for what, bits in (("kv_bits", kv_bits), ("adapter_bits", adapter_bits)):
+        if bits not in (8, 16):
+            raise BadSetting(
+                f"{what} is out of range", value=bits, expected="8 or 16", found=repr(bits)
+            )
+    return Model(
+        load_model(path),
+        name=name,
+        context_tokens=context_tokens,
+        kv_bits=kv_bits,
+        adapter_bits=adapter_bits,
+    )
+
+
+def _add_adapters(model: Model, adapters: Mapping[str, str | Path] | None) -> None:
+    for name, path in (adapters or {}).items():
+        model.load_adapter(name, path)
 
 
 def _set_threads(threads: int | None) -> None:
