@@ -193,8 +193,12 @@ class ScriptedResidents:
                 licence="Apache-2.0",
                 system=None,
                 loaded=True,
+                parent=None,
             )
         ]
+
+    def unload_adapter(self, name: str) -> None:
+        raise UnknownModel(f"no adapter is called {name!r}", param="lora_name", value=name)
 
     def loaded(self) -> list[Any]:
         (card,) = self.cards()

@@ -73,7 +73,15 @@ class Residents(ScriptedResidents):
 
     closed = False
 
-    def __init__(self, *, settings: object, refs: object, observer: object, accounting: object):
+    def __init__(
+        self,
+        *,
+        settings: object,
+        refs: object,
+        adapters: object,
+        observer: object,
+        accounting: object,
+    ):
         super().__init__(SlowResident())
         assert isinstance(self.resident, SlowResident)
         self.resident.house = self
