@@ -149,8 +149,8 @@ def _packed(halves: Mapping[str, _Half], names: _Names, scaling: Scaling, bits: 
             continue
         known |= {lower, upper}
         pair = _both(halves, lower, upper)
-        scale = scaling.of(source.names[0].removesuffix(".weight"), pair[0].shape[0])
         _check_shapes(pair, slots[canonical], source)
+        scale = scaling.of(source.names[0].removesuffix(".weight"), pair[0].shape[0])
         targets.append(_Target(canonical, *pair, source.order, scale))
     _check_all_known(halves, known, names)
     check_memory(
