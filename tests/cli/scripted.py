@@ -130,12 +130,12 @@ def load(
     context_tokens: int | None = None,
     threads: int | None = None,
     kv_bits: int = 16,
-    adapters: Mapping[str, Path],
+    adapters: Mapping[str, Path] | None = None,
     adapter_bits: int = 8,
 ) -> Model:
     assert kv_bits == 16
     assert adapter_bits == 8
-    assert all(name == str(path) for name, path in adapters.items())
+    assert all(name == str(path) for name, path in (adapters or {}).items())
     if ref == "broken":
         raise ZeroDivisionError("a secret prompt")
     if ref == "missing":

@@ -132,8 +132,10 @@ def test_without_a_setting_no_path_is_taken_and_a_key_needs_the_scope(home: Path
     body = {"lora_name": "a", "lora_path": "/etc"}
     with whole_app(home, ScriptedResident()) as whole:
         post = whole.client.post
-        assert post("/v1/load_lora_adapter", json=body, headers=JSON).status_code == 403
-        lesser = whole.key("lesser", "generate", "read") | JSON
+        chief, lesser = whole.key("chief") | JSON, whole.key("lesser", "generate", "read") | JSON
+        closed = post("/v1/load_lora_adapter", json=body, headers=chief)
+        assert closed.status_code == 403
+        assert "adapter_dirs" in closed.text
         for route in ("load", "unload"):
             answer = post(f"/v1/{route}_lora_adapter", json=body, headers=lesser)
             assert answer.status_code == 403

@@ -5,9 +5,16 @@ Room: cli. Reads the prompt and the flags; must not know how an answer is made.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import typer
 
 from freehold.cli import options
+
+if TYPE_CHECKING:
+    from freehold.config import Settings
+    from freehold.local import Model
 
 __all__ = ["run"]
 
@@ -62,9 +69,19 @@ def run(
     )
     settings = resolve_settings({"threads": threads, "context_tokens": context})
 
+    model = _loaded(ref, settings, adapter)
+    if text is None:
+        from freehold.cli.conversation import converse
+
+        converse(model, asking, settings=settings)
+        return
+    raise typer.Exit(answer_once(model, text, asking, as_json=as_json))
+
+
+def _loaded(ref: str, settings: Settings, adapter: Path | None) -> Model:
     from freehold import local
 
-    model = local.load_chat(
+    return local.load_chat(
         ref,
         context_tokens=settings.context_tokens,
         threads=settings.threads,
@@ -72,9 +89,3 @@ def run(
         adapters={} if adapter is None else {str(adapter): adapter},
         adapter_bits=settings.adapter_bits,
     )
-    if text is None:
-        from freehold.cli.conversation import converse
-
-        converse(model, asking, settings=settings)
-        return
-    raise typer.Exit(answer_once(model, text, asking, as_json=as_json))
