@@ -121,15 +121,16 @@ def test_an_unloaded_adapter_stays_until_its_last_request_has_ended(
     engine = engine_with(loaded, adapters)
     engine.submit(asked("one"))
     found = [token for _, output in engine.step() for token in output.tokens]
-    size = engine.adapters.bytes
+    sizes = engine.adapters.bytes
+    assert sizes.keys() == set(NAMES)
     engine.adapters.remove("one")
     with pytest.raises(UnknownModel, match="unloaded"):
         engine.submit(asked("one", "late"))
-    assert engine.adapters.bytes == size
+    assert engine.adapters.bytes == sizes
     while engine.has_work:
         found += [token for _, output in engine.step() for token in output.tokens]
     assert found == alone
-    assert engine.adapters.bytes == size * 2 // 3
+    assert engine.adapters.bytes == {name: sizes[name] for name in ("two", "three")}
 
 
 def test_indices_are_taken_again_and_bounded() -> None:
@@ -164,7 +165,8 @@ def test_adapters_come_and_go_while_the_process_answers(
 
     async def body(engine: EngineProcess) -> None:
         plain = asyncio.create_task(answer(engine, asked("", "plain", tokens=40)))
-        assert await engine.load_adapter("one", str(adapters["one"])) > 0
+        await engine.load_adapter("one", str(adapters["one"]))
+        assert engine.adapter_bytes["one"] > 0
         with_one = asyncio.create_task(answer(engine, asked("one", "first", tokens=40)))
         await engine.load_adapter("two", str(adapters["two"]))
         both = await asyncio.gather(

@@ -46,10 +46,9 @@ class Adapters:
         self._failed: dict[str, FreeholdError] = {}
 
     @property
-    def bytes(self) -> int:
-        """What all of them take, those that are leaving included."""
-        kept = [*self._kept.values(), *self._leaving.values()]
-        return sum(one.adapter.bytes for one in kept)
+    def bytes(self) -> dict[str, int]:
+        """What each takes, those that are leaving included."""
+        return {name: one.adapter.bytes for name, one in (self._kept | self._leaving).items()}
 
     @property
     def failures(self) -> dict[str, FreeholdError]:

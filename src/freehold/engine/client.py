@@ -86,6 +86,7 @@ class EngineProcess:
         self.settings = settings
         self.info: dict[str, Any] = {}
         self.restarts = 0
+        self.adapter_bytes: dict[str, int] = {}
         self._stats = EngineStats()
         self._life: _Life | None = None
         self._ready = asyncio.Event()
@@ -141,19 +142,20 @@ class EngineProcess:
         if self._outputs.pop(name, None) is not None and self._life is not None:
             self._send({"cancel": name})
 
-    async def load_adapter(self, name: str, path: str) -> int:
-        """Gives the model an adapter, under an id never used before; returns its bytes.
+    async def load_adapter(self, name: str, path: str) -> None:
+        """Gives the model an adapter, under an id never used before.
 
         A process that is started again loads it again. Raises: what loading it raised, EngineDied.
         """
         reply = await self.call({"load_adapter": name, "path": path}, f"adapter-{name}")
         assert reply is not None, "an adapter was loaded without its size"
         self.settings.setdefault("adapters", {})[name] = path
-        return int(reply["bytes"])
+        self.adapter_bytes[name] = reply["bytes"]
 
     def unload_adapter(self, name: str) -> None:
         """Takes an adapter away; requests that use it end first."""
         self.settings.get("adapters", {}).pop(name, None)
+        self.adapter_bytes.pop(name, None)
         self._send({"unload_adapter": name})
 
     async def close(self) -> None:
@@ -256,6 +258,7 @@ class EngineProcess:
             self._settle(message["refused"], wire.error_from(message["error"]))
         elif "ready" in message:
             self.info = message["ready"]
+            self.adapter_bytes = self.info.get("adapter_bytes", {})
             self._ready.set()
         else:
             self._failed = wire.error_from(message["failed"])

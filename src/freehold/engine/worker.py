@@ -211,6 +211,7 @@ def _loaded(settings: dict[str, Any]) -> tuple[Callable[[_Link], None], dict[str
         "context_tokens": _context(engine.runner.model, settings["context_tokens"], room),
         "kv_tokens": room,
         "kv_bits": settings["kv_bits"],
+        "adapter_bytes": engine.adapters.bytes,
         "adapter_failures": {
             name: wire.error_to(error) for name, error in engine.adapters.failures.items()
         },

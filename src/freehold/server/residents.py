@@ -57,6 +57,12 @@ class _Place:
     since: float
     resident: Resident | EmbedderResident | None = None
 
+    @property
+    def all_bytes(self) -> int:
+        """What the model and its adapters take."""
+        adapters = {} if self.resident is None else self.resident.engine.adapter_bytes
+        return self.memory_bytes + sum(adapters.values())
+
 
 class Residents:
     """Finds, loads, counts and evicts models."""
@@ -279,7 +285,7 @@ class Residents:
         """Takes the models unused longest out of the books until `needed` bytes fit."""
         budget = self._settings.model_memory or _machine_bytes() * 3 // 4
         evicted: list[_Place] = []
-        while sum(place.memory_bytes for place in self._places.values()) + needed > budget:
+        while sum(place.all_bytes for place in self._places.values()) + needed > budget:
             idle = [
                 place
                 for place in self._places.values()
@@ -328,7 +334,7 @@ def _described(place: _Place, resident: Resident | EmbedderResident) -> LoadedMo
     stats = resident.engine.stats
     return LoadedModel(
         card=replace(place.card, loaded=True),
-        memory_bytes=place.memory_bytes,
+        memory_bytes=place.all_bytes,
         context_tokens=resident.context_tokens,
         running=stats.num_running,
         waiting=stats.num_waiting,
