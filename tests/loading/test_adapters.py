@@ -150,6 +150,8 @@ def test_pickles_and_absent_files_are_refused(base: Loaded, tmp_path: Path) -> N
     files = small_adapter(DIMS)
     path = files.write(tmp_path / "a")
     (path / "adapter_model.safetensors").rename(path / "adapter_model.bin")
+    with pytest.raises(FormatError, match="cannot be read"):
+        load_adapter(tmp_path / "nothing", base)
     with pytest.raises(BadConfig, match="no adapter") as caught:
         load_adapter(path, base)
     assert caught.value.found == "adapter_model.bin"

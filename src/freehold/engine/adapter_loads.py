@@ -12,7 +12,7 @@ from typing import Any
 
 from freehold.engine import wire
 from freehold.engine.adapters import Adapters
-from freehold.errors import FormatError, FreeholdError
+from freehold.errors import FreeholdError
 from freehold.loading import Loaded
 from freehold.loading.adapters import load_adapter
 from freehold.models.adapting import Adapter
@@ -58,11 +58,4 @@ class AdapterLoads:
                 send({"accepted": f"adapter-{name}", "bytes": adapter.bytes})
 
     def _read(self, path: str) -> Adapter:
-        try:
-            return load_adapter(Path(path), self._base, bits=self._bits)
-        except OSError as error:
-            raise FormatError(
-                "the adapter cannot be read",
-                expected="a directory with adapter_config.json, or a GGUF file",
-                found=error.strerror or type(error).__name__,
-            ) from error
+        return load_adapter(Path(path), self._base, bits=self._bits)

@@ -5,7 +5,7 @@ Room: loading. Knows how weights are read; must not know requests, or whether th
 
 from __future__ import annotations
 
-from freehold.loading.adapters import is_adapter, load_adapter
+from freehold.loading.adapters import load_adapter
 from freehold.loading.directory import is_encoder, load_directory
 from freehold.loading.encoder import (
     PRECISIONS,
@@ -23,7 +23,6 @@ __all__ = [
     "EncoderPlan",
     "Loaded",
     "LoadedEncoder",
-    "is_adapter",
     "is_encoder",
     "load_adapter",
     "load_directory",

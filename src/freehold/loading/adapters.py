@@ -19,6 +19,7 @@ from freehold import ops
 from freehold.errors import (
     BadConfig,
     BadValue,
+    FormatError,
     MissingTensor,
     ShapeMismatch,
     UnexpectedTensor,
@@ -38,9 +39,9 @@ from freehold.models.base import Slot
 from freehold.models.decoder import Decoder
 from freehold.models.registry import DECODERS, FAMILIES
 
-__all__ = ["ADAPTER_CONFIG", "is_adapter", "load_adapter"]
+__all__ = ["load_adapter"]
 
-ADAPTER_CONFIG = "adapter_config.json"
+_PEFT_CONFIG = "adapter_config.json"
 _PEFT_WEIGHTS = "adapter_model.safetensors"
 _FLOATS = {Dtype.F32: 0, Dtype.F16: 1, Dtype.BF16: 30}
 _WRAPPED = ("model.language_model.", "language_model.model.")  # a decoder inside a larger model
@@ -85,11 +86,6 @@ class _Target:
     scale: float
 
 
-def is_adapter(path: Path) -> bool:
-    """Whether a path is a directory that PEFT saved. A GGUF file says inside what it is."""
-    return path.is_dir() and (path / ADAPTER_CONFIG).is_file()
-
-
 def load_adapter(path: Path, base: Loaded, *, bits: int = 8) -> Adapter:
     """Reads, checks and packs an adapter for a model in memory; attach it to use it.
 
@@ -106,18 +102,30 @@ def load_adapter(path: Path, base: Loaded, *, bits: int = 8) -> Adapter:
             expected="a decoder with matrices that adapters are carried for",
             found=base.architecture,
         )
-    if path.is_dir():
-        with open_safetensors(_peft_weights(path)) as weights:
-            scaling = peft_scaling(read_json_object(path / ADAPTER_CONFIG))
-            halves = {half.name: half for half in map(_peft_half, weights.tensors.values())}
-            return _packed(halves, _Names(base, model, "HUB", _peft_names), scaling, bits)
+    try:
+        read = _read_peft if path.is_dir() else _read_gguf
+        return read(path, base, model, bits)
+    except OSError as error:
+        raise FormatError(
+            "the adapter cannot be read",
+            path=path,
+            expected="a directory with adapter_config.json, or a GGUF file",
+            found=error.strerror or type(error).__name__,
+        ) from error
+
+
+def _read_peft(path: Path, base: Loaded, model: Decoder, bits: int) -> Adapter:
+    scaling = peft_scaling(read_json_object(path / _PEFT_CONFIG))
+    with open_safetensors(_peft_weights(path)) as weights:
+        halves = {half.name: half for half in map(_peft_half, weights.tensors.values())}
+        return _packed(halves, _Names(base, model, "HUB", _peft_names), scaling, bits)
+
+
+def _read_gguf(path: Path, base: Loaded, model: Decoder, bits: int) -> Adapter:
     with open_gguf(path) as file:
         scaling = gguf_scaling(file.metadata)
         _check_architecture(file.architecture, base)
-        halves = {
-            name: _Half(name, tensor.shape, int(tensor.type), tensor)
-            for name, tensor in file.tensors.items()
-        }
+        halves = {name: _gguf_half(tensor) for name, tensor in file.tensors.items()}
         return _packed(halves, _Names(base, model, "GGUF", _gguf_names), scaling, bits)
 
 
@@ -231,6 +239,17 @@ def _peft_weights(path: Path) -> Path:
         found=pickles[0],
         hint="adapters that must be unpickled are never read; save them as safetensors",
     )
+
+
+def _gguf_half(tensor: GgufTensor) -> _Half:
+    if not ops.supports_type(int(tensor.type)):
+        raise UnsupportedType(
+            f"{tensor.name[:120]} has a type that is not read",
+            field=tensor.name[:200],
+            expected="a block type of the core",
+            found=tensor.type.name,
+        )
+    return _Half(tensor.name, tensor.shape, int(tensor.type), tensor)
 
 
 def _peft_half(tensor: SafetensorsTensor) -> _Half:
