@@ -172,7 +172,7 @@ def test_adapters_come_and_go_while_the_process_answers(
         both = await asyncio.gather(
             answer(engine, asked("two", "second", tokens=40)), with_one, plain
         )
-        assert both == [alone["two"], alone["one"], alone[""]]
+        assert list(both) == [alone["two"], alone["one"], alone[""]]
         engine.unload_adapter("one")
         with pytest.raises(UnknownModel):
             await answer(engine, asked("one", "late"))

@@ -220,7 +220,7 @@ def test_a_gguf_file_says_what_it_is(base: Loaded, tmp_path: Path) -> None:
         ),
     ):
         with pytest.raises(kind, match=words):
-            load_adapter(gguf_adapter(file, **changes), base)  # type: ignore[arg-type]
+            load_adapter(gguf_adapter(file, **changes), base)
     assert gguf_scaling({"general.type": "adapter", "adapter.type": "lora"}).of("x", 4) == 1.0
 
 

@@ -63,6 +63,11 @@ def draw(
     return pairs
 
 
+def halved(values: Array) -> Array:
+    """Values that float16 holds."""
+    return np.asarray(values.astype(np.float16).astype(np.float32))
+
+
 def merge(model: Any, lora: Lora, sign: float = 1.0) -> None:
     """Adds scale B A to the oracle's weights, or takes it away again."""
     weights = dict(model.named_parameters())

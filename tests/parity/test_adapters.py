@@ -71,7 +71,7 @@ def adapters_of(model: Any, toy: FamilyToy) -> tuple[Lora, ...]:
     )
 
 
-@pytest.fixture(scope="module", params=TOYS.values(), ids=TOYS.keys())
+@pytest.fixture(scope="module", params=list(TOYS.values()), ids=list(TOYS))
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     toy: FamilyToy = request.param
     folder = tmp_path_factory.mktemp("adapters")
@@ -204,12 +204,12 @@ def test_roots_patterns_and_other_types_mean_what_they_say(tmp_path: Path) -> No
     assert rms(logits_with(loaded, path, ids) - merged) <= 1e-3 * rms(merged)
     halves = replace(lora, rooted=False, ranks={}, alphas={})
     rounded = {
-        name: tuple(half.astype(np.float16).astype(np.float32) for half in pair)
-        for name, pair in pairs.items()
+        name: (loras.halved(lower), loras.halved(upper))
+        for name, (lower, upper) in pairs.items()
         if name != own
     }
     halves = replace(halves, pairs=rounded)  # values that float16 holds
     single = loras.write_gguf_lora(halves, toy, tmp_path / "single.gguf")
     half = loras.write_gguf_lora(halves, toy, tmp_path / "half.gguf", kind=np.float16)
     found = [logits_with(loaded, path, ids) for path in (single, half)]
-    assert np.array_equal(*found), "a value of float16 is kept as it is"
+    assert np.array_equal(found[0], found[1]), "a value of float16 is kept as it is"
