@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from freehold.tokenizer.tokenizer import _ALPHABET
+from freehold.tokenizer.tokenizer import ALPHABET
 from freehold.tokenizer.vocabulary import Kind
 
 # The 256 bytes, then what the merges make.
-BYTES = sorted(_ALPHABET, key=lambda character: _ALPHABET[character])
+BYTES = sorted(ALPHABET, key=lambda character: ALPHABET[character])
 # `Ġwor ld` comes before the merge that makes `ld`: a file may order them so.
 MERGES = ["h e", "l l", "he ll", "hell o", "Ġ w", "o r", "Ġw or", "Ġwor ld", "l d", "1 2", "12 3"]
 CONTROL = ["<s>", "</s>", "<|im_end|>", "<|begin▁x｜>"]

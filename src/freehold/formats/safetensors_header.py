@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from freehold.formats.mapped_file import MappedFile
 
-__all__ = ["Dtype", "SafetensorsPlace", "parse_json", "read_header"]
+__all__ = ["Dtype", "JsonLimits", "SafetensorsPlace", "parse_json", "read_header"]
 
 # The largest honest header, a whole 256-expert model in one file, is some 7 MB.
 MAX_HEADER_BYTES = 32 << 20
@@ -145,12 +145,26 @@ def read_header(file: MappedFile) -> tuple[dict[str, str], tuple[SafetensorsPlac
     return metadata, _check_layout(path, places, data_start, size_bytes)
 
 
-def parse_json(path: Path, raw: bytes, *, offset: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class JsonLimits:
+    """How many opening brackets of each kind, and how many commas, a text of JSON may hold."""
+
+    brackets: int
+    commas: int
+
+
+_HEADER_LIMITS = JsonLimits(MAX_BRACKETS, MAX_COMMAS)
+
+
+def parse_json(
+    path: Path, raw: bytes, *, offset: int, limits: JsonLimits = _HEADER_LIMITS
+) -> dict[str, Any]:
     """A JSON object from bytes that nobody vouches for.
 
     Raises: FormatError when it is not one, is too large to build, or says a key twice.
     """
-    for text, limit in ((b"[", MAX_BRACKETS), (b"{", MAX_BRACKETS), (b",", MAX_COMMAS)):
+    brackets, commas = limits.brackets, limits.commas
+    for text, limit in ((b"[", brackets), (b"{", brackets), (b",", commas)):
         if raw.count(text) > limit:
             raise LimitExceeded(
                 "the JSON holds more values than any real file's",

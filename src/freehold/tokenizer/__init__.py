@@ -1,14 +1,22 @@
 """Text to token ids and back, rebuilt from what a model file says about its tokenizer.
 
-Room: tokenizer. Knows GGUF's names for tokenizer metadata and the `tokenizers` library; must not
-know files, models, chat templates or requests.
+Room: tokenizer. Knows GGUF's names for tokenizer metadata, the forms in which makers publish their
+tokenizers, and the `tokenizers` library; must not know models, chat templates or requests.
 """
 
 from __future__ import annotations
 
 from freehold.tokenizer.build import tokenizer_from_gguf
 from freehold.tokenizer.encoder import EncoderTokenizer
+from freehold.tokenizer.hub import Beside, tokenizer_from_json
 from freehold.tokenizer.stream import TextStream
 from freehold.tokenizer.tokenizer import Tokenizer
 
-__all__ = ["EncoderTokenizer", "TextStream", "Tokenizer", "tokenizer_from_gguf"]
+__all__ = [
+    "Beside",
+    "EncoderTokenizer",
+    "TextStream",
+    "Tokenizer",
+    "tokenizer_from_gguf",
+    "tokenizer_from_json",
+]

@@ -9,6 +9,7 @@ them, whatever it says: only `SpecialTokens`, asked to, turns text into a contro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 
 import numpy as np
@@ -19,7 +20,7 @@ from freehold.errors import BadTokenizer
 from freehold.tokenizer.splits import WordSplit
 from freehold.tokenizer.vocabulary import Kind, Vocabulary
 
-__all__ = ["REFUSED_AS_TEXT", "LibraryRefusal", "byte_level", "sentence_piece"]
+__all__ = ["REFUSED_AS_TEXT", "LibraryRefusal", "byte_level", "checked_merges", "sentence_piece"]
 
 # Kinds that no text may be merged into.
 REFUSED_AS_TEXT = (Kind.UNDEFINED, Kind.UNKNOWN, Kind.CONTROL, Kind.UNUSED)
@@ -63,7 +64,8 @@ def byte_level(vocabulary: Vocabulary, split: WordSplit) -> tokenizers.Tokenizer
         )
     ids = {token: index for index, token in enumerate(vocabulary.tokens)}
     hidden = _hide(ids, vocabulary, REFUSED_AS_TEXT)
-    merges = _checked_merges(vocabulary.merges, ids, hidden)
+    pairs = [(left, right) for left, _, right in (m.partition(" ") for m in vocabulary.merges)]
+    merges = checked_merges(pairs, ids, hidden, "tokenizer.ggml.merges")
     with LibraryRefusal("tokenizer.ggml.merges"):
         model = models.BPE(vocab=ids, merges=merges, ignore_merges=split.whole_words)
     built = tokenizers.Tokenizer(model)
@@ -82,26 +84,30 @@ def _hide(ids: dict[str, int], vocabulary: Vocabulary, kinds: tuple[Kind, ...]) 
     return hidden
 
 
-def _checked_merges(
-    merges: list[str], ids: dict[str, int], hidden: set[str]
+def checked_merges(
+    merges: Sequence[tuple[str, str]], ids: dict[str, int], hidden: set[str], field: str
 ) -> list[tuple[str, str]]:
+    """The merges of tokens into tokens, in their order; those of a hidden token are left out.
+
+    Raises: BadTokenizer for a merge of, or into, what is no token, and for one that comes twice.
+    """
     repeated = len(merges) - len(set(merges))
     if repeated:
         raise BadTokenizer(
-            "tokenizer.ggml.merges: a merge appears twice",
+            f"{field}: a merge appears twice",
             expected="each merge once",
             found=f"{repeated} repeated",
         )
     # One string object per token, not per mention: a merge list mentions each many times.
     known = {token: token for token in ids}
     pairs = []
-    for rank, merge in enumerate(merges):
-        left, _, right = merge.partition(" ")
+    for rank, (left, right) in enumerate(merges):
         if left in ids and right in ids and left + right in ids:
             pairs.append((known[left], known[right]))
         elif hidden.isdisjoint((left, right, left + right)):
+            merge = f"{left} {right}"
             raise BadTokenizer(
-                f"tokenizer.ggml.merges: merge {rank} is not of tokens into a token",
+                f"{field}: merge {rank} is not of tokens into a token",
                 value=merge,
                 expected="two tokens, one space between, that joined are a token",
                 found=repr(merge[:80]),

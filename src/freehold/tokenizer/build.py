@@ -9,7 +9,8 @@ import numpy as np
 
 from freehold.errors import BadTokenizer
 from freehold.tokenizer.backend import REFUSED_AS_TEXT, byte_level, sentence_piece
-from freehold.tokenizer.packaged import PackagedCutter
+from freehold.tokenizer.ends import ending_ids
+from freehold.tokenizer.packaged import packaged_cutter
 from freehold.tokenizer.special import SpecialTokens
 from freehold.tokenizer.splits import split_named
 from freehold.tokenizer.tokenizer import Cutter, Facts, PlainCutter, Tokenizer
@@ -22,28 +23,6 @@ from freehold.tokenizer.vocabulary import (
 )
 
 __all__ = ["tokenizer_from_gguf"]
-
-# Spellings that end an answer wherever they are control tokens, for files that name one end only.
-_ENDS = frozenset(
-    {
-        "<|im_end|>",
-        "<|eot_id|>",
-        "<|eom_id|>",
-        "<|end_of_text|>",
-        "<|end|>",
-        "<|return|>",
-        "<|call|>",
-        "<end_of_turn>",
-        "<turn|>",
-        "<end_of_utterance>",
-        "<|EOT|>",
-        "<EOT>",
-        "[EOT]",
-        "<｜end▁of▁sentence｜>",
-    }
-)
-# Where these two exist, `<|end|>` ends a message inside an answer.
-_MESSAGE_FORMAT = frozenset({"<|return|>", "<|call|>"})
 
 
 def tokenizer_from_gguf(metadata: Metadata) -> Tokenizer:
@@ -58,7 +37,7 @@ def tokenizer_from_gguf(metadata: Metadata) -> Tokenizer:
     vocabulary = read_vocabulary(metadata)
     packaged = metadata.get("tokenizer.huggingface.json")
     if packaged is not None:
-        cutter: Cutter = PackagedCutter.of(packaged, vocabulary)
+        cutter: Cutter = packaged_cutter(packaged, vocabulary)
     else:
         cutter = _plain_cutter(vocabulary)
     return Tokenizer(cutter, _facts(vocabulary))
@@ -106,11 +85,8 @@ def _adds_bos(vocabulary: Vocabulary) -> bool:
 
 def _eos_ids(vocabulary: Vocabulary) -> frozenset[int]:
     control = {vocabulary.tokens[i]: i for i in vocabulary.ids_of(Kind.CONTROL)}
-    ends = _ENDS & control.keys()
-    if control.keys() >= _MESSAGE_FORMAT:
-        ends -= {"<|end|>"}
     named = [vocabulary.roles[role] for role in ("eos", "eot", "eom") if role in vocabulary.roles]
-    return frozenset([*named, *(control[end] for end in ends)])
+    return ending_ids(control) | frozenset(named)
 
 
 def _facts(vocabulary: Vocabulary) -> Facts:

@@ -15,7 +15,7 @@ from tokenizers.pre_tokenizers import PreTokenizer
 
 from freehold.errors import UnknownTokenizer
 
-__all__ = ["SPLITS", "WordSplit", "split_named"]
+__all__ = ["SPLITS", "WordSplit", "runnable", "split_named"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,8 @@ _GPT4O = (
     + _LINES_AND_SPACES
 )
 _DEEPSEEK3 = (
-    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+    "[!\"#$%&'()*+,"
+    r"\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
     r"| ?[\p{P}\p{S}]+[\r\n]*" + _LINES_AND_SPACES
 )
 # Escaped, since several look like plain letters and editors may normalise them away.
@@ -142,6 +143,20 @@ SPLITS: dict[str, WordSplit] = {
     # What converters write when they do not know better; this is how such files are read.
     "default": WordSplit((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]")),
 }
+
+# What a file may spell otherwise than the table runs it, with the same matches.
+_SAFER = {r"\s+$": r"(?<!\s)\s+$"}
+_RUNNABLE = {pattern for split in SPLITS.values() for pattern in split.patterns}
+
+
+def runnable(pattern: str) -> str | None:
+    """A file's expression in the form that is safe to run; None for one that is not known.
+
+    The expressions of the table are known to take a text's length, not its square.
+    """
+    pattern = pattern.replace("\r", r"\r").replace("\n", r"\n")
+    pattern = _SAFER.get(pattern, pattern)
+    return pattern if pattern in _RUNNABLE else None
 
 
 def split_named(name: str | None) -> WordSplit:

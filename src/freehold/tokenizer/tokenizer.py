@@ -249,12 +249,12 @@ def _alphabet() -> dict[str, int]:
     return alphabet | {chr(0x100 + index): byte for index, byte in enumerate(others)}
 
 
-_ALPHABET = _alphabet()
+ALPHABET = _alphabet()
 
 
 def _bytes_of_alphabet(spelling: str) -> bytes:
     try:
-        return bytes([_ALPHABET[character] for character in spelling])
+        return bytes([ALPHABET[character] for character in spelling])
     except KeyError:
         # A token spelled outside the alphabet is its own text.
         return spelling.encode()

@@ -23,9 +23,9 @@ BYTE_LEVEL: Final = "gpt2"
 SENTENCE_PIECE: Final = "llama"
 
 # Four times the largest vocabulary and merge list published so far.
-_MAX_TOKENS = 1 << 20
-_MAX_MERGES = 1 << 22
-_MAX_TOKEN_CHARS = 4096
+MAX_TOKENS = 1 << 20
+MAX_MERGES = 1 << 22
+MAX_TOKEN_CHARS = 4096
 _MAX_VOCABULARY_CHARS = 1 << 26
 
 
@@ -84,7 +84,7 @@ def read_vocabulary(metadata: Metadata) -> Vocabulary:
             expected=f"{BYTE_LEVEL} (byte-level BPE) or {SENTENCE_PIECE} (sentence-piece BPE)",
             found="nothing" if model is None else repr(model[:80]),
         )
-    tokens = _texts(metadata, "tokens", most=_MAX_TOKENS, longest=_MAX_TOKEN_CHARS)
+    tokens = _texts(metadata, "tokens", most=MAX_TOKENS, longest=MAX_TOKEN_CHARS)
     if not tokens:
         raise _bad("tokens", "the file has no vocabulary", expected="a list of tokens")
     return Vocabulary(
@@ -93,7 +93,7 @@ def read_vocabulary(metadata: Metadata) -> Vocabulary:
         tokens=_named(tokens),
         kinds=_kinds(metadata, len(tokens)),
         scores=_scores(metadata, len(tokens)),
-        merges=_texts(metadata, "merges", most=_MAX_MERGES, longest=2 * _MAX_TOKEN_CHARS + 1),
+        merges=_texts(metadata, "merges", most=MAX_MERGES, longest=2 * MAX_TOKEN_CHARS + 1),
         roles=_roles(metadata, model, len(tokens)),
         adds_bos=_flag(metadata, "add_bos_token"),
         adds_eos=bool(_flag(metadata, "add_eos_token")),
