@@ -7,16 +7,19 @@ tokenizers, and the `tokenizers` library; must not know models, chat templates o
 from __future__ import annotations
 
 from freehold.tokenizer.build import tokenizer_from_gguf
+from freehold.tokenizer.described import Added, added_tokens
 from freehold.tokenizer.encoder import EncoderTokenizer
 from freehold.tokenizer.hub import Beside, tokenizer_from_json
 from freehold.tokenizer.stream import TextStream
 from freehold.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
+    "Added",
     "Beside",
     "EncoderTokenizer",
     "TextStream",
     "Tokenizer",
+    "added_tokens",
     "tokenizer_from_gguf",
     "tokenizer_from_json",
 ]

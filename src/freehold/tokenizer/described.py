@@ -142,7 +142,9 @@ def describe(
     top.ignore("version", "truncation", "padding")  # a text is never cut or padded
     normalizer = normalizer_of(top.field("normalizer"))
     model = _Model(top.field("model"))
-    added = _joined(added_tokens(top.field("added_tokens")), further, control)
+    listed = added_tokens(top.field("added_tokens"))
+    named = [Added(model.vocab[text], text, control=True) for text in control & model.vocab.keys()]
+    added = _joined([*listed, *named], further, control)
     stages = [pre_tokenizer_of(top.field("pre_tokenizer"), leads=leads) for leads in (True, False)]
     cuts = stages[0][1]
     spelling = spelling_of(top.field("decoder"), cuts, byte_fallback=model.byte_fallback)
