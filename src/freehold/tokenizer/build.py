@@ -22,7 +22,7 @@ from freehold.tokenizer.vocabulary import (
     read_vocabulary,
 )
 
-__all__ = ["tokenizer_from_gguf"]
+__all__ = ["tokenizer_from_gguf", "tokenizer_from_vocabulary"]
 
 
 def tokenizer_from_gguf(metadata: Metadata) -> Tokenizer:
@@ -41,6 +41,11 @@ def tokenizer_from_gguf(metadata: Metadata) -> Tokenizer:
     else:
         cutter = _plain_cutter(vocabulary)
     return Tokenizer(cutter, _facts(vocabulary))
+
+
+def tokenizer_from_vocabulary(vocabulary: Vocabulary) -> Tokenizer:
+    """The tokenizer of a checked vocabulary. Raises: UnknownTokenizer, BadTokenizer."""
+    return Tokenizer(_plain_cutter(vocabulary), _facts(vocabulary))
 
 
 def _plain_cutter(vocabulary: Vocabulary) -> PlainCutter:

@@ -15,7 +15,7 @@ from freehold.errors import BadPrompt
 from freehold.tokenizer.special import SpecialTokens
 from freehold.tokenizer.stream import TextStream, text_of
 
-__all__ = ["Cutter", "Facts", "PlainCutter", "Tokenizer"]
+__all__ = ["ALPHABET", "Cutter", "Facts", "PlainCutter", "Tokenizer"]
 
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 

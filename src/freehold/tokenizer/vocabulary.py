@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 
 from freehold.errors import BadTokenizer, UnknownTokenizer
 
-__all__ = ["BYTE_LEVEL", "SENTENCE_PIECE", "Kind", "Metadata", "Vocabulary", "read_vocabulary"]
+__all__ = [
+    "BYTE_LEVEL",
+    "MAX_MERGES",
+    "MAX_TOKENS",
+    "MAX_TOKEN_CHARS",
+    "SENTENCE_PIECE",
+    "Kind",
+    "Metadata",
+    "Vocabulary",
+    "distinct",
+    "read_vocabulary",
+]
 
 Metadata = Mapping[str, object]
 
@@ -90,7 +101,7 @@ def read_vocabulary(metadata: Metadata) -> Vocabulary:
     return Vocabulary(
         model=model,
         pre=_text(metadata, "pre"),
-        tokens=_named(tokens),
+        tokens=distinct(tokens),
         kinds=_kinds(metadata, len(tokens)),
         scores=_scores(metadata, len(tokens)),
         merges=_texts(metadata, "merges", most=MAX_MERGES, longest=2 * MAX_TOKEN_CHARS + 1),
@@ -148,8 +159,11 @@ def _texts(metadata: Metadata, field: str, *, most: int, longest: int) -> list[s
     return values if isinstance(values, list) else list(values)
 
 
-def _named(tokens: list[str]) -> list[str]:
-    """The tokens, each spelled differently; empty ones get a spelling that no text can reach."""
+def distinct(tokens: list[str]) -> list[str]:
+    """The tokens, each spelled differently; empty ones get a spelling that no text can reach.
+
+    Raises: BadTokenizer for one that comes twice or is no text.
+    """
     if "" in tokens:
         tokens = [token or f"[EMPTY_{index}]" for index, token in enumerate(tokens)]
     if len(set(tokens)) != len(tokens):
