@@ -9,7 +9,7 @@ SEED = 20261125
 COUNT = 2000
 
 WORDS = {
-    "latin": "the Quick brown FOX jumped over lazyDogs naïve façade Straße œuvre coöperate İstanbul",
+    "latin": "the Quick brown FOX over lazyDogs naïve façade Straße œuvre coöperate İstanbul",
     "vietnamese": "Tiếng Việt đường phố nghĩa trường học",
     "cyrillic": "Привет мир ёжик Україна їжак България",
     "greek": "Γειά σου Κόσμε ἀρχή λόγος",

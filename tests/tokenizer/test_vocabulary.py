@@ -82,10 +82,10 @@ def test_no_metadata_at_all() -> None:
 
 
 def test_counts_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "_MAX_TOKENS", COUNT - 1)
+    monkeypatch.setattr(vocabulary, "MAX_TOKENS", COUNT - 1)
     with pytest.raises(BadTokenizer, match="too many"):
         tokenizer_from_gguf(toy.byte_level())
-    monkeypatch.setattr(vocabulary, "_MAX_TOKENS", COUNT)
+    monkeypatch.setattr(vocabulary, "MAX_TOKENS", COUNT)
     monkeypatch.setattr(vocabulary, "_MAX_VOCABULARY_CHARS", COUNT)
     with pytest.raises(BadTokenizer, match="too large"):
         tokenizer_from_gguf(toy.byte_level())

@@ -18,7 +18,15 @@ from freehold.formats.safetensors_header import (
     parse_json,
 )
 
-__all__ = ["SMALL", "VOCABULARY", "FileLimits", "parse_object", "read_json_list", "read_json_object", "read_text"]
+__all__ = [
+    "SMALL",
+    "VOCABULARY",
+    "FileLimits",
+    "parse_object",
+    "read_json_list",
+    "read_json_object",
+    "read_text",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +34,10 @@ class FileLimits:
     """The most that a file may hold."""
 
     max_bytes: int
-    json: JsonLimits = JsonLimits(MAX_BRACKETS, MAX_COMMAS)
+    json: JsonLimits
 
 
-SMALL = FileLimits(4 << 20)
+SMALL = FileLimits(4 << 20, JsonLimits(MAX_BRACKETS, MAX_COMMAS))
 # Twice the largest published: 33 MB with 516,000 brackets, and 1.4 million commas.
 VOCABULARY = FileLimits(64 << 20, JsonLimits(1 << 20, 1 << 22))
 

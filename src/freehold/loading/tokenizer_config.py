@@ -189,6 +189,4 @@ def _templates(value: object) -> dict[str, str]:
 
 
 def _bad(name: str, expected: str, found: str) -> BadConfig:
-    return BadConfig(
-        f"bad value of {_NAME}.{name}", family=_NAME, expected=expected, found=found
-    )
+    return BadConfig(f"bad value of {_NAME}.{name}", family=_NAME, expected=expected, found=found)

@@ -317,12 +317,12 @@ def _tokens(vocab: Mapping[str, int], added: Mapping[int, Added], size: int) -> 
     """
     tokens = {index: token for token, index in vocab.items()}
     for token in added.values():
-        listed = tokens.get(token.id, token.content)
-        if listed != token.content or vocab.get(token.content, token.id) != token.id:
+        listed, place = tokens.get(token.id, token.content), vocab.get(token.content, token.id)
+        if listed != token.content or place != token.id:
             raise BadTokenizer(
                 f"added_tokens: disagrees with model.vocab about id {token.id}",
                 value=token.id,
-                expected=repr(listed[:80]),
+                expected=f"{listed[:80]!r} there, or {place} for this token",
                 found=repr(token.content[:80]),
             )
         tokens[token.id] = token.content

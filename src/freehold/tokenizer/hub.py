@@ -48,20 +48,12 @@ def tokenizer_from_json(fields: Mapping[str, object], beside: Beside) -> Tokeniz
     adds_bos = _adds(beside.adds_bos, marks.before, ids, bos, "beginning")
     adds_eos = _adds(beside.adds_eos, marks.after, ids, eos, "end")
     control = {token.content: token.id for token in described.added.values() if token.control}
-    outside = [end for end in beside.end_ids if end >= len(described.tokens)]
-    if outside:
-        raise BadTokenizer(
-            "eos_token_id: is no token's id",
-            value=outside[0],
-            expected=f"0 to {len(described.tokens) - 1}",
-            found=str(outside[0]),
-        )
     named = frozenset() if eos is None else frozenset({eos})
     facts = Facts(
         vocab_size=len(described.tokens),
         bos_id=bos,
         eos_id=eos,
-        eos_ids=beside.end_ids | named | ending_ids(control),
+        eos_ids=named | ending_ids(control),
         adds_bos=adds_bos,
         adds_eos=adds_eos,
         drops_first_space=described.spelling.drops_first_space,
@@ -69,7 +61,7 @@ def tokenizer_from_json(fields: Mapping[str, object], beside: Beside) -> Tokeniz
         verbatim=_verbatim(described),
         special=frozenset(control.values()),
     )
-    return Tokenizer(described.cutter, facts)
+    return Tokenizer(described.cutter, facts).with_ends(beside.end_ids)
 
 
 def _named(token: str | None, ids: Mapping[str, int], field: str) -> int | None:

@@ -72,7 +72,7 @@ class Part:
         return found
 
     def neutral(self, name: str, *values: object) -> None:
-        """A field that is absent, null, or at a value that changes nothing. Raises: BadTokenizer."""
+        """A field that is absent, null, or of no effect as it is. Raises: BadTokenizer."""
         found = self.field(name)
         if found is not None and not any(found is v or found == v for v in values):
             raise self.bad(name, found, " or ".join(["null", *map(repr, values)]))

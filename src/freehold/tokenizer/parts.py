@@ -75,10 +75,10 @@ def _replace(part: Part) -> Normalizer:
 
 
 _NORMALIZERS: Mapping[str, Callable[[Part], Normalizer]] = {
-    "NFC": lambda part: normalizers.NFC(),
-    "NFD": lambda part: normalizers.NFD(),
-    "NFKC": lambda part: normalizers.NFKC(),
-    "NFKD": lambda part: normalizers.NFKD(),
+    "NFC": lambda _: normalizers.NFC(),
+    "NFD": lambda _: normalizers.NFD(),
+    "NFKC": lambda _: normalizers.NFKC(),
+    "NFKD": lambda _: normalizers.NFKD(),
     "Prepend": lambda part: normalizers.Prepend(part.text("prepend")),
     "Replace": _replace,
 }

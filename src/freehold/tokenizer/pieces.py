@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,7 +48,18 @@ def tokenizer_from_pieces(data: bytes, *, size: int = 0) -> Tokenizer:
             expected=f"at most {size} tokens",
             found=str(len(vocabulary.tokens)),
         )
-    return tokenizer_from_vocabulary(vocabulary)
+    return tokenizer_from_vocabulary(_filled(vocabulary, size))
+
+
+def _filled(vocabulary: Vocabulary, size: int) -> Vocabulary:
+    """The vocabulary with an unused token for each row of the weights that has none."""
+    missing = range(len(vocabulary.tokens), size)
+    return replace(
+        vocabulary,
+        tokens=distinct([*vocabulary.tokens, *(f"[UNUSED_{index}]" for index in missing)]),
+        kinds=np.append(vocabulary.kinds, np.full(len(missing), Kind.UNUSED, np.uint8)),
+        scores=np.append(vocabulary.scores, np.zeros(len(missing), np.float32)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

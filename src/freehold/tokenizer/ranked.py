@@ -26,10 +26,50 @@ __all__ = ["tokenizer_from_ranks"]
 # Before these were in the file, they were in the program that read it.
 _EARLY_VERSIONS = ("v3", "v7")
 _EARLY = (
-    "<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] "
-    "[/TOOL_RESULTS] [TOOL_CALLS] [IMG] <pad> [IMG_BREAK] [IMG_END] [PREFIX] [MIDDLE] [SUFFIX] "
-    "[SYSTEM_PROMPT] [/SYSTEM_PROMPT] [TOOL_CONTENT]"
-).split()
+    "<unk>",
+    "<s>",
+    "</s>",
+    "[INST]",
+    "[/INST]",
+    "[AVAILABLE_TOOLS]",
+    "[/AVAILABLE_TOOLS]",
+    "[TOOL_RESULTS]",
+    "[/TOOL_RESULTS]",
+    "[TOOL_CALLS]",
+    "[IMG]",
+    "<pad>",
+    "[IMG_BREAK]",
+    "[IMG_END]",
+    "[PREFIX]",
+    "[MIDDLE]",
+    "[SUFFIX]",
+    "[SYSTEM_PROMPT]",
+    "[/SYSTEM_PROMPT]",
+    "[TOOL_CONTENT]",
+)
+_VERSIONS = ("v3", "v7")
+_EARLY = [
+    "<unk>",
+    "<s>",
+    "</s>",
+    "[INST]",
+    "[/INST]",
+    "[AVAILABLE_TOOLS]",
+    "[/AVAILABLE_TOOLS]",
+    "[TOOL_RESULTS]",
+    "[/TOOL_RESULTS]",
+    "[TOOL_CALLS]",
+    "[IMG]",
+    "<pad>",
+    "[IMG_BREAK]",
+    "[IMG_END]",
+    "[PREFIX]",
+    "[MIDDLE]",
+    "[SUFFIX]",
+    "[SYSTEM_PROMPT]",
+    "[/SYSTEM_PROMPT]",
+    "[TOOL_CONTENT]",
+]
 _VERSIONS = (*_EARLY_VERSIONS, "v11", "v13", "v15")
 _MAX_SPECIAL = 1 << 14
 # The published vocabularies have some 600,000 ways of splitting a token into two.
@@ -77,7 +117,7 @@ def _built(
     library = tokenizers.Tokenizer(model)
     library.pre_tokenizer = split.pre_tokenizer()
     spellings = dict(enumerate(special)) | {index: token for token, index in spelled.items()}
-    spellings |= {index: "" for index in range(len(spellings), size)}
+    spellings |= dict.fromkeys(range(len(spellings), size), "")
     ids = {spelling: index for index, spelling in enumerate(special)}
     for needed in ("<s>", "</s>"):
         if needed not in ids:

@@ -6,12 +6,12 @@ Room: tokenizer. Knows how the parts work together; must not know files, prompts
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import tokenizers
 
-from freehold.errors import BadPrompt
+from freehold.errors import BadPrompt, BadTokenizer
 from freehold.tokenizer.special import SpecialTokens
 from freehold.tokenizer.stream import TextStream, text_of
 
@@ -93,7 +93,7 @@ class Facts:
 class Tokenizer:
     """Text to token ids and back, as the model's own tokenizer does it.
 
-    Safe to use from several threads. Build one with `tokenizer_from_gguf`.
+    Safe to use from several threads. Build one with the functions of this room.
     """
 
     def __init__(self, cutter: Cutter, facts: Facts) -> None:
@@ -120,6 +120,18 @@ class Tokenizer:
     def eos_ids(self) -> frozenset[int]:
         """Every id that ends an answer: end of text, of turn, of message."""
         return self._facts.eos_ids
+
+    def with_ends(self, ids: Iterable[int]) -> Tokenizer:
+        """The same tokenizer with more ids that end an answer. Raises: BadTokenizer."""
+        ends = self._facts.eos_ids | frozenset(ids)
+        if max(ends, default=0) >= self.vocab_size:
+            raise BadTokenizer(
+                "eos_token_id: is no token's id",
+                value=max(ends),
+                expected=f"0 to {self.vocab_size - 1}",
+                found=str(max(ends)),
+            )
+        return Tokenizer(self._cutter, replace(self._facts, eos_ids=ends))
 
     @property
     def adds_bos(self) -> bool:
