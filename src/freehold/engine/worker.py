@@ -27,10 +27,9 @@ from freehold.engine.engine import Engine
 from freehold.engine.matcher import Matchers
 from freehold.engine.runner import Runner
 from freehold.errors import BadSetting, FreeholdError
-from freehold.loading import load_model
+from freehold.loading import load_model, read_text_side
 from freehold.loading.encoder import load_encoder
 from freehold.models.base import Model
-from freehold.tokenizer import tokenizer_from_gguf
 
 __all__ = ["main"]
 
@@ -90,7 +89,8 @@ def _engine(settings: dict[str, Any]) -> tuple[Engine, AdapterLoads]:
     kv_bits = settings["kv_bits"]
     tokens = _kv_tokens(loaded.model, settings["kv_bytes"], kv_bits)
     runner = Runner(loaded.model, tokens=tokens, kv_bits=kv_bits)
-    matchers = Matchers(tokenizer_from_gguf(loaded.metadata), loaded.model.vocabulary)
+    text = read_text_side(loaded.path, loaded.metadata)
+    matchers = Matchers(text.tokenizer, loaded.model.vocabulary)
     engine = Engine(
         runner,
         max_running=settings["max_running"],

@@ -6,7 +6,7 @@ Room: loading. Knows how weights are read; must not know requests, or whether th
 from __future__ import annotations
 
 from freehold.loading.adapters import load_adapter
-from freehold.loading.directory import is_encoder, load_directory
+from freehold.loading.directory import is_encoder, load_directory, weights_file
 from freehold.loading.encoder import (
     PRECISIONS,
     EncoderPlan,
@@ -17,12 +17,14 @@ from freehold.loading.encoder import (
 )
 from freehold.loading.gguf import Loaded, load_gguf
 from freehold.loading.opening import load_model
+from freehold.loading.text import TextSide, read_text_side
 
 __all__ = [
     "PRECISIONS",
     "EncoderPlan",
     "Loaded",
     "LoadedEncoder",
+    "TextSide",
     "is_encoder",
     "load_adapter",
     "load_directory",
@@ -31,4 +33,6 @@ __all__ = [
     "load_gguf",
     "load_model",
     "read_encoder",
+    "read_text_side",
+    "weights_file",
 ]

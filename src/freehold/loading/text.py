@@ -5,21 +5,33 @@ Room: loading. Reads small files and the tokenizer, never weights.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from freehold.errors import BadConfig, BadTokenizer
+from freehold.errors import BadConfig, BadTokenizer, LimitExceeded
 from freehold.formats.gguf import open_gguf
 from freehold.formats.json_file import VOCABULARY, read_json_object, read_text
 from freehold.loading.generation import Generation, Suggested, end_ids_of, read_generation
+from freehold.loading.instructions import chat_template
 from freehold.loading.tokenizer_config import TokenizerConfig, read_tokenizer_config
-from freehold.tokenizer import Beside, Tokenizer, tokenizer_from_gguf, tokenizer_from_json
+from freehold.tokenizer import (
+    MAX_PIECES_BYTES,
+    Beside,
+    Conversations,
+    Tokenizer,
+    tokenizer_from_gguf,
+    tokenizer_from_json,
+    tokenizer_from_pieces,
+    tokenizer_from_ranks,
+)
 
-__all__ = ["TextSide", "read_text_side"]
+__all__ = ["TextSide", "read_templates", "read_text_side"]
 
 _TEMPLATE = "tokenizer.chat_template"
+_PIECES = re.compile(r"(?:[A-Za-z0-9_]{1,64}\.)?tokenizer\.model(?:\.v(\d{1,3})(?:m\d)?)?")
 _MAX_TEMPLATES = 32
 
 
@@ -53,26 +65,40 @@ def read_text_side(path: Path, metadata: Mapping[str, object] | None = None) -> 
     return TextSide(tokenizer_from_gguf(metadata), templates)
 
 
+def read_templates(folder: Path) -> dict[str, str]:
+    """The chat templates that a directory's files hold, keyed as in GGUF.
+
+    Raises: FormatError, BadConfig, UnknownConfigKey, BadTokenizer.
+    """
+    return _templates(folder, _settings(folder))
+
+
+def _settings(folder: Path) -> TokenizerConfig:
+    return read_tokenizer_config(
+        _object(folder / "tokenizer_config.json"), _object(folder / "special_tokens_map.json")
+    )
+
+
 def _of_directory(folder: Path) -> TextSide:
     config = read_json_object(folder / "config.json")
     generation = _generation(folder, config)
-    settings = read_tokenizer_config(
-        _object(folder / "tokenizer_config.json"), _object(folder / "special_tokens_map.json")
-    )
-    tokenizer = _tokenizer(folder, _vocabulary(config), settings, generation)
-    return TextSide(tokenizer, _templates(folder, settings), generation.suggested)
+    settings = _settings(folder)
+    size = _vocabulary(config)
+    templates = _templates(folder, settings)
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = _from_json(folder, size, settings, generation)
+    else:
+        tokenizer, told = _from_own_file(folder, size)
+        tokenizer = tokenizer.with_ends(generation.end_ids)
+        # Such directories have a program for a template.
+        if not templates:
+            templates = {_TEMPLATE: chat_template(told.version, tokenizer, told.effort)}
+    return TextSide(tokenizer, templates, generation.suggested)
 
 
-def _tokenizer(
+def _from_json(
     folder: Path, size: int, settings: TokenizerConfig, generation: Generation
 ) -> Tokenizer:
-    if not (folder / "tokenizer.json").is_file():
-        raise BadTokenizer(
-            "the directory holds no tokenizer",
-            expected="tokenizer.json",
-            found="no such file",
-            hint="fetch the model's other files into the same directory",
-        )
     beside = Beside(
         size=size,
         added=settings.added,
@@ -85,6 +111,33 @@ def _tokenizer(
     )
     fields = read_json_object(folder / "tokenizer.json", limits=VOCABULARY)
     return tokenizer_from_json(fields, beside)
+
+
+def _from_own_file(folder: Path, size: int) -> tuple[Tokenizer, Conversations]:
+    """The tokenizer of a maker's own file, and how conversations are written with it."""
+    if (folder / "tekken.json").is_file():
+        fields = read_json_object(folder / "tekken.json", limits=VOCABULARY)
+        return tokenizer_from_ranks(fields, size=size)
+    versions = {int(m[1] or 1): p for p in folder.iterdir() if (m := _PIECES.fullmatch(p.name))}
+    if not versions:
+        raise BadTokenizer(
+            "the directory holds no tokenizer",
+            expected="tokenizer.json, tekken.json or tokenizer.model",
+            found="no such file",
+            hint="fetch the model's other files into the same directory",
+        )
+    version = max(versions)
+    path = versions[version]
+    if path.stat().st_size > MAX_PIECES_BYTES:
+        raise LimitExceeded(
+            "the file is larger than any real one of its kind",
+            path=path,
+            value=path.stat().st_size,
+            expected=f"at most {MAX_PIECES_BYTES} bytes",
+            found=f"{path.stat().st_size} bytes",
+        )
+    tokenizer = tokenizer_from_pieces(path.read_bytes(), size=size)
+    return tokenizer, Conversations(f"v{version}")
 
 
 def _generation(folder: Path, config: Mapping[str, Any]) -> Generation:

@@ -27,10 +27,10 @@ from freehold.engine.request import Output, Request
 from freehold.engine.runner import Runner
 from freehold.engine.sampler import Sampling
 from freehold.errors import BadPrompt, BadSampling, BadSetting, PromptTooLong, WrongTask
-from freehold.loading import Loaded, load_adapter
+from freehold.loading import Loaded, load_adapter, read_text_side
 from freehold.local.answers import Completion, Stats, Stream
 from freehold.ops import PAGE_TOKENS, KvPool
-from freehold.tokenizer import Tokenizer, tokenizer_from_gguf
+from freehold.tokenizer import Tokenizer
 
 __all__ = ["Model"]
 
@@ -61,7 +61,9 @@ class Model:
         self.path = loaded.path
         self.metadata: Mapping[str, object] = loaded.metadata
         self._network = loaded.model
-        self.tokenizer: Tokenizer = tokenizer_from_gguf(loaded.metadata)
+        text = read_text_side(loaded.path, loaded.metadata)
+        self.tokenizer: Tokenizer = text.tokenizer
+        self._templates = text.templates
         self._template: ChatTemplate | None = None
         self.context_tokens = self._context(context_tokens)
         self._kv_bits = kv_bits
@@ -99,7 +101,7 @@ class Model:
     def template(self) -> ChatTemplate:
         """The chat template of the file. Raises: TemplateError when it has none."""
         if self._template is None:
-            self._template = ChatTemplate.from_metadata(self.metadata, self.tokenizer)
+            self._template = ChatTemplate.from_metadata(self._templates, self.tokenizer)
         return self._template
 
     @property

@@ -17,7 +17,9 @@ from freehold import library
 from freehold.config import Settings
 from freehold.errors import BadSetting
 from freehold.formats.gguf import open_gguf
-from freehold.loading.encoder import read_encoder
+from freehold.formats.json_file import read_json_object
+from freehold.formats.safetensors import open_safetensors
+from freehold.loading import is_encoder, read_encoder, weights_file
 
 __all__ = ["ModelCard", "cards_of"]
 
@@ -78,6 +80,8 @@ def cards_of(refs: Sequence[str], settings: Settings) -> dict[str, ModelCard]:
 
 def _card(name: str, path: Path, entry: library.CatalogueEntry | None) -> ModelCard:
     licence, system = (None, None) if entry is None else (entry.licence, entry.system)
+    if path.is_dir() and not is_encoder(path):
+        return _directory_card(name, path, licence, system)
     if path.is_dir():
         plan = read_encoder(path)
         files = [file for file in path.rglob("*") if file.is_file()]
@@ -108,6 +112,30 @@ def _card(name: str, path: Path, entry: library.CatalogueEntry | None) -> ModelC
             parameters=sum(math.prod(tensor.shape) for tensor in file.tensors.values()),
             quantization=types.most_common(1)[0][0] if types else None,
             context_tokens=_whole(file.metadata, f"{file.architecture}.context_length"),
+            licence=licence,
+            system=system,
+        )
+
+
+def _directory_card(name: str, path: Path, licence: str | None, system: str | None) -> ModelCard:
+    """The card of a directory with a decoder."""
+    config = read_json_object(path / "config.json")
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, dict) else config
+    types = Counter[str]()
+    with open_safetensors(weights_file(path)) as file:
+        for tensor in file.tensors.values():
+            types[tensor.dtype.name] += tensor.n_bytes
+        return ModelCard(
+            id=name,
+            created=int(path.stat().st_mtime),
+            kind="chat",
+            path=path,
+            size_bytes=file.size_bytes,
+            family=str(text.get("model_type", "")),
+            parameters=sum(math.prod(tensor.shape) for tensor in file.tensors.values()),
+            quantization=types.most_common(1)[0][0] if types else None,
+            context_tokens=_whole(text, "max_position_embeddings"),
             licence=licence,
             system=system,
         )

@@ -22,15 +22,14 @@ from freehold.chat.templates import ChatTemplate
 from freehold.config import Settings
 from freehold.engine.client import EngineProcess
 from freehold.engine.request import TokenLogprob
-from freehold.formats.gguf import open_gguf
-from freehold.loading.encoder import load_encoder_tokenizer, read_encoder
+from freehold.loading import TextSide, load_encoder_tokenizer, read_encoder, read_text_side
 from freehold.server import answering
 from freehold.server.accounting import Accounting
 from freehold.server.ask import Ask, TokenText
 from freehold.server.cards import ModelCard
 from freehold.server.context import Asker
 from freehold.server.metrics import Observer
-from freehold.tokenizer import EncoderTokenizer, Tokenizer, tokenizer_from_gguf
+from freehold.tokenizer import EncoderTokenizer, Tokenizer
 
 __all__ = ["ChatParts", "EmbedderResident", "Resident", "Unobserved", "load_chat", "load_embedder"]
 
@@ -125,19 +124,17 @@ class Resident(_InMemory):
         self,
         parts: ChatParts,
         engine: EngineProcess,
-        metadata: Mapping[str, object],
-        tokenizer: Tokenizer,
+        text: TextSide,
     ) -> None:
         super().__init__(parts, engine)
         self.adapter = ""  # the engine's id of the one that answers
-        self.metadata = metadata
-        self.tokenizer = tokenizer
+        self.tokenizer = tokenizer = text.tokenizer
         self.vocabulary: int = engine.info["vocabulary"]
         self.context_tokens: int = engine.info["context_tokens"]
         # 0 stands for no end.
         self.request_s: float | None = parts.settings.request_s or None
         self.system = parts.card.system
-        self.template = _template(metadata, tokenizer)
+        self.template = _template(text.templates, tokenizer)
         source = None if self.template is None else self.template.source
         self.dialect: Dialect = dialect_of(source)
         self.reasoning: ReasoningFormat | None = reasoning_of(source)
@@ -221,20 +218,13 @@ def _parts(lengths: list[int]) -> Iterator[list[int]]:
         yield part
 
 
-def _template(metadata: Mapping[str, object], tokenizer: Tokenizer) -> ChatTemplate | None:
-    """The file's chat template; None for a base model. A broken one raises."""
-    if not any(str(key).startswith("tokenizer.chat_template") for key in metadata):
-        return None
-    return ChatTemplate.from_metadata(metadata, tokenizer)
+def _template(templates: Mapping[str, str], tokenizer: Tokenizer) -> ChatTemplate | None:
+    """The model's chat template; None for a base model. A broken one raises."""
+    return ChatTemplate.from_metadata(templates, tokenizer) if templates else None
 
 
-def _read(parts: ChatParts) -> tuple[dict[str, object], Tokenizer]:
-    with open_gguf(parts.card.path) as file:
-        metadata: dict[str, object] = dict(file.metadata)
-    tokenizer = tokenizer_from_gguf(metadata)
-    for key in ("tokens", "scores", "token_type", "merges"):  # large, and in the tokenizer now
-        metadata.pop(f"tokenizer.ggml.{key}", None)
-    return metadata, tokenizer
+def _read(parts: ChatParts) -> TextSide:
+    return read_text_side(parts.card.path)
 
 
 async def load_chat(parts: ChatParts) -> Resident:
@@ -254,8 +244,8 @@ async def load_chat(parts: ChatParts) -> Resident:
             "max_waiting": settings.max_waiting,
         }
     )
-    metadata, tokenizer = await _beside(engine, _read, parts)
-    return Resident(parts, engine, metadata, tokenizer)
+    text = await _beside(engine, _read, parts)
+    return Resident(parts, engine, text)
 
 
 async def load_embedder(parts: ChatParts) -> EmbedderResident:

@@ -10,16 +10,22 @@ from freehold.tokenizer.build import tokenizer_from_gguf
 from freehold.tokenizer.described import Added, added_tokens
 from freehold.tokenizer.encoder import EncoderTokenizer
 from freehold.tokenizer.hub import Beside, tokenizer_from_json
+from freehold.tokenizer.pieces import MAX_PIECES_BYTES, tokenizer_from_pieces
+from freehold.tokenizer.ranked import Conversations, tokenizer_from_ranks
 from freehold.tokenizer.stream import TextStream
 from freehold.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
+    "MAX_PIECES_BYTES",
     "Added",
     "Beside",
+    "Conversations",
     "EncoderTokenizer",
     "TextStream",
     "Tokenizer",
     "added_tokens",
     "tokenizer_from_gguf",
     "tokenizer_from_json",
+    "tokenizer_from_pieces",
+    "tokenizer_from_ranks",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import tokenizers
 from tokenizers import models
@@ -21,7 +22,7 @@ from freehold.tokenizer.splits import WordSplit, runnable
 from freehold.tokenizer.tokenizer import ALPHABET, Facts, Tokenizer
 from freehold.tokenizer.vocabulary import MAX_TOKEN_CHARS, MAX_TOKENS
 
-__all__ = ["tokenizer_from_ranks"]
+__all__ = ["Conversations", "tokenizer_from_ranks"]
 
 # Before these were in the file, they were in the program that read it.
 _EARLY_VERSIONS = ("v3", "v7")
@@ -71,13 +72,24 @@ _EARLY = [
     "[TOOL_CONTENT]",
 ]
 _VERSIONS = (*_EARLY_VERSIONS, "v11", "v13", "v15")
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _MAX_SPECIAL = 1 << 14
 # The published vocabularies have some 600,000 ways of splitting a token into two.
 _MAX_SPLITS = 1 << 22
 
 
-def tokenizer_from_ranks(fields: Mapping[str, object], *, size: int = 0) -> tuple[Tokenizer, str]:
-    """The tokenizer of a tekken.json's fields, and the version of its conversations.
+@dataclass(frozen=True, slots=True)
+class Conversations:
+    """How conversations are written: the version, and its reasoning effort unless said."""
+
+    version: str
+    effort: str | None = None
+
+
+def tokenizer_from_ranks(
+    fields: Mapping[str, object], *, size: int = 0
+) -> tuple[Tokenizer, Conversations]:
+    """The tokenizer of a tekken.json's fields, and how conversations are written with it.
 
     `size` is the number of rows the weights have, 0 where that is not known.
     Raises: UnknownTokenizer for another version or way of cutting words; BadTokenizer.
@@ -94,7 +106,7 @@ def tokenizer_from_ranks(fields: Mapping[str, object], *, size: int = 0) -> tupl
     special = _special(top.field("special_tokens"), version, num_special)
     ranks = _ranks(top.field("vocab"), count - num_special)
     top.ignore("image", "multimodal", "audio")  # other media
-    top.ignore("model_settings_builder")  # part of how conversations are written
+    effort = _effort(top.field("model_settings_builder"))
     top.ignore("version", "type")  # of the file; the one in config counts
     top.finish()
     if size and count > size:
@@ -104,7 +116,22 @@ def tokenizer_from_ranks(fields: Mapping[str, object], *, size: int = 0) -> tupl
             expected=f"at most {size} tokens",
             found=str(count),
         )
-    return _built(special, ranks, split, max(size, count)), version
+    return _built(special, ranks, split, max(size, count)), Conversations(version, effort)
+
+
+def _effort(builder: object) -> str | None:
+    """The default of the one setting that is carried; a schema is enforced without being told."""
+    if builder is None:
+        return None
+    part = Part(builder, "model_settings_builder")
+    part.ignore("json_schema")
+    value = part.field("reasoning_effort")
+    part.finish()
+    if value is None:
+        return None
+    effort = Part(value, "model_settings_builder.reasoning_effort")
+    effort.ignore("values", "accepts_none")
+    return effort.choice("default", _EFFORTS)
 
 
 def _built(

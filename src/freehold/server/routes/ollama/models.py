@@ -17,6 +17,8 @@ from freehold import __version__
 from freehold.chat.reasoning import reasoning_of
 from freehold.errors import BadRequest, NotFound, UnknownModel, UnsupportedField
 from freehold.formats.gguf import open_gguf
+from freehold.formats.json_file import read_json_object
+from freehold.loading.text import read_templates
 from freehold.server.cards import ModelCard
 from freehold.server.context import Context
 from freehold.server.http_errors import OPENAPI_ERRORS
@@ -108,9 +110,11 @@ def _shown(card: ModelCard, metadata: Mapping[str, object], *, verbose: bool) ->
 
 
 def _metadata(card: ModelCard) -> dict[str, object]:
-    if card.path.is_dir():
+    if card.kind == "embedding":
         return {}
     try:
+        if card.path.is_dir():
+            return {**read_json_object(card.path / "config.json"), **read_templates(card.path)}
         with open_gguf(card.path) as file:
             return dict(file.metadata)
     except OSError:

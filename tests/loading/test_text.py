@@ -1,0 +1,261 @@
+"""The text side of a directory: every file and key honoured, or refused by name."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from freehold.config import resolve_settings
+from freehold.errors import BadConfig, BadTokenizer, FormatError, LoadError, UnknownConfigKey
+from freehold.loading import read_text_side
+from freehold.loading.generation import Suggested
+from freehold.local import load_chat
+from freehold.server.cards import cards_of
+from freehold.tokenizer.splits import SPLITS
+from tests.loading.small_directory import (
+    CONFIG,
+    TEMPLATE,
+    TOKENIZER_CONFIG,
+    write_directory,
+    write_weights,
+)
+
+KEY = "tokenizer.chat_template"
+
+
+def with_config(**changes: Any) -> dict[str, Any]:
+    return {"tokenizer_config.json": {**TOKENIZER_CONFIG, **changes}}
+
+
+def generation(**keys: Any) -> dict[str, Any]:
+    return {"generation_config.json": keys}
+
+
+def test_a_directory_answers(tmp_path: Path) -> None:
+    write_weights(write_directory(tmp_path / "small"))
+    model = load_chat(tmp_path / "small")
+    answer = model.chat([{"role": "user", "content": "hello <|im_end|>"}], max_tokens=4)
+    assert answer.stats.generated_tokens <= 4
+    frame = model.tokenizer.encode("<|im_end|>", parse_special=True, add_bos=False)
+    written = f"<|im_start|>user\nhello {'X'}<|im_end|>\n<|im_start|>assistant\n"
+    expected = model.tokenizer.encode(written, parse_special=True, add_bos=False)
+    spelled = model.tokenizer.encode("<|im_end|>", add_bos=False)
+    # In place of X stands the control token's spelling as text, and nothing else is different.
+    assert answer.stats.prompt_tokens == len(expected) - 1 + len(spelled)
+    assert len(frame) == 1
+
+
+def test_a_directory_has_a_card(tmp_path: Path) -> None:
+    write_weights(write_directory(tmp_path / "small"))
+    settings = resolve_settings()
+    card = cards_of([str(tmp_path / "small")], settings)["small"]
+    assert (card.kind, card.family, card.quantization) == ("chat", "llama", "F32")
+    assert card.context_tokens == CONFIG["max_position_embeddings"]
+
+
+def test_ends_come_from_every_file_that_names_one(tmp_path: Path) -> None:
+    end = 256 + 11 + 2  # <|im_end|>
+    write_directory(tmp_path / "a")
+    assert read_text_side(tmp_path / "a").tokenizer.eos_ids == {end, 7}
+    write_directory(tmp_path / "b", generation(eos_token_id=[1, 2]))
+    assert read_text_side(tmp_path / "b").tokenizer.eos_ids == {end, 1, 2}
+    write_directory(tmp_path / "c", generation(eos_token_id=3))
+    assert read_text_side(tmp_path / "c").tokenizer.eos_ids == {end, 3}
+
+
+def test_the_inner_configuration_counts_in_a_model_for_several_media(tmp_path: Path) -> None:
+    inner = {"vocab_size": 300, "eos_token_id": [4]}
+    write_directory(tmp_path, {"config.json": {"model_type": "x", "text_config": inner}})
+    text = read_text_side(tmp_path)
+    assert text.tokenizer.vocab_size == 300
+    assert 4 in text.tokenizer.eos_ids
+
+
+def test_the_maker_s_sampling_is_read(tmp_path: Path) -> None:
+    keys = {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95}
+    write_directory(tmp_path, generation(**keys, transformers_version="5", num_beams=1))
+    expected = Suggested(temperature=0.6, top_k=20, top_p=0.95)
+    assert read_text_side(tmp_path).suggested == expected
+    write_directory(tmp_path, generation(**{**keys, "do_sample": False}))
+    assert read_text_side(tmp_path).suggested == Suggested()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, {KEY: TEMPLATE}),
+        ({"chat_template.jinja": "new"}, {KEY: "new"}),
+        ({"chat_template.json": {"chat_template": "older"}}, {KEY: TEMPLATE}),
+        (
+            with_config(chat_template=None) | {"chat_template.json": {"chat_template": "older"}},
+            {KEY: "older"},
+        ),
+        (
+            with_config(
+                chat_template=[
+                    {"name": "default", "template": "a"},
+                    {"name": "tool_use", "template": "b"},
+                ]
+            ),
+            {KEY: "a", f"{KEY}.tool_use": "b"},
+        ),
+        (
+            {"additional_chat_templates/rag.jinja": "c"},
+            {KEY: TEMPLATE, f"{KEY}.rag": "c"},
+        ),
+        (with_config(chat_template=None), {}),
+        ({"tokenizer_config.json": None}, {}),
+    ],
+)
+def test_templates_are_found_where_they_lie(
+    tmp_path: Path, files: dict[str, Any], expected: dict[str, str]
+) -> None:
+    write_directory(tmp_path, files)
+    assert read_text_side(tmp_path).templates == expected
+
+
+def test_what_the_configuration_calls_special_is_control(tmp_path: Path) -> None:
+    think = {"content": "<think>", "special": True, "normalized": False}
+    index = str(256 + 11 + 4)
+    files = with_config(added_tokens_decoder={index: think}, add_bos_token=False)
+    tokenizer = read_text_side(write_directory(tmp_path, files)).tokenizer
+    assert tokenizer.is_special(int(index))
+    assert int(index) not in tokenizer.encode("<think>")
+    assert not tokenizer.adds_bos
+    names = {"special_tokens_map.json": {"additional_special_tokens": ["<think>"]}}
+    assert read_text_side(write_directory(tmp_path, names)).tokenizer.is_special(int(index))
+
+
+@pytest.mark.parametrize(
+    ("files", "what"),
+    [
+        (with_config(unheard_key=1), "unheard_key"),
+        (with_config(split_special_tokens=True), "split_special_tokens"),
+        (with_config(bos_token=5), "bos_token"),
+        (with_config(bos_token="<nothing>"), "bos_token"),
+        (with_config(chat_template=[{"name": 1}]), "chat_template"),
+        (with_config(added_tokens_decoder={"x": {"content": "y"}}), "added_tokens_decoder"),
+        (with_config(added_tokens_decoder={"0": {"content": "other"}}), "id 0"),
+        (with_config(added_tokens_decoder={"999": {"content": "<y>"}}), "does not belong"),
+        (with_config(add_bos_token="yes"), "add_bos_token"),
+        (generation(unheard_key=1), "unheard_key"),
+        (generation(num_beams=4), "num_beams"),
+        (generation(no_repeat_ngram_size=3), "no_repeat_ngram_size"),
+        (generation(eos_token_id=[1, "x"]), "eos_token_id"),
+        (generation(eos_token_id=300), "eos_token_id"),
+        (generation(temperature=-1), "temperature"),
+        (generation(top_p=1e999), "cannot be read|top_p"),
+        ({"chat_template.json": {"chat_template": 1}}, "chat_template.json"),
+        ({"chat_template.jinja": b"\xff"}, "not text"),
+        ({"config.json": {**CONFIG, "vocab_size": "many"}}, "vocab_size"),
+        ({"config.json": {**CONFIG, "vocab_size": 20}}, "does not belong"),
+        ({"tokenizer.json": None}, "holds no tokenizer"),
+        ({"tokenizer.json": "{" * 1000}, "cannot be read"),
+        ({"tokenizer.json": "{}"}, "model: is not an object"),
+    ],
+)
+def test_what_is_unknown_or_contradictory_is_refused_by_name(
+    tmp_path: Path, files: dict[str, Any], what: str
+) -> None:
+    write_directory(tmp_path, files)
+    with pytest.raises((LoadError, FormatError), match=what) as caught:
+        read_text_side(tmp_path)
+    assert isinstance(caught.value, BadConfig | BadTokenizer | UnknownConfigKey | FormatError)
+
+
+def ranked(**config: Any) -> dict[str, Any]:
+    """A tekken.json: the bytes, a few merged ones, the early control tokens."""
+    tokens = [bytes([byte]) for byte in range(256)] + [b"he", b"ll", b"hell", b"hello", b" w"]
+    vocab = [
+        {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": None}
+        for rank, token in enumerate(tokens)
+    ]
+    (pattern,) = SPLITS["tekken"].patterns
+    settings = {
+        "pattern": pattern,
+        "num_vocab_tokens": len(tokens),
+        "default_vocab_size": len(tokens) + 24,
+        "default_num_special_tokens": 24,
+        "version": "v3",
+    }
+    return {"config": {**settings, **config}, "vocab": vocab}
+
+
+def piece(text: str, score: float, kind: int) -> bytes:
+    raw = text.encode()
+    inner = b"\x0a" + bytes([len(raw)]) + raw + b"\x15" + struct.pack("<f", score)
+    inner += b"\x18" + bytes([kind])
+    return b"\x0a" + bytes([len(inner)]) + inner
+
+
+def pieces() -> bytes:
+    """A sentence-piece model file."""
+    marks = ["[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]"]
+    listed = [("<unk>", 2), ("<s>", 3), ("</s>", 3), *((mark, 3) for mark in marks)]
+    listed += [(f"<0x{byte:02X}>", 6) for byte in range(256)]
+    listed += [(text, 1) for text in ["▁t", "he", "▁the", "▁", "t", "h", "e"]]
+    data = b"".join(piece(text, -float(i), kind) for i, (text, kind) in enumerate(listed))
+    trainer = b"\x18\x02"  # BPE
+    normalizer = b"\x0a\x08identity" + b"\x20\x00"  # spaces stay
+    return (
+        data
+        + b"\x12"
+        + bytes([len(trainer)])
+        + trainer
+        + b"\x1a"
+        + bytes([len(normalizer)])
+        + (normalizer)
+    )
+
+
+OWN_FILES = {
+    "tekken.json": {"tekken.json": ranked()},
+    "tokenizer.model.v3": {"tokenizer.model.v3": pieces(), "tokenizer.model": pieces()},
+}
+
+
+@pytest.mark.parametrize("name", OWN_FILES)
+def test_a_maker_s_own_files_bring_their_conversations_along(tmp_path: Path, name: str) -> None:
+    without = {"tokenizer.json": None, "tokenizer_config.json": None}
+    write_weights(write_directory(tmp_path / "own", {**without, **OWN_FILES[name]}))
+    model = load_chat(tmp_path / "own")
+    answer = model.chat([{"role": "user", "content": "the [/INST]"}], max_tokens=2)
+    words = model.tokenizer.encode("the [/INST]", add_bos=False)
+    assert answer.stats.prompt_tokens == len(words) + 3  # <s> [INST] … [/INST]
+    assert "[TOOL_CALLS]" in model.template.source
+
+
+def test_a_template_in_the_directory_is_newer_than_the_program(tmp_path: Path) -> None:
+    files = {"tokenizer.json": None, "tekken.json": ranked(), "chat_template.jinja": "x"}
+    files |= {"tokenizer_config.json": None}
+    assert read_text_side(write_directory(tmp_path, files)).templates == {KEY: "x"}
+
+
+@pytest.mark.parametrize(
+    ("files", "what"),
+    [
+        ({"tekken.json": ranked(version="v99")}, "version"),
+        ({"tekken.json": ranked(version="v11")}, "special_tokens"),
+        ({"tekken.json": ranked(pattern="(a+)+$")}, "expression"),
+        ({"tekken.json": ranked(default_vocab_size=9999)}, "vocab: is not a list"),
+        ({"tekken.json": ranked(default_num_special_tokens=3)}, "special_tokens|vocab"),
+        ({"tekken.json": {**ranked(), "unheard": 1}}, "unheard"),
+        ({"tokenizer.model": b""}, "no sentence-piece model|none"),
+        ({"tokenizer.model": b"\x0a\xff\xff\xff\xff\x0f"}, "left"),
+        ({"tokenizer.model": b"\x0a" + b"\xff" * 11}, "64 bits"),
+        ({"tokenizer.model": pieces()[:-20]}, "left|inside"),
+        ({"tokenizer.model": pieces().replace(b"\x18\x02\x1a", b"\x18\x01\x1a")}, "model_type"),
+        ({"tokenizer.model": pieces()[:-2]}, "left|remove_extra_whitespaces"),
+        ({"tokenizer.model.v4": pieces()}, "version"),
+    ],
+)
+def test_own_files_that_cannot_be_trusted_are_refused(
+    tmp_path: Path, files: dict[str, Any], what: str
+) -> None:
+    write_directory(tmp_path, {"tokenizer.json": None, "tokenizer_config.json": None, **files})
+    with pytest.raises(LoadError, match=what):
+        read_text_side(tmp_path)
