@@ -212,7 +212,7 @@ def pieces() -> bytes:
     )
 
 
-OWN_FILES = {
+OWN_FILES: dict[str, dict[str, Any]] = {
     "tekken.json": {"tekken.json": ranked()},
     "tokenizer.model.v3": {"tokenizer.model.v3": pieces(), "tokenizer.model": pieces()},
 }

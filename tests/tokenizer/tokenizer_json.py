@@ -44,9 +44,10 @@ def split(pattern: str) -> dict[str, Any]:
 
 def before(token: str) -> dict[str, Any]:
     """A post-processor that puts a token before a text."""
-    single = [{"SpecialToken": {"id": token, "type_id": 0}}, {"Sequence": {"id": "A"}}]
-    for entry in single:
-        next(iter(entry.values()))["type_id"] = 0
+    single: list[dict[str, Any]] = [
+        {"SpecialToken": {"id": token, "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+    ]
     return {
         "type": "TemplateProcessing",
         "single": single,

@@ -48,29 +48,6 @@ _EARLY = (
     "[/SYSTEM_PROMPT]",
     "[TOOL_CONTENT]",
 )
-_VERSIONS = ("v3", "v7")
-_EARLY = [
-    "<unk>",
-    "<s>",
-    "</s>",
-    "[INST]",
-    "[/INST]",
-    "[AVAILABLE_TOOLS]",
-    "[/AVAILABLE_TOOLS]",
-    "[TOOL_RESULTS]",
-    "[/TOOL_RESULTS]",
-    "[TOOL_CALLS]",
-    "[IMG]",
-    "<pad>",
-    "[IMG_BREAK]",
-    "[IMG_END]",
-    "[PREFIX]",
-    "[MIDDLE]",
-    "[SUFFIX]",
-    "[SYSTEM_PROMPT]",
-    "[/SYSTEM_PROMPT]",
-    "[TOOL_CONTENT]",
-]
 _VERSIONS = (*_EARLY_VERSIONS, "v11", "v13", "v15")
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _MAX_SPECIAL = 1 << 14
