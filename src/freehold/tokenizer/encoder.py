@@ -12,7 +12,9 @@ from pathlib import Path
 import tokenizers
 
 from freehold.errors import BadPrompt, BadTokenizer
+from freehold.formats.json_file import VOCABULARY, parse_object
 from freehold.tokenizer.backend import LibraryRefusal
+from freehold.tokenizer.trusted import check_parts
 
 __all__ = ["EncoderTokenizer"]
 
@@ -41,7 +43,8 @@ class EncoderTokenizer:
     ) -> EncoderTokenizer:
         """Builds it from tokenizer.json for a model of `vocabulary` tokens.
 
-        Raises: BadTokenizer when it is missing, cannot be read, or has ids the model lacks.
+        Raises: BadTokenizer when it is missing, cannot be read, or has ids the model lacks;
+        UnknownTokenizer for parts that no published encoder has; FormatError.
         """
         if not path.is_file():
             raise BadTokenizer(
@@ -56,6 +59,7 @@ class EncoderTokenizer:
             text = path.read_text("utf-8")
         except UnicodeDecodeError:
             raise BadTokenizer(f"{path.name}: is not UTF-8") from None
+        check_parts(parse_object(path, text.encode(), VOCABULARY))
         with LibraryRefusal(path.name):
             library = tokenizers.Tokenizer.from_str(text)
         largest = max(library.get_vocab(with_added_tokens=True).values(), default=-1)
