@@ -60,7 +60,8 @@ def _qwen_35(path: Path) -> Callable[[str], Sequence[int]]:
     )
 
     def encode(text: str) -> Sequence[int]:
-        return encoding.encode_ordinary(unicodedata.normalize("NFC", text))
+        ids: Sequence[int] = encoding.encode_ordinary(unicodedata.normalize("NFC", text))
+        return ids
 
     return encode
 
