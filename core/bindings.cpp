@@ -134,6 +134,14 @@ NumpyMatrix dequantize(int type, Bytes raw, int64_t count) {
     return own_matrix(std::move(data), 1, count);
 }
 
+// `value` of an enumeration that ends at `last`.
+template <class Kind>
+Kind kind_of(int value, Kind last) {
+    fh::require(value >= 0 && value <= static_cast<int>(last),
+                "unknown activation, gate, pooling or scoring");
+    return static_cast<Kind>(value);
+}
+
 void bind_data(nb::module_& m) {
     nb::class_<fh::Tensor>(m, "Tensor")
         .def(nb::init<int64_t, int64_t>(), "rows"_a, "cols"_a)
@@ -180,6 +188,11 @@ void bind_data(nb::module_& m) {
         .def_prop_ro("count", &fh::Packed::count)
         .def_prop_ro("texts", [](const fh::Packed& p) { return p.offsets.size() - 1; });
     nb::class_<fh::Rotation>(m, "Rotation").def(nb::init<>());
+    nb::class_<fh::Gating>(m, "Gating")
+        .def(nb::new_([](int kind, float slope, float limit) {
+                 return fh::Gating{kind_of(kind, fh::Gate::kClamped), slope, limit};
+             }),
+             "kind"_a = 0, "slope"_a = 1.0f, "limit"_a = 0.0f);
 }
 
 void bind_ops(nb::module_& m) {
@@ -199,11 +212,23 @@ void bind_ops(nb::module_& m) {
           Release());
     m.def(
         "gate_up",
-        [](const fh::Tensor& x, const fh::Tensor& norm, float eps, const fh::Weight& gate,
-           const fh::Weight& up, int64_t count, fh::Tensor& out) {
-            fh::gate_up(x, {norm, eps}, gate, up, count, out);
+        [](const fh::Tensor& x, const fh::Tensor* norm, float eps, const fh::Weight& gate,
+           const fh::Weight& up, int64_t count, fh::Tensor& out, const fh::Gating& gating) {
+            if (norm == nullptr) return fh::gate_up(x, nullptr, gate, up, count, out, gating);
+            const fh::Norm n{*norm, eps};
+            fh::gate_up(x, &n, gate, up, count, out, gating);
         },
-        "x"_a, "norm"_a, "eps"_a, "gate"_a, "up"_a, "count"_a, "out"_a, Release());
+        "x"_a, "norm"_a.none(), "eps"_a, "gate"_a, "up"_a, "count"_a, "out"_a,
+        "gating"_a = fh::Gating{}, Release());
+    m.def(
+        "add_normed",
+        [](const fh::Tensor& y, const fh::Tensor& norm, float eps, int64_t count, fh::Tensor& x) {
+            fh::add_normed(y, {norm, eps}, count, x);
+        },
+        "y"_a, "norm"_a, "eps"_a, "count"_a, "x"_a, Release());
+    m.def("scale", &fh::scale, "x"_a, "factor"_a, "count"_a, Release());
+    m.def("multiply_part", &fh::multiply_part, "by"_a, "first"_a, "count"_a, "x"_a, Release());
+    m.def("softcap", &fh::softcap, "x"_a, "cap"_a, "count"_a, Release());
     m.def(
         "make_rotation",
         [](const fh::Step& step, Floats frequencies, float scale, fh::Rotation& out) {
@@ -229,7 +254,8 @@ void bind_ops(nb::module_& m) {
         },
         "x"_a, "norm"_a, "eps"_a, "count"_a, Release());
     m.def("norm_heads", &fh::norm_heads, "parts"_a, "weights"_a, "eps"_a, "count"_a, Release());
-    m.def("scale_late", &fh::scale_late, "q"_a, "step"_a, "beta"_a, "trained_tokens"_a, Release());
+    m.def("scale_late", &fh::scale_late, "q"_a, "step"_a, "beta"_a, "trained_tokens"_a,
+          "ahead"_a = 0, Release());
     m.def(
         "head",
         [](const fh::Tensor& x, const fh::Tensor& norm, float eps, const fh::Weight& weight,
@@ -242,13 +268,6 @@ void bind_ops(nb::module_& m) {
     m.def("mask_logits", &mask_logits, "logits"_a, "allowed"_a);
     m.def("dequantize", &dequantize, "block_type"_a, "raw"_a, "count"_a);
     m.def("measure_bandwidth", &fh::measure_bandwidth, Release());
-}
-
-// `value` of an enumeration that ends at `last`.
-template <class Kind>
-Kind kind_of(int value, Kind last) {
-    fh::require(value >= 0 && value <= static_cast<int>(last), "unknown activation, pooling or scoring");
-    return static_cast<Kind>(value);
 }
 
 void bind_encoder_ops(nb::module_& m) {
@@ -309,18 +328,24 @@ void bind_expert_ops(nb::module_& m) {
     m.def(
         "route",
         [](const fh::Tensor& x, const fh::Tensor& norm, float eps, const fh::Weight& weight,
-           const fh::Tensor* bias, const fh::RouterRule& rule, int64_t count, fh::Routing& out) {
-            fh::route(x, {norm, eps}, weight, bias, rule, count, out);
+           const fh::Tensor* bias, const fh::RouterRule& rule, int64_t count, fh::Routing& out,
+           const fh::Tensor* offsets, const fh::Tensor* factors) {
+            fh::route(x, {norm, eps}, weight, {bias, offsets, factors}, rule, count, out);
         },
         "x"_a, "norm"_a, "eps"_a, "weight"_a, "bias"_a.none(), "rule"_a, "count"_a, "out"_a,
-        Release());
+        nb::kw_only(), "offsets"_a = nb::none(), "factors"_a = nb::none(), Release());
     m.def(
         "mix_experts",
         [](const fh::Tensor& norm, float eps, const fh::Weight& gate, const fh::Weight& up,
-           const fh::Weight& down, const fh::Routing& routing, fh::Tensor& x) {
-            fh::mix_experts({norm, eps}, gate, up, down, routing, x);
+           const fh::Weight& down, const fh::Routing& routing, fh::Tensor& x, fh::Tensor* out,
+           const fh::Gating& gating, const fh::Tensor* gate_bias, const fh::Tensor* up_bias,
+           const fh::Tensor* down_bias, bool weigh_inputs) {
+            fh::mix_experts(x, {norm, eps}, gate, up, down, routing,
+                            {gating, gate_bias, up_bias, down_bias, weigh_inputs}, out ? *out : x);
         },
-        "norm"_a, "eps"_a, "gate"_a, "up"_a, "down"_a, "routing"_a, "x"_a, Release());
+        "norm"_a, "eps"_a, "gate"_a, "up"_a, "down"_a, "routing"_a, "x"_a, "out"_a = nb::none(),
+        nb::kw_only(), "gating"_a = fh::Gating{}, "gate_bias"_a = nb::none(),
+        "up_bias"_a = nb::none(), "down_bias"_a = nb::none(), "weigh_inputs"_a = false, Release());
     m.def("open_rows", &fh::open_rows, "gates"_a, "count"_a, "a"_a, Release());
 }
 

@@ -6,6 +6,7 @@
 
 #include "../quants/traits.h"
 #include "freehold/threads.h"
+#include "gates.h"
 #include "project.h"
 
 namespace freehold {
@@ -81,8 +82,11 @@ void close_groups(const RouterRule& rule, int experts, Choice& c) {
     for (int e = 0; e < experts; ++e) c.taken[e] = !c.group_taken[e / size];
 }
 
-void choose(const float* logits, const float* bias, const RouterRule& rule, int experts,
+const float* row_or_null(const Tensor* tensor) { return tensor ? tensor->data() : nullptr; }
+
+void choose(const float* logits, const RouterTerms& terms, const RouterRule& rule, int experts,
             Choice& c, int32_t* ids, float* weights) {
+    const float *bias = row_or_null(terms.bias), *factors = row_or_null(terms.factors);
     score(logits, experts, rule.scoring, c.scores);
     for (int e = 0; e < experts; ++e) c.ranked[e] = c.scores[e] + (bias ? bias[e] : 0.0f);
     std::fill(c.taken.begin(), c.taken.end(), 0);
@@ -94,8 +98,10 @@ void choose(const float* logits, const float* bias, const RouterRule& rule, int 
         sum += c.scores[ids[i]];
     }
     const double factor = rule.renormalise ? rule.scale / sum : rule.scale;
-    for (int i = 0; i < rule.chosen; ++i)
-        weights[i] = static_cast<float>(c.scores[ids[i]] * factor);
+    for (int i = 0; i < rule.chosen; ++i) {
+        const double own = factors ? static_cast<double>(factors[ids[i]]) : 1.0;
+        weights[i] = static_cast<float>(c.scores[ids[i]] * factor * own);
+    }
 }
 
 void check_rule(const RouterRule& rule, int64_t experts) {
@@ -111,20 +117,24 @@ void check_rule(const RouterRule& rule, int64_t experts) {
 
 }  // namespace
 
-void route(const Tensor& x, const Norm& norm, const Weight& weight, const Tensor* bias,
+void route(const Tensor& x, const Norm& norm, const Weight& weight, const RouterTerms& terms,
            const RouterRule& rule, int64_t count, Routing& out) {
     check_projection(x, &norm, count, weight);
-    check_bias(bias, weight);
+    for (const Tensor* term : {terms.bias, terms.offsets, terms.factors}) check_bias(term, weight);
     check_rule(rule, weight.rows);
     const auto experts = static_cast<int>(weight.rows);
     float* logits = scratch(1, count * experts);  // (T, X)
     const std::vector<const Weight*> weights{&weight};
     const Activations acts(x, nullptr, count, &norm, weights);
+    const KernelTable& table = kernels();
     multiply(acts, weights, false,
              [&](int, int64_t g, int64_t t, int tile, const float* result, const float*) {
-                 for (int m = 0; m < tile; ++m)
-                     std::copy_n(result + m * kGroupRows, valid_rows(weight, g),
-                                 logits + (t + m) * experts + g * kGroupRows);
+                 const int64_t n = valid_rows(weight, g);
+                 for (int m = 0; m < tile; ++m) {
+                     float* to = logits + (t + m) * experts + g * kGroupRows;
+                     std::copy_n(result + m * kGroupRows, n, to);
+                     if (terms.offsets) table.add(to, terms.offsets->data() + g * kGroupRows, n);
+                 }
              });
     out.count = count;
     out.chosen = rule.chosen;
@@ -134,8 +144,7 @@ void route(const Tensor& x, const Norm& norm, const Weight& weight, const Tensor
     parallel((count + 15) / 16, [&](int64_t item, int) {
         Choice choice(experts);
         for (int64_t t = item * 16; t < std::min(count, item * 16 + 16); ++t)
-            choose(logits + t * experts, bias ? bias->data() : nullptr, rule, experts, choice,
-                   out.ids.data() + t * rule.chosen, out.weights.data() + t * rule.chosen);
+            choose(logits + t * experts, terms, rule, experts, choice, out.ids.data() + t * rule.chosen, out.weights.data() + t * rule.chosen);
     });
 }
 
@@ -176,12 +185,29 @@ Sorted sort_by_expert(const Routing& routing, int max_tile) {
     return s;
 }
 
-// hidden (places, F) = silu(gate) * up of each place's expert.
+// What becomes of a tile of an expert's gate or up before they meet: input weights, biases.
+void finish_inputs(const KernelTable& table, const Sorted& s, const Tile& at, const float* bias,
+                   bool weigh, float* tile) {
+    for (int m = 0; m < at.size; ++m) {
+        float* row = tile + m * kGroupRows;
+        if (weigh)
+            for (int i = 0; i < kGroupRows; ++i) row[i] *= s.weights[at.first + m];
+        if (bias != nullptr) table.add(row, bias, kGroupRows);
+    }
+}
+
+// The 16 columns of an expert's bias that a group has; null without one.
+const float* bias_of(const Tensor* biases, int expert, int64_t group) {
+    return biases ? biases->row(expert) + group * kGroupRows : nullptr;
+}
+
+// hidden (places, F) = gate opening up of each place's expert.
 void open_experts(const Weight& gate, const Weight& up, const Sorted& s, const Activations& acts,
-                  int64_t groups, float* hidden) {
+                  int64_t groups, const ExpertRule& rule, float* hidden) {
     const KernelTable& table = kernels();
     const TileFn gate_fn = table.tile_for(gate.traits->type), up_fn = table.tile_for(up.traits->type);
     const int64_t width = groups * kGroupRows;
+    const bool finish = rule.gate_bias || rule.up_bias || rule.weigh_inputs;
     const auto pair_bytes = static_cast<int64_t>(gate.group_bytes + up.group_bytes);
     struct Part {
         const Sorted::Expert* expert;
@@ -205,17 +231,24 @@ void open_experts(const Weight& gate, const Weight& up, const Sorted& s, const A
                     const auto [place, size] = s.tiles[i];
                     gate_fn(gate.group(base + g), gate.cols, acts.at(gate, place), size, opened);
                     up_fn(up.group(base + g), up.cols, acts.at(up, place), size, raised);
+                    if (finish) {
+                        finish_inputs(table, s, s.tiles[i], bias_of(rule.gate_bias, expert->id, g),
+                                      rule.weigh_inputs, opened);
+                        finish_inputs(table, s, s.tiles[i], bias_of(rule.up_bias, expert->id, g),
+                                      rule.weigh_inputs, raised);
+                    }
                     for (int m = 0; m < size; ++m)
-                        table.silu_multiply(opened + m * kGroupRows, raised + m * kGroupRows,
-                                            kGroupRows,
-                                            hidden + (place + m) * width + g * kGroupRows);
+                        open_gate(table, rule.gating, opened + m * kGroupRows,
+                                  raised + m * kGroupRows, kGroupRows,
+                                  hidden + (place + m) * width + g * kGroupRows);
                 }
     });
 }
 
 // x += weight * down of each place. An item owns columns of x and takes the experts in order, so a
 // token's sum has one order whatever the batch, without a buffer of all results.
-void add_experts(const Weight& down, const Sorted& s, const Activations& acts, Tensor& x) {
+void add_experts(const Weight& down, const Sorted& s, const Activations& acts,
+                 const ExpertRule& rule, Tensor& x) {
     const KernelTable& table = kernels();
     const TileFn tile_fn = table.tile_for(down.traits->type);
     const int64_t groups = x.cols / kGroupRows;
@@ -229,17 +262,31 @@ void add_experts(const Weight& down, const Sorted& s, const Activations& acts, T
                     const auto [place, size] = s.tiles[i];
                     tile_fn(down.group(expert.id * groups + g), down.cols, acts.at(down, place),
                             size, out);
-                    for (int m = 0; m < size; ++m)
-                        table.add_scaled(x.row(s.tokens[place + m]) + g * kGroupRows,
-                                         out + m * kGroupRows, s.weights[place + m], kGroupRows);
+                    const float* bias = bias_of(rule.down_bias, expert.id, g);
+                    for (int m = 0; m < size; ++m) {
+                        float* row = out + m * kGroupRows;
+                        if (bias != nullptr) table.add(row, bias, kGroupRows);
+                        table.add_scaled(x.row(s.tokens[place + m]) + g * kGroupRows, row,
+                                         rule.weigh_inputs ? 1.0f : s.weights[place + m],
+                                         kGroupRows);
+                    }
                 }
     });
 }
 
 }  // namespace
 
-void mix_experts(const Norm& norm, const Weight& gate, const Weight& up, const Weight& down,
-                 const Routing& routing, Tensor& x) {
+namespace {
+
+void check_expert_bias(const Tensor* biases, int64_t experts, int64_t width) {
+    require(biases == nullptr || (biases->rows == experts && biases->cols == width),
+            "mix_experts: one row of biases is needed for each expert");
+}
+
+}  // namespace
+
+void mix_experts(const Tensor& x, const Norm& norm, const Weight& gate, const Weight& up,
+                 const Weight& down, const Routing& routing, const ExpertRule& rule, Tensor& out) {
     require(routing.count >= 1 && routing.experts >= 1, "mix_experts: nothing was routed");
     check_projection(x, &norm, routing.count, gate);
     check_projection(x, &norm, routing.count, up);
@@ -248,14 +295,21 @@ void mix_experts(const Norm& norm, const Weight& gate, const Weight& up, const W
             "mix_experts: widths must be multiples of 16");
     require(gate.rows == experts * width && up.rows == gate.rows && down.rows == experts * x.cols,
             "mix_experts: matrices are not stacked for the router's experts");
+    require(out.rows >= routing.count && out.cols == x.cols, "mix_experts: output shape differs");
+    check_gating(rule.gating);
+    check_expert_bias(rule.gate_bias, experts, width);
+    check_expert_bias(rule.up_bias, experts, width);
+    check_expert_bias(rule.down_bias, experts, x.cols);
     const Sorted sorted = sort_by_expert(routing, kernels().max_tile);
     const auto places = static_cast<int64_t>(sorted.tokens.size());
     const float* normed = normed_rows(x, norm, routing.count);  // (T, D)
     float* hidden = scratch(2, places * width);                 // (places, F)
     open_experts(gate, up, sorted,
-                 Activations(normed, x.cols, x.cols, sorted.tokens.data(), sorted.tiles, {&gate, &up}),
-                 width / kGroupRows, hidden);
-    add_experts(down, sorted, Activations(hidden, width, width, nullptr, sorted.tiles, {&down}), x);
+                 Activations(normed, x.cols, x.cols, sorted.tokens.data(), sorted.tiles,
+                             {&gate, &up}),
+                 width / kGroupRows, rule, hidden);
+    add_experts(down, sorted, Activations(hidden, width, width, nullptr, sorted.tiles, {&down}),
+                rule, out);
 }
 
 void open_rows(const Tensor& gates, int64_t count, Tensor& a) {

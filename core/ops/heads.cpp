@@ -33,13 +33,15 @@ void norm_heads(const std::vector<Tensor*>& parts, const std::vector<const Tenso
     });
 }
 
-void scale_late(Tensor& q, const Step& step, float beta, int32_t trained_tokens) {
+void scale_late(Tensor& q, const Step& step, float beta, int32_t trained_tokens,
+                int32_t ahead) {
     require(q.rows >= step.count(), "scale_late: too few rows");
     require(trained_tokens >= 1, "scale_late: no trained context");
+    require(ahead == 0 || ahead == 1, "scale_late: positions count from 0 or from 1");
     parallel((step.count() + 15) / 16, [&](int64_t item, int) {
         const int64_t end = std::min<int64_t>(step.count(), item * 16 + 16);
         for (int64_t t = item * 16; t < end; ++t) {
-            const int32_t times = step.positions[t] / trained_tokens;
+            const int32_t times = (step.positions[t] + ahead) / trained_tokens;
             if (times <= 0) continue;
             const auto factor = static_cast<float>(1.0 + beta * std::log1p(static_cast<double>(times)));
             float* row = q.row(t);

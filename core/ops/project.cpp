@@ -7,6 +7,7 @@
 #include "../quants/fixed16.h"
 #include "../quants/traits.h"
 #include "freehold/threads.h"
+#include "gates.h"
 
 namespace freehold {
 namespace {
@@ -200,21 +201,22 @@ void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int6
              });
 }
 
-void gate_up(const Tensor& x, const Norm& norm, const Weight& gate, const Weight& up,
-             int64_t count, Tensor& out) {
-    check_projection(x, &norm, count, gate);
-    check_projection(x, &norm, count, up);
+void gate_up(const Tensor& x, const Norm* norm, const Weight& gate, const Weight& up,
+             int64_t count, Tensor& out, const Gating& gating) {
+    check_projection(x, norm, count, gate);
+    check_projection(x, norm, count, up);
+    check_gating(gating);
     require(gate.rows == up.rows && out.rows >= count && out.cols == gate.rows,
             "gate_up: gate, up and output widths differ");
     const KernelTable& table = kernels();
     const std::vector<const Weight*> weights{&gate, &up};
-    const Activations acts(x, nullptr, count, &norm, weights);
+    const Activations acts(x, nullptr, count, norm, weights);
     multiply(acts, weights, true,
              [&](int, int64_t g, int64_t t, int tile, const float* first, const float* second) {
                  const int64_t n = valid_rows(gate, g);
                  for (int m = 0; m < tile; ++m)
-                     table.silu_multiply(first + m * kGroupRows, second + m * kGroupRows, n,
-                                         out.row(t + m) + g * kGroupRows);
+                     open_gate(table, gating, first + m * kGroupRows, second + m * kGroupRows, n,
+                               out.row(t + m) + g * kGroupRows);
              });
 }
 

@@ -86,6 +86,9 @@ class Step:
 class Rotation:
     def __init__(self) -> None: ...
 
+class Gating:
+    def __init__(self, kind: int = 0, slope: float = 1.0, limit: float = 0.0) -> None: ...
+
 class Packed:
     def __init__(
         self,
@@ -111,8 +114,19 @@ def norm_project(
 ) -> None: ...
 def project_add(a: Tensor, weight: Weight, bias: Tensor | None, count: int, x: Tensor) -> None: ...
 def gate_up(
-    x: Tensor, norm: Tensor, eps: float, gate: Weight, up: Weight, count: int, out: Tensor
+    x: Tensor,
+    norm: Tensor | None,
+    eps: float,
+    gate: Weight,
+    up: Weight,
+    count: int,
+    out: Tensor,
+    gating: Gating = ...,
 ) -> None: ...
+def add_normed(y: Tensor, norm: Tensor, eps: float, count: int, x: Tensor) -> None: ...
+def scale(x: Tensor, factor: float, count: int) -> None: ...
+def multiply_part(by: Tensor, first: int, count: int, x: Tensor) -> None: ...
+def softcap(x: Tensor, cap: float, count: int) -> None: ...
 def make_rotation(
     step: Step, frequencies: NDArray[np.float32], scale: float, out: Rotation
 ) -> None: ...
@@ -144,7 +158,7 @@ def norm_first(x: Tensor, norm: Tensor, eps: float, count: int) -> None: ...
 def norm_heads(
     parts: Sequence[Tensor], weights: Sequence[Tensor], eps: float, count: int
 ) -> None: ...
-def scale_late(q: Tensor, step: Step, beta: float, trained_tokens: int) -> None: ...
+def scale_late(q: Tensor, step: Step, beta: float, trained_tokens: int, ahead: int = 0) -> None: ...
 def head(
     x: Tensor, norm: Tensor, eps: float, weight: Weight, step: Step, logits: Tensor
 ) -> None: ...
@@ -232,6 +246,9 @@ def route(
     rule: RouterRule,
     count: int,
     out: Routing,
+    *,
+    offsets: Tensor | None = None,
+    factors: Tensor | None = None,
 ) -> None: ...
 def mix_experts(
     norm: Tensor,
@@ -241,6 +258,13 @@ def mix_experts(
     down: Weight,
     routing: Routing,
     x: Tensor,
+    out: Tensor | None = None,
+    *,
+    gating: Gating = ...,
+    gate_bias: Tensor | None = None,
+    up_bias: Tensor | None = None,
+    down_bias: Tensor | None = None,
+    weigh_inputs: bool = False,
 ) -> None: ...
 
 class Thin:

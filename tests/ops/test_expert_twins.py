@@ -25,7 +25,7 @@ import pytest
 from freehold import ops
 from freehold.errors import ContractBroken
 from freehold.ops import expert_reference as twin
-from freehold.ops.expert_reference import Rule
+from freehold.ops.expert_reference import Rule, Terms
 from freehold.ops.reference import Matrix
 from tests.ops.grid import Array, floats, tensor, weight
 
@@ -84,7 +84,7 @@ def test_route_matches_its_twin(isa: str, thread_count: int, rule: Rule, with_bi
     given = None if bias is None else tensor(bias)
     ops.route(tensor(x), tensor(norm), EPS, router, given, native(rule), TOKENS, out)
     ids, weights = routed(out)
-    expected, weighed = twin.route(x, norm, EPS, matrix, bias, rule)
+    expected, weighed = twin.route(x, norm, EPS, matrix, Terms(bias), rule)
     assert np.array_equal(ids, expected)
     assert np.allclose(weights, weighed, rtol=1e-5, atol=0)
     for t in (0, 1, TOKENS - 1):  # alone, the same bits
@@ -101,15 +101,15 @@ def test_the_rules_choose_differently() -> None:
     matrix = Matrix(matrix.values / np.float32(4), quantized=False)
     bias = np.float32(0.1) * floats(rng, 24)
     base = Rule(chosen=4, scoring="sigmoid")
-    plain, weights = twin.route(x, norm, EPS, matrix, None, base)
-    assert not np.array_equal(plain, twin.route(x, norm, EPS, matrix, bias, base)[0])
+    plain, weights = twin.route(x, norm, EPS, matrix, Terms(), base)
+    assert not np.array_equal(plain, twin.route(x, norm, EPS, matrix, Terms(bias), base)[0])
     grouped = Rule(chosen=4, scoring="sigmoid", groups=6, groups_kept=3, group_top=2)
-    two = twin.route(x, norm, EPS, matrix, None, grouped)[0]
+    two = twin.route(x, norm, EPS, matrix, Terms(), grouped)[0]
     assert not np.array_equal(plain, two)
     grouped = Rule(chosen=4, scoring="sigmoid", groups=6, groups_kept=3, group_top=1)
-    assert not np.array_equal(two, twin.route(x, norm, EPS, matrix, None, grouped)[0])
+    assert not np.array_equal(two, twin.route(x, norm, EPS, matrix, Terms(), grouped)[0])
     normal = Rule(chosen=4, scoring="sigmoid", renormalise=True)
-    assert np.abs(twin.route(x, norm, EPS, matrix, None, normal)[1] - weights).min() > 0.1
+    assert np.abs(twin.route(x, norm, EPS, matrix, Terms(), normal)[1] - weights).min() > 0.1
 
 
 def test_equal_scores_go_to_the_lower_expert_and_nan_does_not_crash(isa: str) -> None:
@@ -162,7 +162,7 @@ def test_mix_experts_matches_its_twin_for_every_count(
         return given.numpy()[: len(rows)].copy()
 
     whole = mixed(x)
-    to = twin.route(x, norm, EPS, matrix, None, rule)
+    to = twin.route(x, norm, EPS, matrix, Terms(), rule)
     expected = twin.mix_experts(x, norm, EPS, list(zip(gates, ups, downs, strict=True)), to)
     added = np.abs(expected - x).max(axis=1, keepdims=True)
     share = 2e-2 if any(name not in ("F32", "F16") for name in names) else 2e-5

@@ -73,6 +73,10 @@ def test_scale_late_matches_its_twin(isa: str, thread_count: int, beta: float) -
     assert np.array_equal(q.numpy()[:10], x[:10])
     assert not np.array_equal(q.numpy()[10], x[10])
     assert np.array_equal(q.numpy()[43], x[43]), "wrote past the tokens"
+    counted = tensor(x)
+    ops.scale_late(counted, native(step), beta, 100, 1)
+    assert np.array_equal(counted.numpy()[:9], x[:9])
+    assert not np.array_equal(counted.numpy()[9], x[9]), "positions count from 1 here"
 
 
 def rows(count: int, cols: int) -> Tensor:

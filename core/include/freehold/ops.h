@@ -36,9 +36,30 @@ void norm_project(const Tensor& x, const Norm* norm, int64_t count,
 void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int64_t count,
                  Tensor& x);
 
-// out (T, F) = silu(norm(x) . gate^T) * (norm(x) . up^T).  Mutates: out.
-void gate_up(const Tensor& x, const Norm& norm, const Weight& gate, const Weight& up,
-             int64_t count, Tensor& out);
+// How a gate g opens what it meets, u: silu(g) u; gelu_tanh(g) u; or, both clamped to a limit (g
+// from above alone), g sigmoid(slope g) (u + 1).
+enum class Gate : int { kSilu = 0, kGeluTanh = 1, kClamped = 2 };
+struct Gating {
+    Gate kind = Gate::kSilu;
+    float slope = 1.0f, limit = 0.0f;  // of a clamped gate
+};
+
+// out (T, F) = norm(x) . gate^T opening norm(x) . up^T; a null norm leaves x as it is.
+// Mutates: out.
+void gate_up(const Tensor& x, const Norm* norm, const Weight& gate, const Weight& up,
+             int64_t count, Tensor& out, const Gating& gating = {});
+
+// x (T, D) += norm(y (T, D)), each run of as many columns as the norm has by itself.  Mutates: x.
+void add_normed(const Tensor& y, const Norm& norm, int64_t count, Tensor& x);
+
+// x *= factor; a factor of 0 clears, whatever x held.  Mutates: x.
+void scale(Tensor& x, float factor, int64_t count);
+
+// x (T, N) *= by (T, M), its N columns from `first` on.  Mutates: x.
+void multiply_part(const Tensor& by, int64_t first, int64_t count, Tensor& x);
+
+// x = cap tanh(x / cap).  Mutates: x.
+void softcap(Tensor& x, float cap, int64_t count);
 
 // How a router's logits become scores.
 enum class Scoring : int { kSoftmax = 0, kSigmoid = 1 };
@@ -62,16 +83,34 @@ struct Routing {
     std::vector<float> weights;
 };
 
-// Chooses experts by the scores of norm(x) (T, D) . weight (X, D)^T plus `bias` (1, X), which may
-// be null; a chosen expert's weight comes from its score without the bias.  Mutates: out.
-void route(const Tensor& x, const Norm& norm, const Weight& weight, const Tensor* bias,
+// What routers add beside their matrix, (1, X) each or null: `offsets` to the logits, `bias` to the
+// scores for the choice alone, `factors` to the weights of those chosen.
+struct RouterTerms {
+    const Tensor* bias = nullptr;
+    const Tensor* offsets = nullptr;
+    const Tensor* factors = nullptr;
+};
+
+// Chooses experts by the scores of norm(x) (T, D) . weight (X, D)^T; a chosen expert's weight comes
+// from its score without the bias.  Mutates: out.
+void route(const Tensor& x, const Norm& norm, const Weight& weight, const RouterTerms& terms,
            const RouterRule& rule, int64_t count, Routing& out);
 
-// x (T, D) += sum over the token's experts e of weight_e down_e(silu(gate_e(n)) * up_e(n)), with n
-// = norm(x), added in the order of e. Matrices are stacked: gate and up (X F, D), down (X D, F), F
-// and D multiples of 16. Only chosen experts are read.  Mutates: x.
-void mix_experts(const Norm& norm, const Weight& gate, const Weight& up, const Weight& down,
-                 const Routing& routing, Tensor& x);
+// How experts work: their gates, the biases of their matrices, (X, F), (X, F) and (X, D) or null,
+// and whether an expert's weight counts for what it is given or for what it gives.
+struct ExpertRule {
+    Gating gating;
+    const Tensor* gate_bias = nullptr;
+    const Tensor* up_bias = nullptr;
+    const Tensor* down_bias = nullptr;
+    bool weigh_inputs = false;
+};
+
+// out (T, D) += sum over the token's experts e of weight_e down_e(gate_e(n) opening up_e(n)), with
+// n = norm(x), added in the order of e. Matrices are stacked: gate and up (X F, D), down (X D, F),
+// F and D multiples of 16. Only chosen experts are read; out may be x.  Mutates: out.
+void mix_experts(const Tensor& x, const Norm& norm, const Weight& gate, const Weight& up,
+                 const Weight& down, const Routing& routing, const ExpertRule& rule, Tensor& out);
 
 // a (T, N) *= sigmoid(gates (T, 1)), row by row.  Mutates: a.
 void open_rows(const Tensor& gates, int64_t count, Tensor& a);
@@ -158,8 +197,9 @@ void norm_first(Tensor& x, const Norm& norm, int64_t count);
 void norm_heads(const std::vector<Tensor*>& parts, const std::vector<const Tensor*>& weights,
                 float eps, int64_t count);
 
-// q[t] *= 1 + beta ln(1 + floor(position / trained_tokens)).  Mutates: q.
-void scale_late(Tensor& q, const Step& step, float beta, int32_t trained_tokens);
+// q[t] *= 1 + beta ln(1 + floor((position + ahead) / trained_tokens)).  Mutates: q.
+void scale_late(Tensor& q, const Step& step, float beta, int32_t trained_tokens,
+                int32_t ahead = 0);
 
 // logits (S, V) = norm(x[rows]) . weight^T for the step's logit rows.  Mutates: logits.
 void head(const Tensor& x, const Norm& norm, const Weight& weight, const Step& step,

@@ -23,6 +23,7 @@ from freehold._core import (
     NVFP4,
     PAGE_TOKENS,
     Deltas,
+    Gating,
     KvPool,
     Packed,
     Rotation,
@@ -34,6 +35,7 @@ from freehold._core import (
     Thin,
     Weight,
     add_deltas,
+    add_normed,
     attend,
     attend_packed,
     convolve,
@@ -51,6 +53,7 @@ from freehold._core import (
     make_rotation,
     mask_logits,
     mix_experts,
+    multiply_part,
     norm_first,
     norm_gate,
     norm_heads,
@@ -65,8 +68,10 @@ from freehold._core import (
     rotate_write,
     route,
     sample,
+    scale,
     scale_late,
     set_threads,
+    softcap,
     supports_type,
     threads,
     usable_cores,
@@ -78,6 +83,7 @@ __all__ = [
     "FIXED16",
     "FP8_X32",
     "FP8_X128",
+    "GATES",
     "GROUP_ROWS",
     "INT4_X32",
     "INT4_X64",
@@ -91,6 +97,7 @@ __all__ = [
     "POOLINGS",
     "SCORINGS",
     "Deltas",
+    "Gating",
     "KvPool",
     "LayerKv",
     "Packed",
@@ -103,6 +110,7 @@ __all__ = [
     "Thin",
     "Weight",
     "add_deltas",
+    "add_normed",
     "attend",
     "attend_packed",
     "available_isas",
@@ -121,6 +129,7 @@ __all__ = [
     "mask_logits",
     "measure_bandwidth_bytes_per_s",
     "mix_experts",
+    "multiply_part",
     "norm_first",
     "norm_gate",
     "norm_heads",
@@ -135,8 +144,10 @@ __all__ = [
     "rotate_write",
     "route",
     "sample",
+    "scale",
     "scale_late",
     "set_threads",
+    "softcap",
     "supports_type",
     "threads",
     "usable_cores",
@@ -159,6 +170,7 @@ class LayerKv(NamedTuple):
 ISA_NAMES = ("generic", "avx2", "avx512")  # worst first
 ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu")  # the core's numbers, as `project` takes them
 POOLINGS = ("mean", "cls", "last", "max", "mean_sqrt")  # likewise, for `pool`
+GATES = ("silu", "gelu_tanh", "clamped")  # likewise, for `Gating`
 SCORINGS = ("softmax", "sigmoid")  # likewise, for `RouterRule`
 
 

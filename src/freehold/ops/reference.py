@@ -15,12 +15,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from freehold.ops.gate_reference import SILU, Gating, open_gate
+
 __all__ = [
     "AttendRule",
     "Draw",
     "Matrix",
     "Pages",
     "StepArrays",
+    "add_normed",
     "attend",
     "embed",
     "gate_up",
@@ -152,14 +155,22 @@ def project_add(a: Floats, weight: Matrix, bias: Floats | None, x: Floats) -> Fl
     return (out if bias is None else out + bias).astype(np.float32)
 
 
-def gate_up(x: Floats, norm: Floats, eps: float, gate: Matrix, up: Matrix) -> Floats:
-    """silu(norm(x) . gate^T) * (norm(x) . up^T), (T, F)."""
-    normed = _rms_norm(x, norm, eps)  # (T, D)
-    opened = _multiply(normed, gate)  # (T, F)
-    with np.errstate(over="ignore"):
-        silu = opened / (1 + np.exp(-opened))
-    out: Floats = (silu * _multiply(normed, up)).astype(np.float32)
-    return out
+def gate_up(
+    x: Floats,
+    norm: Floats | None,
+    eps: float,
+    gate: Matrix,
+    up: Matrix,
+    how: Gating = SILU,
+) -> Floats:
+    """norm(x) . gate^T opening norm(x) . up^T, (T, F); a null norm leaves x as it is."""
+    normed = x if norm is None else _rms_norm(x, norm, eps)  # (T, D)
+    return open_gate(_multiply(normed, gate), _multiply(normed, up), how).astype(np.float32)
+
+
+def add_normed(y: Floats, norm: Floats, eps: float, x: Floats) -> Floats:
+    """x (T, D) + norm(y (T, D)), each run of norm (W,) columns by itself."""
+    return (x + norm_heads(y, norm, eps)).astype(np.float32)
 
 
 def make_rotation(positions: Sequence[int], frequencies: Floats, scale: float) -> Rotation:
@@ -213,9 +224,11 @@ def norm_heads(x: Floats, weight: Floats, eps: float) -> Floats:
     return _rms_norm(x.reshape(-1, weight.size), weight, eps).reshape(x.shape)
 
 
-def scale_late(q: Floats, positions: Sequence[int], beta: float, trained_tokens: int) -> Floats:
-    """q (T, H A) times 1 + beta ln(1 + floor(position / trained_tokens)) of its token."""
-    factors = 1 + beta * np.log1p(np.asarray(positions) // trained_tokens)  # (T,)
+def scale_late(
+    q: Floats, positions: Sequence[int], beta: float, trained_tokens: int, ahead: int = 0
+) -> Floats:
+    """q (T, H A) times 1 + beta ln(1 + floor((position + ahead) / trained_tokens)) of its token."""
+    factors = 1 + beta * np.log1p((np.asarray(positions) + ahead) // trained_tokens)  # (T,)
     scaled: Floats = (q * factors[:, None]).astype(np.float32)
     return scaled
 
