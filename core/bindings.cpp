@@ -407,7 +407,8 @@ void bind_adapter_ops(nb::module_& m) {
             fh::add_deltas(x, &n, step, deltas, outs);
         },
         "x"_a, "norm"_a.none(), "eps"_a, "step"_a, "deltas"_a, "outs"_a, Release());
-    m.def("gate_rows", &fh::gate_rows, "up"_a, "count"_a, "gate"_a, Release());
+    m.def("gate_rows", &fh::gate_rows, "up"_a, "count"_a, "gate"_a, "gating"_a = fh::Gating{},
+          Release());
 }
 
 }  // namespace

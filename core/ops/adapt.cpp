@@ -7,6 +7,7 @@
 #include "freehold/kernels.h"
 #include "freehold/ops.h"
 #include "freehold/threads.h"
+#include "gates.h"
 
 namespace freehold {
 namespace {
@@ -245,12 +246,16 @@ void add_deltas(const Tensor& x, const Norm* norm, const Step& step, const Delta
     raise_all(all, h, outs);
 }
 
-void gate_rows(const Tensor& up, int64_t count, Tensor& gate) {
+void gate_rows(const Tensor& up, int64_t count, Tensor& gate, const Gating& gating) {
+    check_gating(gating);
     require(count >= 1 && count <= gate.rows && count <= up.rows && gate.cols == up.cols,
             "gate_rows: gate and up differ in shape");
     const KernelTable& table = kernels();
     parallel(count, [&](int64_t t, int) {
-        table.silu_multiply(gate.row(t), up.row(t), gate.cols, gate.row(t));
+        float* row = gate.row(t);
+        for (int64_t i = 0; i < gate.cols; i += kGroupRows)
+            open_gate(table, gating, row + i, up.row(t) + i,
+                      std::min<int64_t>(kGroupRows, gate.cols - i), row + i);
     });
 }
 

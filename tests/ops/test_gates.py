@@ -62,6 +62,11 @@ def test_every_gate_matches_its_twin(
     whole = out.numpy()[:TOKENS].copy()
     assert (np.abs(whole - twin) <= 2e-5 * np.abs(twin).max(axis=1, keepdims=True)).all()
     assert not out.numpy()[TOKENS].any(), "wrote past the tokens"
+    opened, raised = ops.Tensor(TOKENS, 53), ops.Tensor(TOKENS, 53)
+    apart, none = (gate, up), (None, None)
+    ops.norm_project(tensor(x), given, EPS, TOKENS, apart, none, (opened, raised))
+    ops.gate_rows(raised, TOKENS, opened, native(how))
+    assert np.array_equal(opened.numpy(), whole), "in parts, the same bits"
     for t in (0, 17, TOKENS - 1):
         ops.gate_up(tensor(x[t : t + 1]), given, EPS, gate, up, 1, out, native(how))
         assert np.array_equal(out.numpy()[0], whole[t])

@@ -67,7 +67,7 @@ def family_oracle(toy: FamilyToy, *, seed: int = 0) -> Any:
     for name, values in [*model.named_parameters(), *model.named_buffers()]:
         shape = tuple(values.shape)
         drawn = toy.drawn(name, shape, rng) if toy.drawn is not None else None
-        if drawn is None and name.endswith("inv_freq"):
+        if drawn is None and name.endswith(("inv_freq", "embed_scale")):
             continue
         assign(values, _usual(name, shape, rng) if drawn is None else drawn)
     return model

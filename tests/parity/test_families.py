@@ -32,13 +32,20 @@ from freehold.loading import load_model
 from freehold.loading.sources import Table
 from freehold.models.registry import DECODERS, FAMILIES
 from tests.parity import family as families
-from tests.parity import toys_mistral, toys_qwen
+from tests.parity import toys_experts, toys_gemma4, toys_layers, toys_mistral, toys_norms, toys_qwen
 from tests.parity.family import FamilyToy, Flip
 from tests.parity.toy import Array
 
 pytestmark = pytest.mark.parity
 
-TOYS = (*toys_mistral.TOYS, *toys_qwen.TOYS)
+TOYS = (
+    *toys_experts.TOYS,
+    *toys_gemma4.TOYS,
+    *toys_layers.TOYS,
+    *toys_mistral.TOYS,
+    *toys_norms.TOYS,
+    *toys_qwen.TOYS,
+)
 
 RMS_BOUND = 5e-4
 LARGEST_BOUND = 1e-2

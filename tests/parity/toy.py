@@ -8,6 +8,7 @@ frequency divisors, linear and yarn become metadata.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,9 +125,24 @@ def _half_kv(
     return _SDPA(module, query, key.half().float(), value.half().float(), *rest, **named)
 
 
+def _half_kv_eager(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *rest: Any,
+    **named: Any,
+) -> Any:
+    own: Any = sys.modules[type(module).__module__]
+    attend = own.eager_attention_forward
+    return attend(module, query, key.half().float(), value.half().float(), *rest, **named)
+
+
 _SDPA = ALL_ATTENTION_FUNCTIONS["sdpa"]
 ALL_ATTENTION_FUNCTIONS.register("half_kv", _half_kv)
 ALL_MASK_ATTENTION_FUNCTIONS.register("half_kv", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+ALL_ATTENTION_FUNCTIONS.register("half_kv_eager", _half_kv_eager)
+ALL_MASK_ATTENTION_FUNCTIONS.register("half_kv_eager", ALL_MASK_ATTENTION_FUNCTIONS["eager"])
 
 
 def oracle_logits(model: LlamaForCausalLM, ids: list[int], *, half_kv: bool = False) -> Array:
@@ -134,7 +150,10 @@ def oracle_logits(model: LlamaForCausalLM, ids: list[int], *, half_kv: bool = Fa
 
     With `half_kv`, rotated keys and values pass through float16 on the way to attention.
     """
-    model.config._attn_implementation = "half_kv" if half_kv else "sdpa"
+    sinks = any(hasattr(module, "sinks") for module in model.modules())  # sdpa knows none
+    kind = "eager" if sinks else "sdpa"
+    halved = "half_kv_eager" if sinks else "half_kv"
+    model.config._attn_implementation = halved if half_kv else kind
     with torch.inference_mode():
         logits: Array = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].numpy()
     return logits

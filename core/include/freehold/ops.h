@@ -158,8 +158,8 @@ class Deltas {
 void add_deltas(const Tensor& x, const Norm* norm, const Step& step, const Deltas& deltas,
                 const std::vector<Tensor*>& outs);
 
-// gate (T, F) = silu(gate) * up; with `norm_project` the same bits as `gate_up`.  Mutates: gate.
-void gate_rows(const Tensor& up, int64_t count, Tensor& gate);
+// gate (T, F) = gate opening up; with `norm_project` the same bits as `gate_up`.  Mutates: gate.
+void gate_rows(const Tensor& up, int64_t count, Tensor& gate, const Gating& gating = {});
 
 // cos and sin of position * frequency, times `scale`, for each token of the step.
 void make_rotation(const Step& step, std::span<const float> frequencies, float scale,

@@ -20,7 +20,8 @@ from freehold.formats.safetensors import Dtype, SafetensorsTensor, open_safetens
 from freehold.loading.gguf import Loaded
 from freehold.loading.matching import check_memory, match_tensors
 from freehold.loading.matrices import read_parameter
-from freehold.loading.sources import Table
+from freehold.loading.sources import Rows, Table
+from freehold.loading.transposed import TransposedRows
 from freehold.models.base import Model, Shape, Slot
 from freehold.models.registry import DECODERS, ENCODERS, WRAPPERS
 
@@ -67,14 +68,20 @@ def load_directory(path: Path) -> Loaded:
     sources = table.sources(slots, config)
     with open_safetensors(weights_file(path)) as file:
         tensors = _text_tensors(file.tensors, wrapped=text is not metadata)
+        turned = {name for one in sources.values() if one.transposed for name in one.names}
+        rows: dict[str, Rows] = {
+            name: TransposedRows(_FloatRows(tensor)) if name in turned else _FloatRows(tensor)
+            for name, tensor in tensors.items()
+        }
         found = match_tensors(
-            {name: _FloatRows(tensor) for name, tensor in tensors.items()},
+            rows,
             slots,
             sources,
             model_type,
             lambda name: table.may_leave(name, config),
         )
-        _settle_head(found, tied=bool(text.get("tie_word_embeddings")), family=model_type)
+        tied = bool(text.get("tie_word_embeddings", table.tied))
+        _settle_head(found, tied=tied, family=model_type)
         check_memory(piece.n_bytes for pieces in found.values() for piece in pieces)
         parameters = {
             name: read_parameter(pieces, slots[name], sources[name])
@@ -170,7 +177,7 @@ def _alone(name: str) -> str:
     return name
 
 
-def _settle_head(found: dict[str, tuple[_FloatRows, ...]], *, tied: bool, family: str) -> None:
+def _settle_head(found: dict[str, tuple[Rows, ...]], *, tied: bool, family: str) -> None:
     """A tied head is the embedding, whatever lies beside it.
 
     Mutates: found. Raises: MissingTensor.

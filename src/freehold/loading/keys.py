@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from freehold.errors import BadConfig, UnknownConfigKey
 
 __all__ = ["Keys"]
@@ -24,7 +26,8 @@ class Keys:
 
     def _find(self, name: str) -> object | None:
         self.asked.add(name)
-        return self.metadata.get(f"{self.architecture}.{name}")
+        found = self.metadata.get(f"{self.architecture}.{name}")
+        return found.tolist() if isinstance(found, np.ndarray) else found
 
     def integer(
         self, name: str, *, default: int | None = None, least: int = 1, most: int = 1 << 24
@@ -36,6 +39,10 @@ class Keys:
         if isinstance(found, bool) or not isinstance(found, int) or not least <= found <= most:
             raise self._bad(name, found, f"a whole number from {least} to {most}")
         return found
+
+    def has(self, name: str) -> bool:
+        """Whether the file sets the key."""
+        return self._find(name) is not None
 
     def either(self, *names: str) -> str:
         """The first of these names of one thing that the file uses, else the last of them."""
@@ -72,6 +79,13 @@ class Keys:
             raise self._bad(name, found, "true or false")
         return found
 
+    def switch(self, name: str, *, default: bool) -> bool:
+        """True or false, or a number that is not 0. Raises: BadConfig."""
+        found = self._find(name)
+        if isinstance(found, bool) or not isinstance(found, int):
+            return self.truth(name, default=default)
+        return found != 0
+
     def words(self, name: str, *, allowed: tuple[str, ...]) -> tuple[str, ...]:
         """A list of words, each one of `allowed`; empty when absent. Raises: BadConfig."""
         found = self._find(name)
@@ -80,6 +94,15 @@ class Keys:
         if not isinstance(found, list | tuple) or any(word not in allowed for word in found):
             raise self._bad(name, found, "a list of " + " or ".join(allowed))
         return tuple(str(word) for word in found)
+
+    def truths(self, name: str) -> tuple[bool, ...]:
+        """A list of true or false; empty when there is none of that name. Raises: BadConfig."""
+        found = self._find(name)
+        if not isinstance(found, list | tuple):
+            return ()
+        if any(not isinstance(one, bool) for one in found):
+            raise self._bad(name, found, "a list of true or false")
+        return tuple(found)
 
     def integers(self, name: str, *, most: int = 1 << 24) -> tuple[int, ...]:
         """A list of whole numbers within [0, most]; empty when absent. Raises: BadConfig."""
@@ -99,6 +122,14 @@ class Keys:
             raise self._bad(name, found, "an object")
         inner = f"{self.architecture}.{name}"
         return Keys({f"{inner}.{key}": value for key, value in (found or {}).items()}, inner)
+
+    def integers_or_one(self, name: str, count: int) -> tuple[int, ...]:
+        """A list of `count` whole numbers, or one that stands for all. Raises: BadConfig."""
+        found = self._find(name)
+        listed = self.integers(name) if isinstance(found, list | tuple) else ()
+        if found is not None and listed and len(listed) != count:
+            raise self._bad(name, found, f"{count} whole numbers, or one")
+        return listed or (self.integer(name),) * count
 
     def absent_or(self, name: str, neutral: object, reason: str) -> None:
         """Accepts a key only at the value that changes nothing. Raises: BadConfig."""

@@ -50,11 +50,13 @@ def _pack_piece(weight: Weight, piece: Rows, at: int) -> None:
 
 
 def _pack_ordered(weight: Weight, pieces: Sequence[Rows], order: NDArray[np.int64]) -> None:
-    whole = _whole(pieces[0]) if len(pieces) == 1 else np.concatenate([_whole(p) for p in pieces])
+    whole = None if len(pieces) == 1 else np.concatenate([_whole(piece) for piece in pieces])
     step = _chunk_rows(pieces[0])
     for start in range(0, weight.rows, step):
-        chosen = whole[order[start : start + step]]
-        weight.pack(start, len(chosen), chosen.reshape(-1))
+        at = order[start : start + step]
+        first = 0 if whole is not None else int(at.min())
+        among = whole if whole is not None else pieces[0].raw(first, int(at.max()) + 1 - first)
+        weight.pack(start, len(at), among[at - first].reshape(-1))
     for piece in pieces:
         piece.release(0, _row_count(piece))
 
@@ -63,7 +65,8 @@ def _read_rows(pieces: Sequence[Rows], slot: Slot, source: Source) -> Tensor:
     rows, cols = slot.shape if len(slot.shape) == 2 else (1, slot.shape[0])
     values = np.concatenate([_floats(piece) for piece in pieces])
     if source.order is not None:
-        values = values[source.order] if len(slot.shape) == 2 else values.reshape(-1)[source.order]
+        by_rows = len(slot.shape) == 2 and len(source.order) == rows
+        values = values[source.order] if by_rows else values.reshape(-1)[source.order]
     tensor = Tensor(rows, cols)
     tensor.fill(np.ascontiguousarray(values.reshape(rows, cols) + np.float32(source.add)))
     return tensor

@@ -5,6 +5,7 @@ Room: loading. The words in which a family's tables are written; must not know a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 
 from freehold.models.base import Shape, Slot
 
-__all__ = ["Family", "Rows", "Source", "Table"]
+__all__ = ["Family", "Rows", "Source", "Table", "is_past"]
+
+_NUMBERED = re.compile(r"(?:model\.layers|blk)\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,15 @@ class Source:
 
     `shape` is what each of them must have, where that is not the slot's divided among them.
     `order` names for each row of ours the row of the stack: a permutation, or a part. `add` is
-    added to every value: norms that are kept as 1 + w.
+    added to every value: norms that are kept as 1 + w. `transposed` says that floats lie as
+    (X, in, out); what is quantized never does.
     """
 
     names: tuple[str, ...]
     shape: Shape | None = None
     order: NDArray[np.int64] | None = None
     add: float = 0.0
+    transposed: bool = False
 
     def piece_shape(self, slot: Slot) -> Shape:
         """What each named tensor's shape must be."""
@@ -69,12 +74,14 @@ class Table:
     """A family in one format: its configuration, the source of each slot, and what may be left.
 
     A source is None where the format never holds the slot. `unused` says which tensors a
-    checkpoint may hold that no slot takes.
+    checkpoint may hold that no slot takes; `tied` whether the head is the embedding where a
+    directory's config.json does not say.
     """
 
     read_config: Callable[[Mapping[str, object]], Any]
     source: Callable[[str, Any], Source | None]
     unused: Callable[[str, Any], bool] | None = None
+    tied: bool = False
 
     def sources(self, slots: Iterable[str], config: object) -> dict[str, Source]:
         """The source of each slot that the format holds, by canonical name."""
@@ -84,6 +91,12 @@ class Table:
     def may_leave(self, name: str, config: object) -> bool:
         """Whether a checkpoint may hold this tensor although no slot takes it."""
         return self.unused is not None and self.unused(name, config)
+
+
+def is_past(name: str, layers: int) -> bool:
+    """Whether a checkpoint's tensor belongs to a layer after the last: heads that guess ahead."""
+    match = _NUMBERED.match(name)
+    return match is not None and int(match[1]) >= layers
 
 
 class Family(Protocol):

@@ -9,15 +9,40 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from freehold import ops
 from freehold.models.adapting import Adaptable, Place
-from freehold.ops import Deltas, KvPool, Rotation, RouterRule, Routing, Step, Tensor, Weight
+from freehold.ops import (
+    Deltas,
+    Gating,
+    KvPool,
+    Rotation,
+    RouterRule,
+    Routing,
+    Step,
+    Tensor,
+    Weight,
+)
 
-__all__ = ["Attention", "Mlp", "Moe", "Rope", "RopeScaling", "SharedExpert", "Workspace", "rope"]
+__all__ = [
+    "SILU",
+    "Attention",
+    "Late",
+    "Mlp",
+    "Moe",
+    "Rope",
+    "RopeScaling",
+    "SharedExpert",
+    "Workspace",
+    "add_projected",
+    "rope",
+]
+
+SILU = Gating()
 
 
 @dataclass(frozen=True)
@@ -79,7 +104,8 @@ def rope(
 
 def _banded(plain: NDArray[np.float32], scaling: RopeScaling) -> NDArray[np.float32]:
     turns = scaling.original_context * plain / np.float32(2.0 * math.pi)
-    share = (turns - scaling.low_turns) / (scaling.high_turns - scaling.low_turns)
+    span = max(scaling.high_turns - scaling.low_turns, 1e-9)  # a step where they are equal
+    share = (turns - scaling.low_turns) / span
     share = np.clip(share, 0.0, 1.0)
     mixed = (1.0 - share) * plain / scaling.factor + share * plain
     return np.asarray(mixed, np.float32)
@@ -129,17 +155,25 @@ class Workspace:
         return self.buffers[name]
 
 
+class Late(NamedTuple):
+    """How queries grow beyond the trained context; the arguments of `ops.scale_late`."""
+
+    trained_tokens: int
+    factor: float
+    ahead: int = 0
+
+
 @dataclass(frozen=True)
 class Attention(Adaptable):
-    """Grouped-query attention with rotary positions; x += out(attend(q, k, v)).
+    """Grouped-query attention with rotary positions; x += post_norm(out(attend(q, k, v))).
 
     Norms of queries and keys are as wide as a head, or as all heads together. `window` is how many
-    tokens a query sees, 0 for all; `rope` which of the step's rotations turns it, None for none;
-    `late` the trained context and factor of `ops.scale_late`.
+    tokens a query sees, 0 for all; `rope` which of the step's rotations turns it, None for none.
+    Without `norm` the layer reads x as it is; without `post_norm` it adds what `out` gives.
     """
 
     layer: int
-    norm: Tensor  # (1, D)
+    norm: Tensor | None  # (1, D)
     eps: float
     q: Weight  # (H A, D)
     k: Weight  # (G A, D)
@@ -151,7 +185,10 @@ class Attention(Adaptable):
     k_norm: Tensor | None = None
     window: int = 0
     rope: int | None = 0
-    late: tuple[int, float] | None = None
+    late: Late | None = None
+    chunk: int = 0  # a query sees nothing before the last multiple of this; 0 for all
+    sinks: Tensor | None = None  # (1, H), scores without values
+    post_norm: Tensor | None = None  # (1, D)
     deltas: tuple[Deltas, Deltas] = field(default_factory=lambda: (Deltas(), Deltas()))
 
     def places(self) -> tuple[Place, ...]:
@@ -173,23 +210,34 @@ class Attention(Adaptable):
         rotation = None if self.rope is None else work.rotations[self.rope]
         ops.rotate_write(q, k, v, rotation, step, kv, self.layer)
         if self.late is not None:
-            trained_tokens, factor = self.late
-            ops.scale_late(q, step, factor, trained_tokens)
-        ops.attend(q, kv, self.layer, step, self.scale, attended, self.window)  # (T, H A)
-        ops.project_add(attended, self.out, self.biases[3], count, x)  # (T, D)
-        if step.adapted:
-            ops.add_deltas(attended, None, 0.0, step, self.deltas[1], (x,))
+            trained_tokens, factor, ahead = self.late
+            ops.scale_late(q, step, factor, trained_tokens, ahead)
+        ops.attend(
+            q,
+            kv,
+            self.layer,
+            step,
+            self.scale,
+            attended,
+            self.window,
+            chunk=self.chunk,
+            sinks=self.sinks,
+        )  # (T, H A)
+        projection = (self.out, self.biases[3], self.deltas[1])
+        add_projected(attended, projection, (self.post_norm, self.eps), step, x, work)
 
 
 @dataclass(frozen=True)
 class Mlp(Adaptable):
-    """The gated MLP; x += down(silu(gate(norm(x))) * up(norm(x)))."""
+    """The gated MLP; x += post_norm(down(gate(norm(x)) opening up(norm(x))))."""
 
-    norm: Tensor  # (1, D)
+    norm: Tensor | None  # (1, D)
     eps: float
     gate: Weight  # (F, D)
     up: Weight  # (F, D)
     down: Weight  # (D, F)
+    gating: Gating = SILU
+    post_norm: Tensor | None = None  # (1, D)
     deltas: tuple[Deltas, Deltas] = field(default_factory=lambda: (Deltas(), Deltas()))
 
     def places(self) -> tuple[Place, ...]:
@@ -203,10 +251,9 @@ class Mlp(Adaptable):
         if step.adapted:
             self._open(x, step, work)
         else:
-            ops.gate_up(x, self.norm, self.eps, self.gate, self.up, step.count, hidden)
-        ops.project_add(hidden, self.down, None, step.count, x)
-        if step.adapted:
-            ops.add_deltas(hidden, None, 0.0, step, self.deltas[1], (x,))
+            ops.gate_up(x, self.norm, self.eps, self.gate, self.up, step.count, hidden, self.gating)
+        projection = (self.down, None, self.deltas[1])
+        add_projected(hidden, projection, (self.post_norm, self.eps), step, x, work)
 
     def _open(self, x: Tensor, step: Step, work: Workspace) -> None:
         """`gate_up` in parts, with the same bits, so that adapters come before the gate."""
@@ -214,7 +261,29 @@ class Mlp(Adaptable):
         both = (opened, raised)
         ops.norm_project(x, self.norm, self.eps, count, (self.gate, self.up), (None, None), both)
         ops.add_deltas(x, self.norm, self.eps, step, self.deltas[0], both)
-        ops.gate_rows(raised, count, opened)
+        ops.gate_rows(raised, count, opened, self.gating)
+
+
+def add_projected(
+    a: Tensor,
+    projection: tuple[Weight, Tensor | None, Deltas | None],
+    norm: tuple[Tensor | None, float],
+    step: Step,
+    x: Tensor,
+    work: Workspace,
+) -> None:
+    """x (T, D) += norm(a . weight^T + bias + what adapters add). Mutates: x."""
+    (weight, bias, deltas), (after, eps) = projection, norm
+    if after is None:
+        ops.project_add(a, weight, bias, step.count, x)
+        if step.adapted and deltas is not None:
+            ops.add_deltas(a, None, 0.0, step, deltas, (x,))
+        return
+    y = work["y"]  # (T, D)
+    ops.norm_project(a, None, 0.0, step.count, (weight,), (bias,), (y,))
+    if step.adapted and deltas is not None:
+        ops.add_deltas(a, None, 0.0, step, deltas, (y,))
+    ops.add_normed(y, after, eps, step.count, x)
 
 
 @dataclass(frozen=True)
@@ -240,6 +309,10 @@ class Moe:
     down: Weight  # (X D, F)
     bias: Tensor | None = None  # (1, X), of the choice alone
     shared: SharedExpert | None = None
+    gating: Gating = SILU
+    offsets: Tensor | None = None  # (1, X), of the router's logits
+    biases: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None)
+    weigh_inputs: bool = False
 
     def __call__(self, x: Tensor, step: Step, work: Workspace) -> None:
         """Mutates: x (T, D). The shared expert reads x before the others add to it."""
@@ -253,7 +326,30 @@ class Moe:
                     x, self.norm, self.eps, count, (shared.opening,), (None,), (opening,)
                 )
                 ops.open_rows(opening, count, hidden)
-        ops.route(x, self.norm, self.eps, self.router, self.bias, self.rule, count, work.routing)
-        ops.mix_experts(self.norm, self.eps, self.gate, self.up, self.down, work.routing, x)
+        ops.route(
+            x,
+            self.norm,
+            self.eps,
+            self.router,
+            self.bias,
+            self.rule,
+            count,
+            work.routing,
+            offsets=self.offsets,
+        )
+        ops.mix_experts(
+            self.norm,
+            self.eps,
+            self.gate,
+            self.up,
+            self.down,
+            work.routing,
+            x,
+            gating=self.gating,
+            gate_bias=self.biases[0],
+            up_bias=self.biases[1],
+            down_bias=self.biases[2],
+            weigh_inputs=self.weigh_inputs,
+        )
         if shared is not None:
             ops.project_add(work["shared"], shared.down, None, count, x)

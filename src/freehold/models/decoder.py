@@ -7,14 +7,15 @@ attention, gated MLP; a family's class says where its layers differ.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, TypeVar
 
 from freehold import ops
 from freehold.models.adapting import Adapter, LowRank, adapter_targets, pack_adapter
 from freehold.models.base import KvSpec, Parameter, Slot
 from freehold.models.blocks import (
     Attention,
+    Late,
     Mlp,
     Moe,
     Rope,
@@ -33,12 +34,15 @@ __all__ = [
     "MoeConfig",
     "attention",
     "attention_slots",
+    "gated_slots",
     "matrix",
     "mlp",
     "mlp_slots",
     "moe",
     "moe_slots",
     "row",
+    "row_or_none",
+    "widen",
 ]
 
 
@@ -90,7 +94,14 @@ class DecoderConfig:
     eps: float
     rope_base: float
     rope_scaling: RopeScaling = field(default_factory=RopeScaling)
+    rotated_width: int = 0  # of a head's columns, from the first; 0 for all
+    unrotated: frozenset[int] = frozenset()  # layers that know no positions
+    late: Late | None = None
     windows: tuple[int, ...] = ()  # per layer the tokens a query sees, 0 for all; or empty
+    near_rope: tuple[float, RopeScaling] | None = None  # of layers with a window, if another
+    scale: float | None = None  # of attention's scores; None is head_width^-0.5
+    embed_factor: float = 1.0
+    final_cap: float = 0.0  # of the logits, 0 for none
     moe: MoeConfig | None = None
 
     def window(self, layer: int) -> int:
@@ -100,6 +111,15 @@ class DecoderConfig:
     def sparse(self, layer: int) -> MoeConfig | None:
         """The layer's mixture of experts; None where it has a plain MLP."""
         return None if self.moe is None or layer in self.moe.dense_layers else self.moe
+
+
+Kind = TypeVar("Kind", bound=DecoderConfig)
+
+
+def widen(kind: type[Kind], config: DecoderConfig, changes: Mapping[str, object]) -> Kind:
+    """The configuration as a family's own kind, which has more to say."""
+    said: dict[str, Any] = {each.name: getattr(config, each.name) for each in fields(config)}
+    return kind(**(said | dict(changes)))
 
 
 class Mixer(Protocol):
@@ -129,17 +149,16 @@ class Decoder:
         self._head = matrix(parameters.get("head", self._embed))  # (V, D), tied when absent
         self._final_norm = row(parameters["final_norm"])  # (1, D)
         divisors = parameters.get("rope_divisors")
-        self.ropes: Sequence[Rope] = (
-            rope(
-                config.head_width,
-                config.rope_base,
-                config.rope_scaling,
-                None if divisors is None else row(divisors).numpy()[0].copy(),
-            ),
-        )
+        rotated = config.rotated_width or config.head_width
+        own = None if divisors is None else row(divisors).numpy()[0].copy()
+        self.ropes: Sequence[Rope] = (rope(rotated, config.rope_base, config.rope_scaling, own),)
+        if config.near_rope is not None:
+            self.ropes = (*self.ropes, rope(rotated, *config.near_rope))
         query, key = config.heads * config.head_width, config.kv_heads * config.head_width
         widths = {"x": config.width, "q": query, "k": key, "v": key, "attended": query}
         widths |= {"hidden": config.mlp_width, "raised": config.mlp_width}
+        if any(name.endswith("post_norm") for name in parameters):
+            widths["y"] = config.width
         if config.moe is not None and config.moe.shared_width:
             widths |= {"shared": config.moe.shared_width, "opening": 1}
         self.work = Workspace(widths)
@@ -179,6 +198,9 @@ class Decoder:
         """How many tokens the model was trained to see."""
         return self.config.context_tokens
 
+    def prepare(self, x: Tensor, step: Step) -> None:
+        """What a family computes of a step's embeddings (T, D) for all layers. Mutates: work."""
+
     def kv_spec(self) -> KvSpec:
         """Keys and values of every layer."""
         return KvSpec.alike(self.config.layers, self.config.kv_heads, self.config.head_width)
@@ -201,6 +223,9 @@ class Decoder:
         x = work["x"]  # (T, D)
         work.rotate(step, self.ropes)
         ops.embed(self._embed, step, x)  # (T, D)
+        if self.config.embed_factor != 1.0:
+            ops.scale(x, self.config.embed_factor, step.count)
+        self.prepare(x, step)
         for mixer, feed in self.layers:
             mixer(x, step, kv, work)
             feed(x, step, work)
@@ -210,6 +235,8 @@ class Decoder:
         if rows > self._logits.rows:
             self._logits = Tensor(rows, self.config.vocabulary)
         ops.head(x, self._final_norm, self.config.eps, self._head, step, self._logits)  # (S, V)
+        if self.config.final_cap:
+            ops.softcap(self._logits, self.config.final_cap, rows)
         return self._logits
 
 
@@ -230,7 +257,7 @@ def mlp_slots(config: DecoderConfig, index: int) -> dict[str, Slot]:
     """The norm and the three matrices of a layer's gated MLP."""
     at = f"layers.{index}."
     norm = {at + "mlp_norm": Slot((config.width,), matrix=False)}
-    return norm | _gated_slots(config.width, config.mlp_width, 1, at + "mlp.")
+    return norm | gated_slots(config.width, config.mlp_width, 1, at + "mlp.")
 
 
 def moe_slots(config: DecoderConfig, index: int) -> dict[str, Slot]:
@@ -241,45 +268,46 @@ def moe_slots(config: DecoderConfig, index: int) -> dict[str, Slot]:
         at + "mlp_norm": Slot((width,), matrix=False),
         at + "moe.router": Slot((moe.experts, width)),
     }
-    slots |= _gated_slots(width, moe.expert_width, moe.experts, at + "moe.")
+    slots |= gated_slots(width, moe.expert_width, moe.experts, at + "moe.")
     if moe.selection_bias:
         slots[at + "moe.bias"] = Slot((moe.experts,), matrix=False)
     if moe.shared_width:
-        slots |= _gated_slots(width, moe.shared_width, 1, at + "shared.")
+        slots |= gated_slots(width, moe.shared_width, 1, at + "shared.")
     if moe.shared_opening:
         slots[at + "shared.opening"] = Slot((1, width))
     return slots
 
 
-def _gated_slots(width: int, hidden: int, count: int, at: str) -> dict[str, Slot]:
+def gated_slots(width: int, hidden: int, count: int, at: str) -> dict[str, Slot]:
+    """The three matrices of gated MLPs, stacked."""
     opened = Slot((count * hidden, width))
     return {at + "gate": opened, at + "up": opened, at + "down": Slot((count * width, hidden))}
 
 
-def attention(
-    config: DecoderConfig, parameters: Mapping[str, Parameter], index: int, *, rope: int | None = 0
-) -> Attention:
-    """A layer's attention; biases and norms of heads are taken where the parameters have them."""
+def attention(config: DecoderConfig, parameters: Mapping[str, Parameter], index: int) -> Attention:
+    """A layer's attention; biases and norms are taken where the parameters have them."""
     at = f"layers.{index}."
+    near = config.near_rope is not None and config.window(index) > 0
 
     def optional(name: str) -> Tensor | None:
-        found = parameters.get(f"{at}attn.{name}")
-        return None if found is None else row(found)
+        return row_or_none(parameters, f"{at}attn.{name}")
 
     return Attention(
         layer=index,
-        norm=row(parameters[at + "attn_norm"]),
+        norm=row_or_none(parameters, at + "attn_norm"),
         eps=config.eps,
         q=matrix(parameters[at + "attn.q"]),
         k=matrix(parameters[at + "attn.k"]),
         v=matrix(parameters[at + "attn.v"]),
         out=matrix(parameters[at + "attn.out"]),
         biases=(optional("q_bias"), optional("k_bias"), optional("v_bias"), optional("out_bias")),
-        scale=config.head_width**-0.5,
+        scale=config.head_width**-0.5 if config.scale is None else config.scale,
         q_norm=optional("q_norm"),
         k_norm=optional("k_norm"),
         window=config.window(index),
-        rope=rope,
+        rope=None if index in config.unrotated else int(near),
+        late=config.late,
+        post_norm=row_or_none(parameters, at + "attn_post_norm"),
     )
 
 
@@ -287,11 +315,12 @@ def mlp(config: DecoderConfig, parameters: Mapping[str, Parameter], index: int) 
     """A layer's gated MLP."""
     at = f"layers.{index}."
     return Mlp(
-        norm=row(parameters[at + "mlp_norm"]),
+        norm=row_or_none(parameters, at + "mlp_norm"),
         eps=config.eps,
         gate=matrix(parameters[at + "mlp.gate"]),
         up=matrix(parameters[at + "mlp.up"]),
         down=matrix(parameters[at + "mlp.down"]),
+        post_norm=row_or_none(parameters, at + "mlp_post_norm"),
     )
 
 
@@ -299,7 +328,6 @@ def moe(config: DecoderConfig, parameters: Mapping[str, Parameter], index: int) 
     """A layer's mixture of experts."""
     rule, at = config.sparse(index), f"layers.{index}."
     assert rule is not None, "a plain layer has no experts"
-    bias = parameters.get(at + "moe.bias")
     return Moe(
         norm=row(parameters[at + "mlp_norm"]),
         eps=config.eps,
@@ -308,7 +336,7 @@ def moe(config: DecoderConfig, parameters: Mapping[str, Parameter], index: int) 
         gate=matrix(parameters[at + "moe.gate"]),
         up=matrix(parameters[at + "moe.up"]),
         down=matrix(parameters[at + "moe.down"]),
-        bias=None if bias is None else row(bias),
+        bias=row_or_none(parameters, at + "moe.bias"),
         shared=_shared(parameters, at + "shared."),
     )
 
@@ -329,6 +357,12 @@ def matrix(parameter: Parameter) -> Weight:
     """The parameter of a matrix slot."""
     assert isinstance(parameter, Weight), "loading put a row where a matrix belongs"
     return parameter
+
+
+def row_or_none(parameters: Mapping[str, Parameter], name: str) -> Tensor | None:
+    """The parameter of an optional slot that is no matrix."""
+    found = parameters.get(name)
+    return None if found is None else row(found)
 
 
 def row(parameter: Parameter) -> Tensor:

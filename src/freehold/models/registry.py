@@ -9,24 +9,42 @@ __all__ = ["DECODERS", "ENCODERS", "FAMILIES", "WRAPPERS"]
 
 # general.architecture of a file -> family: models/<family>.py and loading/names/<family>.py
 FAMILIES = {
+    "gemma3": "gemma3",
+    "gemma4": "gemma4",
+    "glm4moe": "glm4_moe",
+    "gpt-oss": "gpt_oss",
     "llama": "llama",
+    "llama4": "llama4",
+    "mistral3": "ministral3",
+    "olmo2": "olmo2",
     "qwen2": "qwen2",
     "qwen2moe": "qwen2",
     "qwen3": "qwen3",
     "qwen3moe": "qwen3",
+    "smollm3": "smollm3",
 }
 
 # model_type of a directory's config.json -> family, likewise
 DECODERS = {
+    "gemma3_text": "gemma3",
+    "gemma4_text": "gemma4",
+    "glm4_moe": "glm4_moe",
+    "gpt_oss": "gpt_oss",
     "llama": "llama",
+    "llama4_text": "llama4",
+    "ministral": "llama",
+    "ministral3": "ministral3",
     "mistral": "llama",
     "mixtral": "llama",
+    "olmo2": "olmo2",
+    "olmo3": "olmo2",
     "qwen2": "qwen2",
     "qwen2_moe": "qwen2",
     "qwen3": "qwen3",
     "qwen3_moe": "qwen3",
+    "smollm3": "smollm3",
 }
 ENCODERS = {"bert": "bert", "roberta": "bert", "xlm-roberta": "bert"}
 
 # model_type of a model for several media, whose text_config names the decoder
-WRAPPERS = frozenset({"mistral3"})
+WRAPPERS = frozenset({"gemma3", "gemma4", "llama4", "mistral3"})

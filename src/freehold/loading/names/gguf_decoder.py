@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,9 @@ __all__ = [
     "half_split",
     "rope_scaling",
     "rotated_source",
+    "scored_experts",
     "stacked_experts",
+    "windows_of",
 ]
 
 _TOP = {
@@ -46,7 +49,9 @@ _LAYER = {
     "attn.out_bias": "attn_output.bias",
     "attn.q_norm": "attn_q_norm.weight",
     "attn.k_norm": "attn_k_norm.weight",
+    "attn_post_norm": "post_attention_norm.weight",
     "mlp_norm": "ffn_norm.weight",
+    "mlp_post_norm": "post_ffw_norm.weight",
     "mlp.gate": "ffn_gate.weight",
     "mlp.up": "ffn_up.weight",
     "mlp.down": "ffn_down.weight",
@@ -72,12 +77,14 @@ def file_name(canonical: str, renamed: Mapping[str, str] | None = None) -> str:
     return f"blk.{match[1]}.{((renamed or {}).get(match[2])) or _LAYER[match[2]]}"
 
 
-def decoder_source(canonical: str, config: DecoderConfig) -> Source:
+def decoder_source(
+    canonical: str, config: DecoderConfig, renamed: Mapping[str, str] | None = None
+) -> Source:
     """Where a plain decoder's slot lies in the file, rows as they are."""
     shape = stacked_experts(canonical, config)
     if canonical.endswith("shared.opening"):
         shape = (config.width,)
-    return Source((file_name(canonical),), shape=shape)
+    return Source((file_name(canonical, renamed),), shape=shape)
 
 
 def stacked_experts(canonical: str, config: DecoderConfig) -> tuple[int, ...] | None:
@@ -106,15 +113,17 @@ def half_split(heads: int, width: int) -> NDArray[np.int64]:
     return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(-1))
 
 
-def decoder_config(keys: Keys) -> DecoderConfig:
-    """The configuration of a plain decoder. Raises: BadConfig.
+def decoder_config(keys: Keys, *, partial: bool = False) -> DecoderConfig:
+    """The configuration of a plain decoder, of whose heads a part may rotate. Raises: BadConfig.
 
     A mixture of experts is read where the file names experts; the family sets its rule.
     """
     vocabulary = _vocabulary(keys.metadata)
     heads, kv_heads, head_width = _heads(keys)
     keys.absent_or("attention.value_length", head_width, "keys and values of one width")
-    keys.absent_or("rope.dimension_count", head_width, "whole heads rotate in this family")
+    if not partial:
+        keys.absent_or("rope.dimension_count", head_width, "whole heads rotate in this family")
+    rotated = keys.integer("rope.dimension_count", default=head_width, least=2, most=head_width)
     keys.absent_or("vocab_size", vocabulary, "the tokenizer's own size")
     keys.absent_or("use_parallel_residual", False, "the residuals follow one another")
     keys.ignore("tensor_data_layout", "names a layout that every reader of the family knows")
@@ -134,6 +143,7 @@ def decoder_config(keys: Keys) -> DecoderConfig:
         eps=keys.number("attention.layer_norm_rms_epsilon"),
         rope_base=keys.number("rope.freq_base", default=10000.0, above=1.0),
         rope_scaling=rope_scaling(keys),
+        rotated_width=0 if rotated == head_width else rotated,
         moe=_moe(keys, experts, chosen, mlp_width),
     )
 
@@ -150,6 +160,46 @@ def _moe(keys: Keys, experts: int, chosen: int, mlp_width: int) -> MoeConfig | N
             found=str(chosen),
         )
     return MoeConfig(experts=experts, chosen=chosen, expert_width=width)
+
+
+def scored_experts(keys: Keys, moe: MoeConfig) -> MoeConfig:
+    """The same mixture, its experts chosen by sigmoid scores with a bias. Raises: BadConfig."""
+    shared = keys.integer("expert_shared_count", default=0, least=0, most=1 << 10)
+    dense = keys.integer("leading_dense_block_count", default=0, least=0, most=1 << 12)
+    keys.absent_or("expert_gating_func", 2, "scores are sigmoids in this family")
+    return replace(
+        moe,
+        scoring="sigmoid",
+        renormalise=keys.truth("expert_weights_norm", default=False),
+        epsilon=1e-20,
+        scale=keys.number("expert_weights_scale", default=1.0),
+        groups=keys.integer("expert_group_count", default=1, most=1 << 10),
+        groups_kept=keys.integer("expert_group_used_count", default=1, most=1 << 10),
+        group_top=2,
+        selection_bias=True,
+        shared_width=moe.expert_width * shared,
+        dense_layers=frozenset(range(dense)),
+    )
+
+
+def windows_of(keys: Keys, layers: int, *, period: int) -> tuple[int, ...]:
+    """Per layer how many tokens a query sees, 0 for all; empty when all layers see everything.
+
+    Every `period`-th layer sees everything where the file does not list them. Raises: BadConfig.
+    """
+    window = keys.integer("attention.sliding_window", default=0, least=0, most=1 << 30)
+    listed = keys.truths("attention.sliding_window_pattern")
+    if not listed:
+        period = keys.integer("attention.sliding_window_pattern", default=period, most=1 << 12)
+        listed = tuple((i + 1) % period != 0 for i in range(layers))
+    if len(listed) != layers:
+        raise BadConfig(
+            "attention.sliding_window_pattern does not list every layer",
+            family=keys.architecture,
+            expected=f"{layers} layers",
+            found=str(len(listed)),
+        )
+    return tuple(window if slides else 0 for slides in listed) if window else ()
 
 
 def _vocabulary(metadata: Mapping[str, object]) -> int:
@@ -205,7 +255,9 @@ def rope_scaling(keys: Keys) -> RopeScaling:
     fast = keys.number("rope.scaling.yarn_beta_fast", default=32.0)
     slow = keys.number("rope.scaling.yarn_beta_slow", default=1.0)
     keys.ignore("rope.scaling.finetuned", "says how the scaling came about, not what it is")
-    attention = keys.number("rope.scaling.attn_factor", default=1.0)
+    named = keys.either("rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor")
+    attention = keys.number(named, default=1.0)
+    keys.absent_or("rope.scaling.yarn_ext_factor", 1.0, "all of yarn's ramp, or none")
     if legacy != 1.0 and kind == "none":
         kind = "linear"
     if kind == "llama3":
@@ -216,5 +268,5 @@ def rope_scaling(keys: Keys) -> RopeScaling:
         # Files multiply the usual 0.1 ln(factor) + 1 by their factor.
         usual = 0.1 * float(np.log(factor)) + 1.0 if factor > 1.0 else 1.0
         return RopeScaling("yarn", factor, original, usual * attention, fast, slow)
-    keys.absent_or("rope.scaling.attn_factor", 1.0, "only yarn scales the rotation")
+    keys.absent_or(named, 1.0, "only yarn scales the rotation")
     return RopeScaling(kind, factor, original)

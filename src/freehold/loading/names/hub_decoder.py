@@ -14,10 +14,11 @@ from freehold.errors import BadConfig
 from freehold.loading.keys import Keys
 from freehold.loading.sources import Source
 from freehold.models.blocks import RopeScaling
-from freehold.models.decoder import DecoderConfig
+from freehold.models.decoder import DecoderConfig, MoeConfig
 
 __all__ = [
     "IGNORED",
+    "SANDWICH",
     "decoder_config",
     "decoder_source",
     "deep_windows_of",
@@ -25,8 +26,17 @@ __all__ = [
     "file_name",
     "hub_keys",
     "rope_of",
+    "rope_section",
+    "scored_experts",
     "windows_of",
 ]
+
+# What layers call their norms where each half has one before it and one after.
+SANDWICH = {
+    "attn_post_norm": "post_attention_layernorm.weight",
+    "mlp_norm": "pre_feedforward_layernorm.weight",
+    "mlp_post_norm": "post_feedforward_layernorm.weight",
+}
 
 IGNORED = {
     "_name_or_path": "where the checkpoint came from",
@@ -114,16 +124,36 @@ def decoder_source(
     return Source(tuple(name.format(expert) for expert in range(config.moe.experts)))
 
 
-def hub_keys(metadata: Mapping[str, object], model_type: str) -> Keys:
-    """The configuration's keys, with those that no family needs already accounted for."""
-    keys = Keys({f"{model_type}.{key}": value for key, value in metadata.items()}, model_type)
+def hub_keys(
+    metadata: Mapping[str, object],
+    model_type: str,
+    defaults: Mapping[str, object] | None = None,
+) -> Keys:
+    """The configuration's keys, with those that no family needs already accounted for.
+
+    `defaults` are the family's own, for what its released files leave out.
+    """
+    said = {**(defaults or {}), **metadata}
+    keys = Keys({f"{model_type}.{key}": value for key, value in said.items()}, model_type)
     for key, reason in IGNORED.items():
         keys.ignore(key, reason)
     return keys
 
 
-def decoder_config(keys: Keys, *, rope_base: float = 10000.0) -> DecoderConfig:
+def decoder_config(
+    keys: Keys,
+    *,
+    rope_base: float = 10000.0,
+    rotated_share: float | None = None,
+    near_base: float | None = None,
+    rope_also: tuple[str, ...] = (),
+    gate: str = "silu",
+) -> DecoderConfig:
     """The configuration of a plain decoder; `rope_base` is the family's own default.
+
+    So are `rotated_share`, where a part of each head may rotate, and `near_base`, where layers with
+    a window rotate otherwise. `rope_also` are keys among those of the rotation that the family
+    reads itself.
 
     Raises: BadConfig, UnknownConfigKey.
     """
@@ -137,17 +167,20 @@ def decoder_config(keys: Keys, *, rope_base: float = 10000.0) -> DecoderConfig:
             expected="query heads a multiple of KV heads, of an even width",
             found=f"{heads}, {kv_heads} and {head_width}",
         )
-    keys.absent_or("hidden_act", "silu", "the gated MLP of this family")
+    named = keys.either("hidden_activation", "hidden_act")
+    keys.absent_or(named, gate, "the gated MLP of this family")
     keys.truth("tie_word_embeddings", default=False)  # a head beside the embedding is taken
     context = keys.integer("max_position_embeddings")
-    base, scaling, share = rope_of(keys, "rope_parameters", context, rope_base)
-    if share != 1.0:
-        raise BadConfig(
-            "whole heads rotate in this family",
-            family=keys.architecture,
-            expected="partial_rotary_factor 1.0",
-            found=str(share),
-        )
+    near = None if near_base is None else _near_rope(keys, context, near_base)
+    nested = near is not None and keys.section("rope_parameters").has("full_attention")
+    base, scaling, share = rope_of(
+        keys.section("rope_parameters") if nested else keys,
+        "full_attention" if nested else "rope_parameters",
+        context,
+        rope_base,
+        rotated_share or 1.0,
+        rope_also,
+    )
     return DecoderConfig(
         vocabulary=keys.integer("vocab_size"),
         context_tokens=context,
@@ -160,7 +193,35 @@ def decoder_config(keys: Keys, *, rope_base: float = 10000.0) -> DecoderConfig:
         eps=keys.number("rms_norm_eps"),
         rope_base=base,
         rope_scaling=scaling,
+        rotated_width=_rotated(keys, share, head_width, whole=rotated_share is None),
+        near_rope=near,
     )
+
+
+def _near_rope(keys: Keys, context: int, base: float) -> tuple[float, RopeScaling]:
+    """How layers with a window rotate, from either form of the configuration."""
+    base = keys.number("rope_local_base_freq", default=base)
+    both = keys.section("rope_parameters")
+    if not both.has("full_attention"):
+        return base, RopeScaling()
+    keys.ignore("rope_theta", "the older form of what is read here")
+    keys.ignore("rope_scaling", "the older form of what is read here")
+    both.section("full_attention")
+    base, scaling, _share = rope_of(both, "sliding_attention", context, base)
+    both.finish()
+    return base, scaling
+
+
+def _rotated(keys: Keys, share: float, head_width: int, *, whole: bool) -> int:
+    width = int(head_width * share)
+    if share > 1.0 or width < 2 or width % 2 or (whole and share != 1.0):
+        raise BadConfig(
+            "whole heads rotate in this family" if whole else "this part of a head cannot rotate",
+            family=keys.architecture,
+            expected="partial_rotary_factor 1.0" if whole else "an even number of columns",
+            found=str(share),
+        )
+    return 0 if width == head_width else width
 
 
 def windows_of(keys: Keys, layers: int, kinds: tuple[str, ...] | None = None) -> tuple[int, ...]:
@@ -202,22 +263,50 @@ def dense_layers(keys: Keys, layers: int) -> frozenset[int]:
     return frozenset(i for i in range(layers) if i in listed or (i + 1) % every)
 
 
+def scored_experts(keys: Keys) -> MoeConfig:
+    """Experts chosen by sigmoid scores with a bias, after the first layers, beside shared ones.
+
+    Raises: BadConfig.
+    """
+    width = keys.integer("moe_intermediate_size")
+    dense = keys.integer("first_k_dense_replace", default=0, least=0, most=1 << 12)
+    return MoeConfig(
+        experts=keys.integer(keys.either("n_routed_experts", "num_local_experts"), most=1 << 14),
+        chosen=keys.integer("num_experts_per_tok", most=1 << 10),
+        expert_width=width,
+        scoring="sigmoid",
+        renormalise=keys.truth("norm_topk_prob", default=True),
+        epsilon=1e-20,
+        scale=keys.number("routed_scaling_factor", default=1.0),
+        groups=keys.integer("n_group", default=1, most=1 << 10),
+        groups_kept=keys.integer("topk_group", default=1, most=1 << 10),
+        group_top=2,
+        selection_bias=True,
+        shared_width=width * keys.integer("n_shared_experts", default=0, least=0, most=1 << 10),
+        dense_layers=frozenset(range(dense)),
+    )
+
+
 def rope_of(
-    keys: Keys, name: str, context_tokens: int, default_base: float
+    keys: Keys,
+    name: str,
+    context_tokens: int,
+    default_base: float,
+    default_share: float = 1.0,
+    also: tuple[str, ...] = (),
 ) -> tuple[float, RopeScaling, float]:
     """Base, scaling, and the rotated share of a head, from either form of the configuration.
 
-    Raises: BadConfig, UnknownConfigKey.
+    `also` are keys that the family reads itself. Raises: BadConfig, UnknownConfigKey.
     """
-    rope = keys.section(name)
-    if not rope.metadata:
-        rope = keys.section("rope_scaling")
-    else:
-        keys.ignore("rope_scaling", "the older form of what was read")
+    rope = rope_section(keys, name)
     base = rope.number("rope_theta", default=keys.number("rope_theta", default=default_base))
     share = rope.number(
-        "partial_rotary_factor", default=keys.number("partial_rotary_factor", default=1.0)
+        "partial_rotary_factor", default=keys.number("partial_rotary_factor", default=default_share)
     )
+    rope.ignore("max_position_embeddings", "the context, which the file says once more")
+    for key in also:
+        rope.ignore(key, "the family asks for it")
     rope.ignore("type", "the older name of rope_type")
     older = rope.metadata.get(f"{rope.architecture}.type") or "default"
     kind = rope.word("rope_type", default=str(older), allowed=("default", *_SCALINGS))
@@ -231,6 +320,15 @@ def rope_of(
     scaling = RopeScaling() if kind == "default" else _SCALINGS[kind](rope, context_tokens)
     rope.finish()
     return base, scaling, share
+
+
+def rope_section(keys: Keys, name: str = "rope_parameters") -> Keys:
+    """The keys of the rotation, from either form of the configuration. Raises: BadConfig."""
+    rope = keys.section(name)
+    if not rope.metadata:
+        return keys.section("rope_scaling")
+    keys.ignore("rope_scaling", "the older form of what was read")
+    return rope
 
 
 def _linear(rope: Keys, _context_tokens: int) -> RopeScaling:
@@ -271,4 +369,8 @@ def _magnitude(factor: float, times: float) -> float:
     return 0.1 * times * math.log(factor) + 1.0 if factor > 1.0 else 1.0
 
 
-_SCALINGS = {"linear": _linear, "yarn": _yarn, "llama3": _banded}
+def _proportional(rope: Keys, _context_tokens: int) -> RopeScaling:
+    return RopeScaling("proportional", rope.number("factor", default=1.0))
+
+
+_SCALINGS = {"linear": _linear, "yarn": _yarn, "llama3": _banded, "proportional": _proportional}
