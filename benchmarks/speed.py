@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import RESULTS, table, write_result
-from benchmarks.suites import FILE_NAMES, NAMES, Case, Suite, suite
+from benchmarks.suites import FILE_NAME, NAMES, Case, Suite, suite
 from benchmarks.workers import Worker
 
 _REST_S = 0.3  # lets the other side's threads fall asleep
@@ -197,8 +197,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", type=Path, required=True, help="the forms, see benchmarks.forms")
     parser.add_argument("--starter", type=Path, required=True, help="the starter model's file")
-    parser.add_argument("--suite", nargs="+", choices=(*NAMES, *FILE_NAMES), default=list(NAMES))
-    parser.add_argument("--files", type=Path, nargs="+", default=[], help="of `file` and `moe`")
+    parser.add_argument("--suite", nargs="+", choices=(*NAMES, FILE_NAME), default=list(NAMES))
+    parser.add_argument("--files", type=Path, nargs="+", default=[], help="of the suite `file`")
     parser.add_argument("--case", nargs="+", help='only these, such as "pp512" "tg64 @4096"')
     parser.add_argument("--ours", type=Path, nargs="+", help="our files instead of the suite's")
     parser.add_argument(

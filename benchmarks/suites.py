@@ -69,7 +69,7 @@ LARGE = (
 )
 DEEP = Case(kind="decode", tokens=32, depth=4096)
 NAMES = ("starter", "best", "1b", "4b")  # by default
-FILE_NAMES = ("file", "moe")  # whose files are given
+FILE_NAME = "file"  # whose files are given
 
 
 def suite(name: str, *, starter: Path, folder: Path, files: tuple[Path, ...] = ()) -> Suite:
@@ -78,15 +78,10 @@ def suite(name: str, *, starter: Path, folder: Path, files: tuple[Path, ...] = (
     `starter`: both sides run the starter file. `best`: ours runs the starter file, the peer
     whichever of its Q4_0, Q4_1, Q8_0 and BF16 forms is fastest in the case. `1b`, `4b`: both run
     the same random Q4_K_M file. `file`: ours runs the first of `files`, the peer the fastest of
-    them all. `moe`: the cases of a large mixture of experts on the first of `files`.
+    them all.
     """
-    if name in ("file", "moe"):
-        return Suite(
-            name=name,
-            cases=SMALL if name == "file" else LARGE,
-            ours=files[:1],
-            peers=files if name == "file" else files[:1],
-        )
+    if name == FILE_NAME:
+        return Suite(name=name, cases=SMALL, ours=files[:1], peers=files)
     if name == "starter":
         return Suite(name=name, cases=SMALL, ours=(starter,), peers=(starter,))
     if name == "best":
