@@ -2,7 +2,7 @@
 
 `python -m benchmarks.alone FILE --freehold-python .venv/bin/python`
 
-Room: benchmarks. The sides follow one another, so that a drift of the machine is not in both: run it
+Room: benchmarks. The sides follow one another, so a drift of the machine meets one of them: run it
 twice, the second time with --llama-first. llama.cpp runs with flash attention on and off.
 """
 
