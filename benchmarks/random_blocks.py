@@ -117,6 +117,7 @@ def write_random_blocks(shape: BlockShape, target: Path) -> None:
     start_tensors(writer)
     rng = np.random.default_rng(_SEED)
     out = writer.fout[0]
+    writer.write_padding(out, out.tell())
     for _name, size, kind in shape.tensors():
         start = out.tell()
         for chunk in _CHUNKS[kind](rng, math.prod(size), size):
