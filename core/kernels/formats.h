@@ -191,6 +191,15 @@ struct FormatNvfp4 : FormatMXFP4<S> {
     }
 };
 
+// Unsigned codes are below 2^code_bits.
+template <class Format>
+constexpr int code_bits() {
+    if (Format::wide) return 8;
+    if (Format::levels != nullptr) return 5;
+    return (Format::planes & kNibble ? 4 : 0) + (Format::planes & kCrumb ? 2 : 0) +
+           (Format::planes & kBit ? 1 : 0);
+}
+
 // Eight vectors of codes, vector j holding elements 4 j .. 4 j + 3 of every row in `part`.
 template <class S, class Format>
 inline __attribute__((always_inline)) void load_codes(const uint8_t* p, int part,

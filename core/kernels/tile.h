@@ -41,9 +41,13 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
                 load_codes<S, Format>(p, part, w);
                 Scales<S> scales;
                 Format::scales(head, sub, part * S::lanes, scales);
-                const auto dot = [&](auto i, int m, int j) {
-                    const auto value = S::repeat4(a->codes[m] + 4 * j);
-                    return kSigned ? S::dot_signed(i, w[j], value) : S::dot(i, w[j], value);
+                const auto dot4 = [&](auto i, int m, int j) {
+                    const int8_t* values = a->codes[m] + 4 * j;
+                    if constexpr (!kSigned)
+                        return S::template dot4<code_bits<Format>()>(i, w + j, values);
+                    for (int k = 0; k < 4; ++k)
+                        i = S::dot_signed(i, w[j + k], S::repeat4(values + 4 * k));
+                    return i;
                 };
 #pragma GCC unroll 16
                 for (int m = 0; m < M; ++m) {
@@ -52,8 +56,8 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
                         first = S::template shift_left<kOffset>(S::set_int(a->minus_low[m]));
                         second = S::template shift_left<kOffset>(S::set_int(a->minus_high[m]));
                     }
-                    for (int j = 0; j < 4; ++j) first = dot(first, m, j);
-                    for (int j = 4; j < 8; ++j) second = dot(second, m, j);
+                    first = dot4(first, m, 0);
+                    second = dot4(second, m, 4);
                     const F low = S::set(a->low[m]), high = S::set(a->high[m]);
                     if constexpr (Format::halves) {
                         acc[m] = S::fma(S::to_float(first), S::mul(scales.low, low), acc[m]);

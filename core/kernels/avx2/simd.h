@@ -137,6 +137,19 @@ struct Simd {
         const __m256i pairs = _mm256_maddubs_epi16(code, value);
         return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
+    // Four dots in a row. Sums of two products fit 16 bits; so do two of these while codes are below
+    // 64 (4 63 127 = 32004), and four while they are below 32 (8 31 127 = 31496).
+    template <int bits> static I dot4(I acc, const B* code, const int8_t* values) {
+        static_assert(bits <= 6);
+        const auto pairs = [&](int j) { return _mm256_maddubs_epi16(code[j], repeat4(values + 4 * j)); };
+        const __m256i one = _mm256_set1_epi16(1);
+        const __m256i low = _mm256_add_epi16(pairs(0), pairs(1));
+        const __m256i high = _mm256_add_epi16(pairs(2), pairs(3));
+        if constexpr (bits <= 5)
+            return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_add_epi16(low, high), one));
+        return _mm256_add_epi32(_mm256_add_epi32(acc, _mm256_madd_epi16(low, one)),
+                                _mm256_madd_epi16(high, one));
+    }
     static I dot_signed(I acc, B code, B value) {  // code is signed, value never -128
         const __m256i pairs =
             _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(value, code));

@@ -113,6 +113,10 @@ struct Simd {
     }
     // acc + sum over four bytes of code (unsigned) * value (signed).
     static I dot(I acc, B code, B value) { return _mm512_dpbusd_epi32(acc, code, value); }
+    template <int> static I dot4(I acc, const B* code, const int8_t* values) {
+        for (int j = 0; j < 4; ++j) acc = dot(acc, code[j], repeat4(values + 4 * j));
+        return acc;
+    }
     static I dot_signed(I acc, B code, B value) { return dot(acc, code, value); }  // never used
     // acc + sum over two int16 of a * b.
     static I dot_pairs(I acc, B a, B b) {

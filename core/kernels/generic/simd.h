@@ -124,6 +124,10 @@ struct Simd {
             return s;
         });
     }
+    template <int> static I dot4(I acc, const B* code, const int8_t* values) {
+        for (int j = 0; j < 4; ++j) acc = dot(acc, code[j], repeat4(values + 4 * j));
+        return acc;
+    }
     static I dot_signed(I acc, B code, B value) { return dot(acc, code, value); }  // never used
     static I dot_pairs(I acc, B a, B b) {
         int16_t x[2 * lanes], y[2 * lanes];
