@@ -51,7 +51,7 @@ class LlamaCpp:
         self._vocab = api.llama_model_get_vocab(self._model)
         self.vocab_size = int(api.llama_vocab_n_tokens(self._vocab))
         self._context: Any = None
-        self._context_key: tuple[int, int, bool] | None = None
+        self._context_key: tuple[int, int, bool, int] | None = None
         self._filled = 0
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ Room: benchmarks. Uses gguf, torch and transformers; must not use freehold or ll
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ _TOP_NAMES = {
 }
 
 
-Oracle = LlamaForCausalLM | Qwen2ForCausalLM
+Oracle: TypeAlias = LlamaForCausalLM | Qwen2ForCausalLM
 
 
 def load_oracle(path: Path, *, attention: str = "sdpa") -> Oracle:
