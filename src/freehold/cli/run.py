@@ -70,6 +70,8 @@ def run(
     settings = resolve_settings({"threads": threads, "context_tokens": context})
 
     model = _loaded(ref, settings, adapter)
+    if model.report is not None and not model.report.exact:
+        typer.echo(str(model.report), err=True)
     if text is None:
         from freehold.cli.conversation import converse
 

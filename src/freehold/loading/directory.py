@@ -20,6 +20,7 @@ from freehold.formats.safetensors import Dtype, SafetensorsTensor, open_safetens
 from freehold.loading.gguf import Loaded
 from freehold.loading.matching import check_memory, match_tensors
 from freehold.loading.matrices import read_parameter
+from freehold.loading.quantized import Gathered, read_scheme, report_on
 from freehold.loading.sources import Rows, Table
 from freehold.loading.transposed import TransposedRows
 from freehold.models.base import Model, Shape, Slot
@@ -66,13 +67,17 @@ def load_directory(path: Path) -> Loaded:
     config = table.read_config(text)
     slots: Mapping[str, Slot] = family.Model.slots(config)
     sources = table.sources(slots, config)
+    scheme = read_scheme(metadata)
     with open_safetensors(weights_file(path)) as file:
         tensors = _text_tensors(file.tensors, wrapped=text is not metadata)
+        taken = {name for one in sources.values() for name in one.names}
         turned = {name for one in sources.values() if one.transposed for name in one.names}
+        gathered = scheme.gather(tensors, taken) if scheme else Gathered({}, tensors)
         rows: dict[str, Rows] = {
             name: TransposedRows(_FloatRows(tensor)) if name in turned else _FloatRows(tensor)
-            for name, tensor in tensors.items()
+            for name, tensor in gathered.plain.items()
         }
+        rows.update(gathered.rows)
         found = match_tensors(
             rows,
             slots,
@@ -88,7 +93,8 @@ def load_directory(path: Path) -> Loaded:
             for name, pieces in found.items()
         }
         model: Model = family.Model(config, parameters)
-        return Loaded(model, metadata, path, model_type, file.size_bytes)
+        report = report_on(scheme.label, gathered.rows.values()) if scheme else None
+        return Loaded(model, metadata, path, model_type, file.size_bytes, report)
 
 
 def weights_file(path: Path) -> Path:
@@ -96,7 +102,8 @@ def weights_file(path: Path) -> Path:
     for name in ("model.safetensors.index.json", "model.safetensors"):
         if (path / name).is_file():
             return path / name
-    pickles = sorted(file.name for file in path.glob("*.bin")) or ["no such file"]
+    kinds = (".bin", ".pt", ".pth", ".ckpt")
+    pickles = sorted(f.name for f in path.iterdir() if f.suffix in kinds) or ["no such file"]
     raise BadConfig(
         "the directory holds no weights that are read here",
         expected="model.safetensors",

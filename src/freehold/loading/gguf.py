@@ -18,6 +18,7 @@ from freehold.errors import UnknownFamily
 from freehold.formats.gguf import GgufFile, GgufTensor, open_gguf
 from freehold.loading.matching import check_memory, match_tensors
 from freehold.loading.matrices import read_parameter
+from freehold.loading.quantized import LoadReport
 from freehold.loading.sources import Table
 from freehold.models.base import Model, Shape, Slot
 from freehold.models.registry import FAMILIES
@@ -27,13 +28,17 @@ __all__ = ["Loaded", "load_gguf"]
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory and what its file, or its directory's config.json, says besides weights."""
+    """A model in memory and what its file, or its directory's config.json, says besides weights.
+
+    `report` says of quantized safetensors whether the values are the checkpoint's own.
+    """
 
     model: Model
     metadata: Mapping[str, object]
     path: Path
     architecture: str
     file_bytes: int
+    report: LoadReport | None = None
 
 
 def load_gguf(path: Path) -> Loaded:

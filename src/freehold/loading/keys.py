@@ -142,6 +142,10 @@ class Keys:
         assert reason, "an ignored key needs a reason"
         self.asked.add(name)
 
+    def anything(self, name: str) -> object:
+        """Whatever the file says, for the caller to judge; None when it says nothing."""
+        return self._find(name)
+
     def finish(self) -> None:
         """Raises: UnknownConfigKey for a key of the architecture that nobody asked for."""
         prefix = self.architecture + "."

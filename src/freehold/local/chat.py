@@ -60,6 +60,7 @@ class Model:
         self._loaded, self._adapter_bits = loaded, adapter_bits
         self.path = loaded.path
         self.metadata: Mapping[str, object] = loaded.metadata
+        self.report = loaded.report  # of quantized safetensors; a GGUF file's blocks are kept
         self._network = loaded.model
         text = read_text_side(loaded.path, loaded.metadata)
         self.tokenizer: Tokenizer = text.tokenizer
