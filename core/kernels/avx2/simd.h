@@ -20,9 +20,14 @@ struct Simd {
     static F zero() { return _mm256_setzero_ps(); }
     static F set(float v) { return _mm256_set1_ps(v); }
     static F load(const float* p) { return _mm256_loadu_ps(p); }
-    static F load_part(const float* p, int n) { return _mm256_maskload_ps(p, mask(n)); }
+    static F load_part(const float* p, int n) {
+        return n >= lanes ? load(p) : _mm256_maskload_ps(p, mask(n));
+    }
     static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
-    static void store_part(float* p, F v, int n) { _mm256_maskstore_ps(p, mask(n), v); }
+    static void store_part(float* p, F v, int n) {  // a masked store takes dozens of cycles on Zen
+        if (n >= lanes) return store(p, v);
+        _mm256_maskstore_ps(p, mask(n), v);
+    }
     static F load_half(const uint16_t* p) {
         return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     }
@@ -31,9 +36,10 @@ struct Simd {
         return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
     }
     static void store_half(uint16_t* p, F v, int n) {
+        const __m128i halves = _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        if (n >= lanes) return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), halves);
         alignas(16) uint16_t part[8];
-        _mm_store_si128(reinterpret_cast<__m128i*>(part),
-                        _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+        _mm_store_si128(reinterpret_cast<__m128i*>(part), halves);
         for (int i = 0; i < n; ++i) p[i] = part[i];
     }
     static __m256i widen_u8(const uint8_t* p) {
