@@ -12,7 +12,7 @@ from pathlib import Path
 
 STARTER_FORMS = {"q4_0": 2, "q4_1": 3, "q8_0": 7, "q4_k_m": 15}  # llama.cpp's file types
 LARGE = ("llama-3.2-1b-shape", "qwen3-4b-shape")
-MIXTURES = ("qwen3-30b-a3b-shape",)
+MIXTURES = ("qwen3-30b-a3b-shape", "deepseek-v2-lite-shape")
 _Q4_K_M = 15
 
 
@@ -58,9 +58,9 @@ def make_large_forms(folder: Path, names: list[str], *, threads: int) -> None:
 
 def make_mixtures(folder: Path, names: list[str]) -> None:
     """Random blocks in the shapes of mixtures of experts."""
-    from benchmarks.random_blocks import QWEN3_30B_A3B, write_random_blocks
+    from benchmarks.random_blocks import DEEPSEEK_V2_LITE, QWEN3_30B_A3B, write_random_blocks
 
-    for shape in (QWEN3_30B_A3B,):
+    for shape in (QWEN3_30B_A3B, DEEPSEEK_V2_LITE):
         if shape.name in names:
             _publish(
                 large_form(folder, shape.name),
@@ -97,7 +97,7 @@ def main() -> None:
         help=f"also random models in real shapes: {', '.join(LARGE)} (both if none named)",
     )
     parser.add_argument(
-        "--mixture", nargs="+", choices=MIXTURES, default=[], help="also these, 19 GB each"
+        "--mixture", nargs="+", choices=MIXTURES, default=[], help="also these, 10 and 19 GB"
     )
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

@@ -88,6 +88,75 @@ QWEN3_30B_A3B = BlockShape(
 )
 
 
+def _deepseek_v2_lite() -> Tensors:
+    """Rows that are no multiple of 256 take the types that llama.cpp's quantizer falls back to."""
+    layers, width, heads, rank, rotated = 27, 2048, 16, 512, 64
+    plain, value, experts, hidden = 128, 128, 64, 1408
+    yield "token_embd.weight", (102_400, width), "Q4_K"
+    for layer in range(layers):
+        deep = more_bits(layer, layers)
+        at, odd = f"blk.{layer}.", "Q8_0" if deep else "Q5_0"
+        yield at + "attn_norm.weight", (width,), "F32"
+        yield at + "attn_q.weight", (heads * (plain + rotated), width), "Q4_K"
+        yield at + "attn_kv_a_mqa.weight", (rank + rotated, width), "Q4_K"
+        yield at + "attn_kv_a_norm.weight", (rank,), "F32"
+        yield at + "attn_k_b.weight", (heads, rank, plain), "Q5_0"
+        yield at + "attn_v_b.weight", (heads, value, rank), "Q4_K"
+        yield at + "attn_output.weight", (width, heads * value), "Q4_K"
+        yield at + "ffn_norm.weight", (width,), "F32"
+        if layer == 0:
+            yield at + "ffn_gate.weight", (10_944, width), "Q4_K"
+            yield at + "ffn_up.weight", (10_944, width), "Q4_K"
+            yield at + "ffn_down.weight", (width, 10_944), odd
+            continue
+        yield at + "ffn_gate_inp.weight", (experts, width), "F32"
+        yield at + "ffn_gate_exps.weight", (experts, hidden, width), "Q4_K"
+        yield at + "ffn_up_exps.weight", (experts, hidden, width), "Q4_K"
+        yield at + "ffn_down_exps.weight", (experts, width, hidden), odd
+        yield at + "ffn_gate_shexp.weight", (2 * hidden, width), "Q4_K"
+        yield at + "ffn_up_shexp.weight", (2 * hidden, width), "Q4_K"
+        yield at + "ffn_down_shexp.weight", (width, 2 * hidden), "Q6_K" if deep else "Q4_K"
+    yield "output_norm.weight", (width,), "F32"
+    yield "output.weight", (102_400, width), "Q6_K"
+
+
+DEEPSEEK_V2_LITE = BlockShape(
+    name="deepseek-v2-lite-shape",
+    arch="deepseek2",
+    vocabulary=102_400,
+    keys={
+        "block_count": 27,
+        "context_length": 163_840,
+        "embedding_length": 2048,
+        "feed_forward_length": 10_944,
+        "vocab_size": 102_400,
+        "attention.head_count": 16,
+        "attention.head_count_kv": 1,
+        "attention.key_length": 576,
+        "attention.value_length": 512,
+        "attention.key_length_mla": 192,
+        "attention.value_length_mla": 128,
+        "attention.kv_lora_rank": 512,
+        "attention.layer_norm_rms_epsilon": 1e-6,
+        "rope.freq_base": 10_000.0,
+        "rope.dimension_count": 64,
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": 40.0,
+        "rope.scaling.original_context_length": 4096,
+        "rope.scaling.yarn_log_multiplier": 0.0707,
+        "leading_dense_block_count": 1,
+        "expert_count": 64,
+        "expert_used_count": 6,
+        "expert_shared_count": 2,
+        "expert_feed_forward_length": 1408,
+        "expert_weights_scale": 1.0,
+        "expert_weights_norm": False,
+        "expert_gating_func": 1,
+    },
+    tensors=_deepseek_v2_lite,
+)
+
+
 def write_random_blocks(shape: BlockShape, target: Path) -> None:
     """Write the shape with random blocks; returns when the file is whole.
 
@@ -100,9 +169,14 @@ def write_random_blocks(shape: BlockShape, target: Path) -> None:
     writer = gguf.GGUFWriter(target, shape.arch)
     writer.add_name(shape.name)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_K_M)
+    kinds = {
+        float: writer.add_float32,
+        int: writer.add_uint32,
+        bool: writer.add_bool,
+        str: writer.add_string,
+    }
     for key, value in shape.keys.items():
-        add = writer.add_float32 if isinstance(value, float) else writer.add_uint32
-        add(f"{shape.arch}.{key}", value)
+        kinds[type(value)](f"{shape.arch}.{key}", value)
     add_byte_vocabulary(writer, shape.vocabulary)
     writer.add_chat_template(_TEMPLATE)
     for name, size, kind in shape.tensors():
@@ -148,8 +222,22 @@ def _q6_k(rng: np.random.Generator, count: int, _size: tuple[int, ...]) -> Itera
         yield raw
 
 
-def _counts(elements: int) -> Iterator[int]:
-    blocks = elements // 256
+def _q5_0(rng: np.random.Generator, count: int, _size: tuple[int, ...]) -> Iterator[Bytes]:
+    for blocks in _counts(count, 32):
+        raw = rng.integers(0, 256, (blocks, 22), dtype=np.uint8)
+        raw[:, :2] = np.array([2.2e-3], "<f2").view(np.uint8)
+        yield raw
+
+
+def _q8_0(rng: np.random.Generator, count: int, _size: tuple[int, ...]) -> Iterator[Bytes]:
+    for blocks in _counts(count, 32):
+        raw = rng.integers(0, 256, (blocks, 34), dtype=np.uint8)
+        raw[:, :2] = np.array([2.7e-4], "<f2").view(np.uint8)
+        yield raw
+
+
+def _counts(elements: int, block: int = 256) -> Iterator[int]:
+    blocks = elements // block
     for start in range(0, blocks, _CHUNK_BLOCKS):
         yield min(_CHUNK_BLOCKS, blocks - start)
 
@@ -157,5 +245,7 @@ def _counts(elements: int) -> Iterator[int]:
 _CHUNKS: Mapping[str, Callable[..., Iterator[Any]]] = {
     "F32": _floats,
     "Q4_K": _q4_k,
+    "Q5_0": _q5_0,
     "Q6_K": _q6_k,
+    "Q8_0": _q8_0,
 }

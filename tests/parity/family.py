@@ -50,6 +50,7 @@ class FamilyToy:
     flips: Mapping[str, Flip] = field(default_factory=dict)
     drawn: Callable[[str, tuple[int, ...], np.random.Generator], Array | None] | None = None
     tokens: int = 150
+    model: Callable[[Any], Any] = AutoModelForCausalLM.from_config
 
     @property
     def vocabulary(self) -> int:
@@ -63,14 +64,22 @@ def family_oracle(toy: FamilyToy, *, seed: int = 0) -> Any:
     """The toy with random weights that make attention choose and every layer matter."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(toy.config).to(torch.float32).eval()
+    model = toy.model(toy.config).to(torch.float32).eval()
     for name, values in [*model.named_parameters(), *model.named_buffers()]:
         shape = tuple(values.shape)
         drawn = toy.drawn(name, shape, rng) if toy.drawn is not None else None
         if drawn is None and name.endswith(("inv_freq", "embed_scale")):
             continue
         assign(values, _usual(name, shape, rng) if drawn is None else drawn)
+    for module in model.modules():
+        if hasattr(module, "expand_kv"):
+            module.expand_kv = _rounding(module.expand_kv)
     return model
+
+
+def _rounding(unpack: Callable[..., Any]) -> Callable[..., Any]:
+    """The unpacking of latents that passed through float16, as pages keep them."""
+    return lambda latents, rotated: unpack(latents.half().float(), rotated.half().float())
 
 
 def _usual(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

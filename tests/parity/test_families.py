@@ -32,7 +32,15 @@ from freehold.loading import load_model
 from freehold.loading.sources import Table
 from freehold.models.registry import DECODERS, FAMILIES
 from tests.parity import family as families
-from tests.parity import toys_experts, toys_gemma4, toys_layers, toys_mistral, toys_norms, toys_qwen
+from tests.parity import (
+    toys_experts,
+    toys_gemma4,
+    toys_latent,
+    toys_layers,
+    toys_mistral,
+    toys_norms,
+    toys_qwen,
+)
 from tests.parity.family import FamilyToy, Flip
 from tests.parity.toy import Array
 
@@ -41,6 +49,7 @@ pytestmark = pytest.mark.parity
 TOYS = (
     *toys_experts.TOYS,
     *toys_gemma4.TOYS,
+    *toys_latent.TOYS,
     *toys_layers.TOYS,
     *toys_mistral.TOYS,
     *toys_norms.TOYS,

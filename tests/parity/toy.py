@@ -122,7 +122,9 @@ def _half_kv(
     *rest: Any,
     **named: Any,
 ) -> Any:
-    return _SDPA(module, query, key.half().float(), value.half().float(), *rest, **named)
+    if not hasattr(module, "expand_kv"):  # which keeps latents, rounded before they are unpacked
+        key, value = key.half().float(), value.half().float()
+    return _SDPA(module, query, key, value, *rest, **named)
 
 
 def _half_kv_eager(

@@ -66,10 +66,10 @@ def load_directory(path: Path) -> Loaded:
     table: Table = family.HUB
     config = table.read_config(text)
     slots: Mapping[str, Slot] = family.Model.slots(config)
-    sources = table.sources(slots, config)
     scheme = read_scheme(metadata)
     with open_safetensors(weights_file(path)) as file:
         tensors = _text_tensors(file.tensors, wrapped=text is not metadata)
+        sources = table.sources(slots, config, tensors)
         taken = {name for one in sources.values() for name in one.names}
         turned = {name for one in sources.values() if one.transposed for name in one.names}
         gathered = scheme.gather(tensors, taken) if scheme else Gathered({}, tensors)

@@ -53,7 +53,7 @@ def load_gguf(path: Path) -> Loaded:
         table: Table = family.GGUF
         config = table.read_config(file.metadata)
         slots: Mapping[str, Slot] = family.Model.slots(config)
-        sources = table.sources(slots, config)
+        sources = table.sources(slots, config, file.tensors)
         found = match_tensors(
             file.tensors,
             slots,

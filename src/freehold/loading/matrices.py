@@ -6,7 +6,7 @@ Peak memory: the packed weights, plus one chunk of the file: pages are given bac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,13 @@ from freehold.ops import Tensor, Weight
 __all__ = ["read_parameter"]
 
 _CHUNK_BYTES = 16 << 20
+_F32 = 0
+# Values that were read from a float type, as that type again: nothing is rounded.
+_EXACT: dict[int, Callable[[NDArray[np.float32]], NDArray[np.generic]]] = {
+    _F32: lambda values: values,
+    1: lambda values: values.astype(np.float16),
+    30: lambda values: (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16),
+}
 
 
 def read_parameter(pieces: Sequence[Rows], slot: Slot, source: Source) -> Parameter:
@@ -27,6 +34,8 @@ def read_parameter(pieces: Sequence[Rows], slot: Slot, source: Source) -> Parame
     _check_one_type(pieces)
     if not slot.matrix:
         return _read_rows(pieces, slot, source)
+    if source.turned:
+        return _turn(pieces, slot, source)
     rows, cols = slot.shape
     assert source.add == 0.0, "only rows of floats can be added to"
     weight = Weight(pieces[0].block_type, rows, cols)
@@ -59,6 +68,19 @@ def _pack_ordered(weight: Weight, pieces: Sequence[Rows], order: NDArray[np.int6
         weight.pack(start, len(at), among[at - first].reshape(-1))
     for piece in pieces:
         piece.release(0, _row_count(piece))
+
+
+def _turn(pieces: Sequence[Rows], slot: Slot, source: Source) -> Weight:
+    """Stacked matrices the other way round; blocks, which run along rows, become their values."""
+    kind = pieces[0].block_type
+    values = np.concatenate([_floats(piece) for piece in pieces])  # (rows, cols)
+    values = values if source.order is None else values[source.order]
+    turned = values.reshape(source.turned, -1, values.shape[1]).swapaxes(1, 2)
+    rows, cols = slot.shape
+    weight = Weight(kind if kind in _EXACT else _F32, rows, cols)
+    raw = _EXACT.get(kind, _EXACT[_F32])(np.ascontiguousarray(turned).reshape(rows, cols))
+    weight.pack(0, rows, raw.reshape(-1).view(np.uint8))
+    return weight
 
 
 def _read_rows(pieces: Sequence[Rows], slot: Slot, source: Source) -> Tensor:

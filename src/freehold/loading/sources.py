@@ -6,7 +6,7 @@ Room: loading. The words in which a family's tables are written; must not know a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,7 +27,8 @@ class Source:
     `shape` is what each of them must have, where that is not the slot's divided among them.
     `order` names for each row of ours the row of the stack: a permutation, or a part. `add` is
     added to every value: norms that are kept as 1 + w. `transposed` says that floats lie as
-    (X, in, out); what is quantized never does.
+    (X, in, out); what is quantized never does. `turned` says how many matrices the ordered rows
+    are that lie the other way round. `instead` is where the slot lies in files that have that name.
     """
 
     names: tuple[str, ...]
@@ -35,6 +36,8 @@ class Source:
     order: NDArray[np.int64] | None = None
     add: float = 0.0
     transposed: bool = False
+    turned: int = 0
+    instead: Source | None = None
 
     def piece_shape(self, slot: Slot) -> Shape:
         """What each named tensor's shape must be."""
@@ -83,10 +86,21 @@ class Table:
     unused: Callable[[str, Any], bool] | None = None
     tied: bool = False
 
-    def sources(self, slots: Iterable[str], config: object) -> dict[str, Source]:
-        """The source of each slot that the format holds, by canonical name."""
+    def sources(
+        self, slots: Iterable[str], config: object, names: Container[str] = ()
+    ) -> dict[str, Source]:
+        """The source of each slot that the format holds, by canonical name.
+
+        `names` are the file's tensors, which decide between two places of a slot.
+        """
         found = {canonical: self.source(canonical, config) for canonical in slots}
-        return {canonical: source for canonical, source in found.items() if source is not None}
+        return {
+            canonical: source.instead
+            if source.instead is not None and source.instead.names[0] in names
+            else source
+            for canonical, source in found.items()
+            if source is not None
+        }
 
     def may_leave(self, name: str, config: object) -> bool:
         """Whether a checkpoint may hold this tensor although no slot takes it."""

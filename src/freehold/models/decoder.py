@@ -154,16 +154,20 @@ class Decoder:
         self.ropes: Sequence[Rope] = (rope(rotated, config.rope_base, config.rope_scaling, own),)
         if config.near_rope is not None:
             self.ropes = (*self.ropes, rope(rotated, *config.near_rope))
-        query, key = config.heads * config.head_width, config.kv_heads * config.head_width
-        widths = {"x": config.width, "q": query, "k": key, "v": key, "attended": query}
-        widths |= {"hidden": config.mlp_width, "raised": config.mlp_width}
+        widths = {"x": config.width, "hidden": config.mlp_width, "raised": config.mlp_width}
         if any(name.endswith("post_norm") for name in parameters):
             widths["y"] = config.width
         if config.moe is not None and config.moe.shared_width:
             widths |= {"shared": config.moe.shared_width, "opening": 1}
-        self.work = Workspace(widths)
+        self.work = Workspace(widths | self.mixer_widths())
         self._logits = Tensor(1, config.vocabulary)
         self.layers = [self.layer(parameters, i) for i in range(config.layers)]
+
+    def mixer_widths(self) -> dict[str, int]:
+        """The columns of the buffers that mixers work in."""
+        c = self.config
+        query, key = c.heads * c.head_width, c.kv_heads * c.head_width
+        return {"q": query, "k": key, "v": key, "attended": query}
 
     @classmethod
     def slots(cls, config: DecoderConfig) -> Mapping[str, Slot]:

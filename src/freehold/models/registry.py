@@ -9,6 +9,7 @@ __all__ = ["DECODERS", "ENCODERS", "FAMILIES", "WRAPPERS"]
 
 # general.architecture of a file -> family: models/<family>.py and loading/names/<family>.py
 FAMILIES = {
+    "deepseek2": "deepseek",
     "gemma3": "gemma3",
     "gemma4": "gemma4",
     "glm4moe": "glm4_moe",
@@ -16,6 +17,7 @@ FAMILIES = {
     "llama": "llama",
     "llama4": "llama4",
     "mistral3": "ministral3",
+    "mistral4": "mistral4",
     "olmo2": "olmo2",
     "qwen2": "qwen2",
     "qwen2moe": "qwen2",
@@ -26,15 +28,19 @@ FAMILIES = {
 
 # model_type of a directory's config.json -> family, likewise
 DECODERS = {
+    "deepseek_v2": "deepseek",
+    "deepseek_v3": "deepseek",
     "gemma3_text": "gemma3",
     "gemma4_text": "gemma4",
     "glm4_moe": "glm4_moe",
+    "glm4_moe_lite": "deepseek",
     "gpt_oss": "gpt_oss",
     "llama": "llama",
     "llama4_text": "llama4",
     "ministral": "llama",
     "ministral3": "ministral3",
     "mistral": "llama",
+    "mistral4": "mistral4",
     "mixtral": "llama",
     "olmo2": "olmo2",
     "olmo3": "olmo2",

@@ -28,6 +28,7 @@ __all__ = [
     "rotated_source",
     "scored_experts",
     "stacked_experts",
+    "vocabulary_of",
     "windows_of",
 ]
 
@@ -118,7 +119,7 @@ def decoder_config(keys: Keys, *, partial: bool = False) -> DecoderConfig:
 
     A mixture of experts is read where the file names experts; the family sets its rule.
     """
-    vocabulary = _vocabulary(keys.metadata)
+    vocabulary = vocabulary_of(keys.metadata)
     heads, kv_heads, head_width = _heads(keys)
     keys.absent_or("attention.value_length", head_width, "keys and values of one width")
     if not partial:
@@ -202,7 +203,8 @@ def windows_of(keys: Keys, layers: int, *, period: int) -> tuple[int, ...]:
     return tuple(window if slides else 0 for slides in listed) if window else ()
 
 
-def _vocabulary(metadata: Mapping[str, object]) -> int:
+def vocabulary_of(metadata: Mapping[str, object]) -> int:
+    """How many tokens the file's tokenizer has. Raises: BadConfig."""
     tokens = metadata.get("tokenizer.ggml.tokens")
     if not isinstance(tokens, tuple | list) or not tokens:
         raise BadConfig(

@@ -25,6 +25,7 @@ __all__ = [
     "dense_layers",
     "file_name",
     "hub_keys",
+    "magnitude",
     "rope_of",
     "rope_section",
     "scored_experts",
@@ -353,19 +354,20 @@ def _yarn(rope: Keys, context_tokens: int) -> RopeScaling:
     scale = rope.number("attention_factor", default=0.0)
     if scale == 0.0:
         both = own != 0.0 and all_dims != 0.0
-        scale = _magnitude(factor, own) / _magnitude(factor, all_dims) if both else 0.0
+        scale = magnitude(factor, own) / magnitude(factor, all_dims) if both else 0.0
     return RopeScaling(
         "yarn",
         factor,
         original,
-        scale or _magnitude(factor, 1.0),
+        scale or magnitude(factor, 1.0),
         rope.number("beta_fast", default=32.0),
         rope.number("beta_slow", default=1.0),
         truncate=rope.truth("truncate", default=True),
     )
 
 
-def _magnitude(factor: float, times: float) -> float:
+def magnitude(factor: float, times: float) -> float:
+    """By how much yarn raises scores, or their root, for a stretch by `factor`."""
     return 0.1 * times * math.log(factor) + 1.0 if factor > 1.0 else 1.0
 
 
