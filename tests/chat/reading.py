@@ -171,6 +171,13 @@ def in_kimi(name: str, arguments: Any) -> str:
     )
 
 
+def in_harmony(name: str, arguments: Any) -> str:
+    return (
+        f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>"
+        f"{dumped(arguments)}<|call|>"
+    )
+
+
 def in_python(name: str, arguments: Any) -> str:
     return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
 
@@ -225,6 +232,14 @@ TWO_CALLS = [
     (
         "deepseek_dsml_v4",
         lambda a, b: f"<｜DSML｜tool_calls>\n{in_dsml(*a)}{in_dsml(*b)}</｜DSML｜tool_calls>",
+    ),
+    ("harmony", lambda a, b: in_harmony(*a) + "<|start|>assistant" + in_harmony(*b)),
+    (
+        "harmony",
+        lambda a, b: (
+            f"<|start|>assistant to=functions.{a[0]}<|channel|>commentary json<|message|>"
+            f"{dumped(a[1])}<|call|>{in_harmony(*b)}"
+        ),
     ),
     (
         "kimi",

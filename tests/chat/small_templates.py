@@ -132,6 +132,25 @@ KIMI = _chatml(
     "{%- if m.tool_call_id -%}{{- m.tool_call_id -}}{%- endif -%}"
 )
 
+# As gpt-oss has it: one call to a message, reasoning by another name.
+HARMONY = """{%- if tools -%}{{- '<|start|>developer<|message|>' + (tools | tojson) + '<|end|>' -}}
+{%- endif -%}{%- for m in messages -%}
+{%- if m.role == 'assistant' and 'tool_calls' in m -%}
+{%- if m.tool_calls | length != 1 -%}{{- raise_exception('one call at once') -}}{%- endif -%}
+{%- if m.content -%}
+{{- '<|start|>assistant<|channel|>commentary<|message|>' + m.content + '<|end|>' -}}{%- endif -%}
+{%- if m.thinking -%}
+{{- '<|start|>assistant<|channel|>analysis<|message|>' + m.thinking + '<|end|>' -}}{%- endif -%}
+{{- '<|start|>assistant to=functions.' + m.tool_calls[0].function.name -}}
+{{- '<|channel|>commentary json<|message|>' -}}
+{{- m.tool_calls[0].function.arguments | tojson + '<|call|>' -}}
+{%- elif m.role == 'assistant' -%}
+{{- '<|start|>assistant<|channel|>final<|message|>' + m.content + '<|end|>' -}}
+{%- elif m.role == 'tool' -%}{{- '<|start|>functions.' + m.name + ' to=assistant' -}}
+{{- '<|channel|>commentary<|message|>' + m.content + '<|end|>' -}}
+{%- else -%}{{- '<|start|>' + m.role + '<|message|>' + m.content + '<|end|>' -}}{%- endif -%}
+{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|start|>assistant' -}}{%- endif -%}"""
+
 # As Gemma 2 has it: no system message, turns that alternate.
 NO_SYSTEM = """{{- bos_token -}}{%- if messages[0].role == 'system' -%}
 {{- raise_exception('System role not supported') -}}{%- endif -%}
@@ -153,6 +172,7 @@ BY_DIALECT = {
     "deepseek_v3": DEEPSEEK_V3,
     "deepseek_v31": DEEPSEEK_V31,
     "glm": GLM,
+    "harmony": HARMONY,
     "hermes": HERMES,
     "kimi": KIMI,
     "llama_json": LLAMA_JSON,

@@ -161,7 +161,7 @@ class _Parts:
             return dialect.only_calls(lark, functions, several=self.several), {}
         text, grammars = (ANY_TEXT, {}) if wanted is None else _form(lark, wanted)
         if not functions:
-            return text, grammars
+            return dialect.said(lark, text), grammars
         free = None if wanted is None else text
         return dialect.calls_or_text(lark, functions, several=self.several, text=free), grammars
 

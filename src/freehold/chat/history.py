@@ -6,13 +6,13 @@ Room: chat. Knows messages; must not know templates' code, tokens or surfaces.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from freehold.errors import BadRequest
 
-__all__ = ["CALL_FORMS", "CallForm", "Message", "in_form", "normalised"]
+__all__ = ["CALL_FORMS", "CallForm", "Message", "in_form", "normalised", "one_call_each"]
 
 Message = Mapping[str, Any]
 
@@ -65,6 +65,30 @@ def _arguments(given: object, param: str) -> Mapping[str, Any]:
             expected="a JSON object, or a text that holds one",
         )
     return given
+
+
+def one_call_each(messages: Sequence[Message]) -> list[Message]:
+    """One call to a message, for templates that know no more, and its result after it."""
+    return list(_one_by_one(messages))
+
+
+def _one_by_one(messages: Sequence[Message]) -> Iterator[Message]:
+    waiting: dict[object, Message] = {}
+    for message in messages:
+        calls = message.get("tool_calls") or ()
+        if message.get("role") == "tool" and message.get("tool_call_id") in waiting:
+            yield waiting.pop(message["tool_call_id"])
+            yield message
+            continue
+        yield from waiting.values()
+        waiting = {}
+        if len(calls) < 2:
+            yield message
+            continue
+        for place, call in enumerate(calls):
+            content = message.get("content") if place == 0 else ""
+            waiting[call.get("id", place)] = {**message, "content": content, "tool_calls": [call]}
+    yield from waiting.values()
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,10 @@ class AnswerParser:
     ) -> None:
         self._dialect = dialect
         self._reasoning = reasoning
+        tools = tools if tool_calls else ()
         self._calls = Calls(dialect, tools)
-        self._starts = dialect.starts_for([t.name for t in tools]) if tool_calls and tools else ()
+        looks = bool(tools) or dialect.frames_text
+        self._starts = dialect.starts_for([t.name for t in tools]) if looks else ()
         self._scan = Scan()
         self._tidy = _Tidy(self._calls, holds=bool(self._starts))
         self._inside = starts_in_reasoning and reasoning is not None

@@ -36,6 +36,7 @@ class ReasoningFormat:
 
 _MARKS = (
     ("[THINK]", "[/THINK]", True),
+    ("<|channel|>analysis<|message|>", "<|end|>", False),
     ("<think>", "</think>", False),
 )
 _SWITCHES = ("enable_thinking", "thinking")

@@ -9,6 +9,7 @@ from freehold.chat.dialects.base import Dialect
 from freehold.chat.dialects.deepseek import Deepseek
 from freehold.chat.dialects.deepseek_dsml import DeepseekDsml
 from freehold.chat.dialects.glm import Glm
+from freehold.chat.dialects.harmony import Harmony
 from freehold.chat.dialects.hermes import Hermes
 from freehold.chat.dialects.kimi import Kimi
 from freehold.chat.dialects.llama_json import LlamaJson
@@ -28,6 +29,7 @@ DIALECTS: dict[str, Dialect] = {
         DeepseekDsml("deepseek_dsml", "function_calls"),
         DeepseekDsml("deepseek_dsml_v4", "tool_calls"),
         Glm(),
+        Harmony(),
         Hermes(),
         Kimi(),
         LlamaJson(),
@@ -46,6 +48,7 @@ _SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("deepseek_dsml_v4", ("｜DSML｜", "tool_calls>")),
     ("deepseek_v3", ("<｜tool▁calls▁begin｜>", "```json")),
     ("deepseek_v31", ("<｜tool▁calls▁begin｜>",)),
+    ("harmony", ("<|channel|>", "<|message|>", "to=functions.")),
     ("kimi", ("<|tool_calls_section_begin|>", "<|tool_call_argument_begin|>")),
     ("mistral_v11", ("[TOOL_CALLS]", "[CALL_ID]")),
     ("mistral_v13", ("[TOOL_CALLS]", "[ARGS]")),

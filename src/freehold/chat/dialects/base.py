@@ -100,7 +100,8 @@ class Dialect(ABC):
 
     `markers` are the texts of control tokens that a reader must see, where the tokenizer has them
     as such. An answer's calls begin at one of `starts`. `opening` is what they begin with in a
-    grammar; where that is nothing, calls are an answer of their own.
+    grammar; where that is nothing, calls are an answer of their own. `frames_text`: text stands in
+    messages too, which `read` takes apart, with tools or without.
     `ends_reasoning`: a call may stand inside reasoning, and ends it. `form` describes a call to a
     model whose template does not tell the tools; `tells_tools`: no template of this dialect does.
     """
@@ -110,6 +111,7 @@ class Dialect(ABC):
     starts: tuple[str, ...] = ()
     opening: str = ""
     ends_reasoning: bool = False
+    frames_text: bool = False
     tells_tools: bool = False
     form: str = ""
 
@@ -146,6 +148,11 @@ class Dialect(ABC):
 
         Raises: BadSchema for arguments that the dialect cannot be held to.
         """
+
+    def said(self, lark: Lark, text: str) -> str:
+        """The grammar of an answer that is this text, which is an expression."""
+        del lark
+        return text
 
     def only_calls(self, lark: Lark, tools: Sequence[Function], *, several: bool) -> str:
         """The grammar of an answer that is calls and nothing else."""

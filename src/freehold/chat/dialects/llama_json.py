@@ -6,13 +6,13 @@ Room: chat. Source: the chat templates of Llama 3.1 to 3.3.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from freehold.chat.dialects.base import Calls, Dialect, Function, Messages
 from freehold.chat.dialects.json_call import call_object, read_call_object
 from freehold.chat.dialects.lark import Lark
 from freehold.chat.dialects.scan import Reader, Scan
+from freehold.chat.history import one_call_each
 
 __all__ = ["LlamaJson"]
 
@@ -39,7 +39,7 @@ class LlamaJson(Dialect):
 
     def history(self, messages: Messages) -> Messages:
         """One call to a message, which is all that the templates know, and its result after it."""
-        return list(_one_by_one(messages))
+        return one_call_each(messages)
 
     def read(self, scan: Scan, calls: Calls) -> Reader[None]:
         """One call, and others that follow it at once."""
@@ -56,22 +56,3 @@ class LlamaJson(Dialect):
         """One call: the templates know no answer with several."""
         del several
         return call_object(lark, tools, arguments="parameters")
-
-
-def _one_by_one(messages: Messages) -> Iterator[Mapping[str, Any]]:
-    waiting: dict[object, Mapping[str, Any]] = {}
-    for message in messages:
-        calls = message.get("tool_calls") or ()
-        if message.get("role") == "tool" and message.get("tool_call_id") in waiting:
-            yield waiting.pop(message["tool_call_id"])
-            yield message
-            continue
-        yield from waiting.values()
-        waiting = {}
-        if len(calls) < 2:
-            yield message
-            continue
-        for place, call in enumerate(calls):
-            content = message.get("content") if place == 0 else ""
-            waiting[call.get("id", place)] = {**message, "content": content, "tool_calls": [call]}
-    yield from waiting.values()
