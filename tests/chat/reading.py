@@ -171,6 +171,21 @@ def in_kimi(name: str, arguments: Any) -> str:
     )
 
 
+def in_gemma(name: str, arguments: Any) -> str:
+    return f"<|tool_call>call:{name}{bare(arguments)}<tool_call|>"
+
+
+def bare(value: Any) -> str:
+    """A value as Gemma 4 writes it."""
+    if isinstance(value, str):
+        return f'<|"|>{value}<|"|>'
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{bare(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(bare, value)) + "]"
+    return dumped(value)
+
+
 def in_harmony(name: str, arguments: Any) -> str:
     return (
         f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>"
@@ -233,6 +248,7 @@ TWO_CALLS = [
         "deepseek_dsml_v4",
         lambda a, b: f"<｜DSML｜tool_calls>\n{in_dsml(*a)}{in_dsml(*b)}</｜DSML｜tool_calls>",
     ),
+    ("gemma", lambda a, b: in_gemma(*a) + in_gemma(*b)),
     ("harmony", lambda a, b: in_harmony(*a) + "<|start|>assistant" + in_harmony(*b)),
     (
         "harmony",

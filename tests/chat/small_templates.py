@@ -132,6 +132,17 @@ KIMI = _chatml(
     "{%- if m.tool_call_id -%}{{- m.tool_call_id -}}{%- endif -%}"
 )
 
+GEMMA = _chatml(
+    _EACH + "{{- '<|tool_call>call:' + c.function.name + '{' -}}"
+    "{%- for k, v in c.function.arguments | items -%}"
+    "{{- k + ':<|\"|>' + (v | string) + '<|\"|>' + ('' if loop.last else ',') -}}{%- endfor -%}"
+    "{{- '}<tool_call|>' -}}{%- endfor -%}"
+).replace(
+    "{{- '<|im_start|>assistant\\n' -}}",
+    "{{- '<|im_start|>assistant\\n' -}}{%- if enable_thinking is false -%}"
+    "{{- '<|channel>thought\\n<channel|>' -}}{%- endif -%}",
+)
+
 # As gpt-oss has it: one call to a message, reasoning by another name.
 HARMONY = """{%- if tools -%}{{- '<|start|>developer<|message|>' + (tools | tojson) + '<|end|>' -}}
 {%- endif -%}{%- for m in messages -%}
@@ -171,6 +182,7 @@ BY_DIALECT = {
     "deepseek_dsml_v4": DEEPSEEK_DSML_V4,
     "deepseek_v3": DEEPSEEK_V3,
     "deepseek_v31": DEEPSEEK_V31,
+    "gemma": GEMMA,
     "glm": GLM,
     "harmony": HARMONY,
     "hermes": HERMES,

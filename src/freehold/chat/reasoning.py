@@ -37,6 +37,7 @@ class ReasoningFormat:
 _MARKS = (
     ("[THINK]", "[/THINK]", True),
     ("<|channel|>analysis<|message|>", "<|end|>", False),
+    ("<|channel>thought", "<channel|>", False),
     ("<think>", "</think>", False),
 )
 _SWITCHES = ("enable_thinking", "thinking")

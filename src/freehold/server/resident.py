@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from freehold.chat.control import ControlStrings
 from freehold.chat.dialects import Dialect, dialect_of
 from freehold.chat.reasoning import ReasoningFormat, reasoning_of
 from freehold.chat.templates import ChatTemplate
@@ -141,10 +142,10 @@ class Resident(_InMemory):
         shown = set(self.dialect.markers)
         if self.reasoning is not None:
             shown |= set(self.reasoning.markers)
+        control = ControlStrings.of(tokenizer)
+        # A mark may be more than one control token, and text beside it.
         self.shown_specials = frozenset(
-            token
-            for token in range(tokenizer.vocab_size)
-            if tokenizer.is_special(token) and tokenizer.token(token) in shown
+            part for mark in shown for part in control.split(mark) if isinstance(part, int)
         )
 
     def adapted(self, card: ModelCard, adapter: str) -> Resident:

@@ -17,6 +17,7 @@ _ENDS = frozenset(
         "<|end_of_text|>",
         "<|end|>",
         "<|return|>",
+        "<|tool_response>",
         "<|call|>",
         "<end_of_turn>",
         "<turn|>",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from freehold.chat.dialects.base import Dialect
 from freehold.chat.dialects.deepseek import Deepseek
 from freehold.chat.dialects.deepseek_dsml import DeepseekDsml
+from freehold.chat.dialects.gemma import Gemma
 from freehold.chat.dialects.glm import Glm
 from freehold.chat.dialects.harmony import Harmony
 from freehold.chat.dialects.hermes import Hermes
@@ -28,6 +29,7 @@ DIALECTS: dict[str, Dialect] = {
         Deepseek("deepseek_v31", fenced=False),
         DeepseekDsml("deepseek_dsml", "function_calls"),
         DeepseekDsml("deepseek_dsml_v4", "tool_calls"),
+        Gemma(),
         Glm(),
         Harmony(),
         Hermes(),
@@ -48,6 +50,7 @@ _SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("deepseek_dsml_v4", ("｜DSML｜", "tool_calls>")),
     ("deepseek_v3", ("<｜tool▁calls▁begin｜>", "```json")),
     ("deepseek_v31", ("<｜tool▁calls▁begin｜>",)),
+    ("gemma", ("<|tool_call>", "call:", "<tool_call|>")),
     ("harmony", ("<|channel|>", "<|message|>", "to=functions.")),
     ("kimi", ("<|tool_calls_section_begin|>", "<|tool_call_argument_begin|>")),
     ("mistral_v11", ("[TOOL_CALLS]", "[CALL_ID]")),

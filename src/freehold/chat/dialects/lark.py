@@ -40,6 +40,26 @@ class Lark:
         self._rules.append(f"{name}{'[lazy]' if lazy else ''}: {body}")
         return name
 
+    def named(self, name: str) -> str:
+        """The name of a rule that `define` will say, for rules that contain themselves."""
+        return f"{name}{len(self._rules)}"
+
+    def define(self, name: str, body: str) -> None:
+        """Says what a `named` rule is. Mutates: the grammar."""
+        self._rules.append(f"{name}: {body}")
+
+    def in_order(self, parts: Sequence[tuple[str, bool]], separator: str) -> str:
+        """Expressions in this order, each with whether it must be there, a separator between."""
+        between = quoted(separator)
+        # What may follow once a part is written, and while none is: the separator depends on it.
+        after, first = '""', '""'
+        for value, required in reversed(parts):
+            begun = self.rule(f"{value} {after}")
+            first = begun if required else self.rule(f"{begun} | {first}")
+            next_one = f"({between} {value})" + ("" if required else "?")
+            after = self.rule(f"{next_one} {after}")
+        return first
+
     def literal(self, text: str) -> str:
         """Exactly this text, its control strings as the tokens they are."""
         parts = (

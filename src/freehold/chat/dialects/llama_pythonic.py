@@ -73,15 +73,10 @@ def _call(lark: Lark, tool: Function) -> str:
         argument = f"/[a-zA-Z_][a-zA-Z0-9_]{{0,63}}=/ {lark.json(True)}"
         return f'{lark.literal(tool.name + "(")} ({argument} (", " {argument})*)? ")"'
     parameters = parameters_of(tool.schema)
-    values = [f"{lark.literal(_key(p) + '=')} {lark.json(p.schema)}" for p in parameters]
-    # What may follow once an argument is written, and while none is: the comma depends on it.
-    after, first = '""', '""'
-    for parameter, value in reversed(list(zip(parameters, values, strict=True))):
-        begun = lark.rule(f"{value} {after}")
-        first = begun if parameter.required else lark.rule(f"{begun} | {first}")
-        next_one = f'(", " {value})' + ("" if parameter.required else "?")
-        after = lark.rule(f"{next_one} {after}")
-    return f'{lark.literal(tool.name + "(")} {first} ")"'
+    values = [
+        (f"{lark.literal(_key(p) + '=')} {lark.json(p.schema)}", p.required) for p in parameters
+    ]
+    return f'{lark.literal(tool.name + "(")} {lark.in_order(values, ", ")} ")"'
 
 
 def _key(parameter: Parameter) -> str:
