@@ -6,7 +6,7 @@ Room: chat. Knows a tokenizer's face; must not know messages, templates or gramm
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -39,6 +39,15 @@ class ControlStrings:
             special = filter(tokenizer.is_special, range(tokenizer.vocab_size))
             known = _KNOWN[tokenizer] = cls({tokenizer.token(token): token for token in special})
         return known
+
+    @classmethod
+    def written(cls, tokenizer: Tokenizer, texts: Iterable[str]) -> ControlStrings:
+        """Those of the texts that are tokens of the kind that is read in any text.
+
+        Such are `<think>` and `<tool_call>` where a vocabulary has them as user-defined.
+        """
+        found = {text: tokenizer.encode(text, add_bos=False) for text in texts}
+        return cls({text: ids[0] for text, ids in found.items() if len(ids) == 1})
 
     def occur_in(self, text: str) -> bool:
         """Whether any stands in the text."""

@@ -5,7 +5,7 @@ Room: chat. Knows templates, dialects and a tokenizer's face; must not know requ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -72,10 +72,12 @@ def prompt_tokens(  # noqa: PLR0913 - the parts of a request that a prompt is ma
     control = ControlStrings.of(tokenizer)
     given = _Given(told, list(offered), names)
     marks = _free_marks([template.source, *given.texts()])
-    safe = given.guarded(control, marks[0])
+    written = [*dialect.markers, *(reasoning.markers if reasoning else ())]
+    own = ControlStrings.written(tokenizer, written)
+    safe = given.guarded(control, marks.inside).guarded(own, marks.apart, besides="assistant")
     rendering = Rendering(template, dialect, safe.tools, safe.variables)
     if continue_final_message:
-        text = rendering.text_before(safe.messages, marks[1])
+        text = rendering.text_before(safe.messages, marks.end)
         inside = _breaks_off_inside(messages[-1], text, reasoning)
     else:
         text = rendering.text(safe.messages)
@@ -84,8 +86,8 @@ def prompt_tokens(  # noqa: PLR0913 - the parts of a request that a prompt is ma
         raise UnsupportedField(
             "this model's template does not turn reasoning off", param="thinking", value=False
         )
-    tokens = _encode(text, tokenizer, control, marks[0])
-    return RenderedPrompt(tokens, _unmarked(text[-_TAIL:], marks[0]), inside)
+    tokens = _encode(text, tokenizer, control, marks)
+    return RenderedPrompt(tokens, marks.out_of(text[-_TAIL:]), inside)
 
 
 def _check_final(messages: Sequence[Mapping[str, Any]], *, continues: bool) -> None:
@@ -111,17 +113,38 @@ def _breaks_off_inside(
     return begun or (not said and starts_in_reasoning(text, reasoning))
 
 
-def _free_marks(texts: Sequence[str]) -> tuple[str, str]:
-    """Two characters that stand in none of the texts.
+@dataclass(frozen=True)
+class _Marks:
+    """Characters that stand in none of the texts.
 
-    The first is put inside what would read as a control token, the second after the message that
-    is to be continued.
+    `inside` what would read as a control token, which no text is; `apart` within what would read as
+    a token that texts may be, such as `<tool_call>`; `end`: after a message to be continued.
     """
-    free = (mark for mark in _MARKS if not any(mark in text for text in texts))
-    first, second = next(free, ""), next(free, "")
-    if not second:
+
+    inside: str
+    apart: str
+    end: str
+
+    def out_of(self, text: str) -> str:
+        """The text without marks, also where a template wrote them as JSON escapes."""
+        return "".join(self.pieces(text))
+
+    def pieces(self, text: str) -> list[str]:
+        """The text without marks, in the pieces that are to be read apart."""
+        for spelled in (self.inside, _escape(self.inside)):
+            text = text.replace(spelled, "")
+        return text.replace(_escape(self.apart), self.apart).split(self.apart)
+
+
+def _escape(mark: str) -> str:
+    return f"\\u{ord(mark):04x}"
+
+
+def _free_marks(texts: Sequence[str]) -> _Marks:
+    free = [mark for mark in _MARKS if not any(mark in text for text in texts)]
+    if len(free) < 3:
         raise BadRequest("the messages hold every character of the private use area")
-    return first, second
+    return _Marks(*free[:3])
 
 
 @dataclass(frozen=True)
@@ -137,8 +160,8 @@ class _Given:
         tools = [tool.for_template() for tool in self.tools]
         return _texts([list(self.messages), tools, self.variables])
 
-    def guarded(self, control: ControlStrings, mark: str) -> _Given:
-        """The same with its control strings broken by a mark."""
+    def guarded(self, control: ControlStrings, mark: str, *, besides: str = "") -> _Given:
+        """The same with its control strings broken by a mark, but in messages of one role."""
 
         def safe(value: Any, key: str = "") -> Any:
             if isinstance(value, str):
@@ -158,7 +181,8 @@ class _Given:
             for tool in self.tools
         ]
         variables = {name: safe(value, "type") for name, value in self.variables.items()}
-        return _Given([safe(message) for message in self.messages], tools, variables)
+        messages = [m if m.get("role") == besides else safe(m) for m in self.messages]
+        return _Given(messages, tools, variables)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -174,26 +198,14 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _unmarked(text: str, mark: str) -> str:
-    """The text without marks, also where a template wrote them as JSON escapes."""
-    escape = f"\\u{ord(mark):04x}"
-    return text.replace(mark, "").replace(escape, "")
-
-
-def _encode(text: str, tokenizer: Tokenizer, control: ControlStrings, mark: str) -> list[int]:
-    if _unmarked(text, mark) == text:
+def _encode(text: str, tokenizer: Tokenizer, control: ControlStrings, marks: _Marks) -> list[int]:
+    if marks.out_of(text) == text:
         return tokenizer.encode(text, add_bos=False, parse_special=True)
     tokens: list[int] = []
-    for part in _joined(control.split(text), mark):
+    for part in control.split(text):
         if isinstance(part, int):
             tokens.append(part)
-        else:
-            tokens += tokenizer.encode(part, add_bos=False)
+            continue
+        for piece in filter(None, marks.pieces(part)):
+            tokens += tokenizer.encode(piece, add_bos=False)
     return tokens
-
-
-def _joined(parts: Iterable[int | str], mark: str) -> Iterator[int | str]:
-    for part in parts:
-        plain = part if isinstance(part, int) else _unmarked(part, mark)
-        if plain != "":
-            yield plain
