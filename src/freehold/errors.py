@@ -333,7 +333,7 @@ class ModelLoading(CapacityError, code="capacity.loading"):
 
 
 class Draining(CapacityError, code="capacity.draining"):
-    """The server is shutting down and takes no new request."""
+    """The server is shutting down: it takes no new request, and cuts off what takes too long."""
 
 
 class DeadlineExceeded(CapacityError, code="capacity.deadline"):

@@ -20,6 +20,7 @@ from freehold.errors import (
     BadSampling,
     BadSchema,
     BadSetting,
+    Draining,
     EngineDied,
     FreeholdError,
     PromptTooLong,
@@ -29,8 +30,11 @@ from freehold.errors import (
 from freehold.loading import load_gguf
 from tests.engine.test_engine import alone, prompt
 from tests.loading.small import Dims, small
+from tests.waiting import PATIENCE_S
 
-DIMS = Dims(kind="Q8_0", D=64, H=2, G=1, A=32, F=64)
+DIMS = Dims(kind="Q8_0", D=64, H=2, G=1, A=32, F=64, context_tokens=60_000)
+# So many tokens take this model many seconds: whoever asks for them is never answered in time.
+ENDLESS = 50_000
 KV_BYTES = 64 << 20
 
 
@@ -56,9 +60,9 @@ def settings_for(file: Path, **changes: Any) -> dict[str, Any]:
 def with_engine(settings: dict[str, Any], body: Callable[[EngineProcess], Awaitable[None]]) -> None:
     async def run() -> None:
         engine = EngineProcess(settings)
-        await asyncio.wait_for(engine.start(), 30)
+        await asyncio.wait_for(engine.start(), PATIENCE_S)
         try:
-            await asyncio.wait_for(body(engine), 30)
+            await asyncio.wait_for(body(engine), PATIENCE_S)
         finally:
             await engine.close()
 
@@ -103,7 +107,7 @@ def test_answers_as_the_engine_in_this_process_does(path: Path) -> None:
 
 
 def test_refusals_come_back_as_themselves(path: Path) -> None:
-    good = Request(id="a", tokens=prompt(9), max_tokens=600)
+    good = Request(id="a", tokens=prompt(9), max_tokens=ENDLESS)
 
     async def body(engine: EngineProcess) -> None:
         with pytest.raises(PromptTooLong) as caught:
@@ -124,7 +128,7 @@ def test_refusals_come_back_as_themselves(path: Path) -> None:
 
 
 def test_a_killed_engine_fails_its_requests_and_comes_back(path: Path) -> None:
-    endless = Request(id="a", tokens=prompt(9), max_tokens=900)
+    endless = Request(id="a", tokens=prompt(9), max_tokens=ENDLESS)
 
     async def body(engine: EngineProcess) -> None:
         for i in range(3):
@@ -146,7 +150,7 @@ def test_a_killed_engine_fails_its_requests_and_comes_back(path: Path) -> None:
 
 
 def test_a_cancelled_request_frees_its_place(path: Path) -> None:
-    endless = Request(id="a", tokens=prompt(9), max_tokens=900)
+    endless = Request(id="a", tokens=prompt(9), max_tokens=ENDLESS)
 
     async def body(engine: EngineProcess) -> None:
         for i in range(12):  # three times what fits at once
@@ -154,11 +158,25 @@ def test_a_cancelled_request_frees_its_place(path: Path) -> None:
             await outputs.submit(replace(endless, id=f"a{i}"))
             await outputs.next()
             outputs.cancel()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while engine.stats.num_running or engine.stats.kv_usage:
                 await asyncio.sleep(0.05)
 
     with_engine(settings_for(path), body)
+
+
+def test_who_closes_an_engine_may_say_why(path: Path) -> None:
+    async def run() -> None:
+        engine = EngineProcess(settings_for(path))
+        await engine.start()
+        outputs = Outputs(engine)
+        await outputs.submit(Request(id="a", tokens=prompt(9), max_tokens=ENDLESS))
+        await outputs.next()
+        await engine.close(Draining("the server ends"))
+        with pytest.raises(Draining, match="the server ends"):
+            await to_the_end(outputs)
+
+    asyncio.run(run())
 
 
 def test_the_process_ends_with_its_server(path: Path) -> None:

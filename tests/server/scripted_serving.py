@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from freehold.errors import EngineDied, LoadError
+from freehold.errors import Draining, LoadError
 from freehold.server.ask import Ask, Event, Finish, TextDelta, Usage
 from freehold.server.context import Asker
 from tests.server.scripted import MODEL, ScriptedAnswer, ScriptedResident, ScriptedResidents
@@ -50,7 +50,7 @@ class SlowAnswer(ScriptedAnswer):
             await asyncio.sleep(0.02)
         self.begun = True
         if self.house.closed:
-            raise EngineDied("the model was taken out of memory")
+            raise Draining("the server shut down before the answer was whole")
         return await super().__anext__()
 
 

@@ -214,7 +214,7 @@ def test_a_stream_that_takes_too_long_ends_with_an_error(
             begun = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             rest = [line for line in lines if line]
-        assert "capacity.engine_died" in rest[-1] or "capacity.engine_died" in rest[-2]
+        assert "capacity.draining" in rest[-1] or "capacity.draining" in rest[-2]
         assert server.ended()[0] == 0
         # The whole answer would take a minute.
         assert time.monotonic() - begun < 30

@@ -193,5 +193,5 @@ async def _last_words(visitor: Visitor, tokens: int, begun: asyncio.Event) -> st
     async for line in visitor.lines(path, long_stream(visitor, path, tokens=tokens)):
         last = line
         begun.set()
-    assert last == "data: [DONE]" or '"error"' in last, last[:300]
+    assert last == "data: [DONE]" or "capacity.draining" in last, last[:300]
     return last.removeprefix("data: ")

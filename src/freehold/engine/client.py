@@ -95,6 +95,7 @@ class EngineProcess:
         self._outputs: dict[str, Outputs] = {}
         self._watching: asyncio.Task[None] | None = None
         self._closing = False
+        self._why: FreeholdError | None = None
 
     @property
     def pid(self) -> int | None:
@@ -158,9 +159,9 @@ class EngineProcess:
         self.adapter_bytes.pop(name, None)
         self._send({"unload_adapter": name})
 
-    async def close(self) -> None:
-        """Ends the process; open requests fail."""
-        self._closing = True
+    async def close(self, why: FreeholdError | None = None) -> None:
+        """Ends the process; open requests fail, with `why` where it is said."""
+        self._closing, self._why = True, why
         life = self._life
         if life is not None:
             life.writer.close()
@@ -230,7 +231,7 @@ class EngineProcess:
                 life.process.kill()
         code = await life.process.wait()
         self._stats = EngineStats()
-        error = _died(code, "send the request again")
+        error = self._why or _died(code, "send the request again")
         for answered in self._accepting.values():
             if not answered.done():
                 answered.set_exception(error)

@@ -23,6 +23,7 @@ from freehold.chat.templates import ChatTemplate
 from freehold.config import Settings
 from freehold.engine.client import EngineProcess
 from freehold.engine.request import TokenLogprob
+from freehold.errors import FreeholdError
 from freehold.loading import TextSide, load_encoder_tokenizer, read_encoder, read_text_side
 from freehold.server import answering
 from freehold.server.accounting import Accounting
@@ -113,9 +114,9 @@ class _InMemory:
         self._uses.open_answers -= 1
         self._uses.last_used = time.monotonic()
 
-    async def close(self) -> None:
-        """Ends the process."""
-        await self.engine.close()
+    async def close(self, why: FreeholdError | None = None) -> None:
+        """Ends the process; answers under way fail, with `why` where it is said."""
+        await self.engine.close(why)
 
 
 class Resident(_InMemory):

@@ -17,7 +17,14 @@ from typing import Any
 from freehold.config import Settings
 from freehold.engine.request import EngineStats
 from freehold.engine.wire import error_from
-from freehold.errors import BadRequest, FreeholdError, ModelLoading, UnknownModel, WrongTask
+from freehold.errors import (
+    BadRequest,
+    Draining,
+    FreeholdError,
+    ModelLoading,
+    UnknownModel,
+    WrongTask,
+)
 from freehold.server.accounting import Accounting
 from freehold.server.adapters import Adapters, AdapterSpec, NamedAdapter
 from freehold.server.cards import ModelCard, cards_of
@@ -192,10 +199,14 @@ class Residents:
             await _emptied(place)
 
     async def close(self) -> None:
-        """Takes every model out of memory."""
+        """Takes every model out of memory, since the server ends."""
         self.ready = False
         places, self._places = list(self._places.values()), {}
-        await asyncio.gather(*(_emptied(place) for place in places))
+        why = Draining(
+            "the server shut down before the answer was whole",
+            hint="send the request again, to another one or later",
+        )
+        await asyncio.gather(*(_emptied(place, why) for place in places))
 
     def _is_loaded(self, name: str) -> bool:
         place = self._places.get(name)
@@ -320,10 +331,10 @@ def _machine_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-async def _emptied(place: _Place) -> None:
+async def _emptied(place: _Place, why: FreeholdError | None = None) -> None:
     """Ends a place's loading or its resident."""
     if place.resident is not None:
-        await place.resident.close()
+        await place.resident.close(why)
         return
     place.loading.cancel()
     await asyncio.gather(place.loading, return_exceptions=True)
