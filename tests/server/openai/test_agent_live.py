@@ -12,10 +12,12 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import pytest
+from openai import AsyncOpenAI
 from pydantic import BaseModel, Field
 from pydantic_ai import Agent, RunContext, ToolDefinition
 from pydantic_ai.capabilities import PrepareOutputTools, PrepareTools
@@ -23,6 +25,7 @@ from pydantic_ai.messages import ModelMessage, ToolReturnPart
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
+from pydantic_ai.usage import RunUsage
 
 from tests.server.live import LiveServer, living
 
@@ -77,10 +80,9 @@ async def in_turn(ctx: RunContext[None], tools: list[ToolDefinition]) -> list[To
     return [tool for tool in tools if tool.name == turn]
 
 
-def agent_of(live: LiveServer, kind: Kind, bench: Bench) -> Agent[None, Sheet]:
-    provider = OpenAIProvider(base_url=live.openai_url, api_key="none")
+def agent_of(client: AsyncOpenAI, model: str, kind: Kind, bench: Bench) -> Agent[None, Sheet]:
     return Agent(
-        kind(live.model, provider=provider),
+        kind(model, provider=OpenAIProvider(openai_client=client)),
         output_type=Sheet,
         tools=[bench.measure, bench.area],
         capabilities=[PrepareTools(in_turn), PrepareOutputTools(in_turn)],
@@ -89,30 +91,47 @@ def agent_of(live: LiveServer, kind: Kind, bench: Bench) -> Agent[None, Sheet]:
     )
 
 
+@dataclass(frozen=True)
+class Done:
+    """What came of the task, and what was asked of the tools on the way."""
+
+    sheet: Sheet
+    returned: list[str]
+    asked: list[tuple[int, ...]]
+    usage: RunUsage
+
+
+def done(live: LiveServer, kind: Kind, *, streamed: bool = False) -> Done:
+    async def run() -> Done:
+        bench = Bench()
+        async with AsyncOpenAI(api_key="none", base_url=live.openai_url, max_retries=0) as client:
+            agent = agent_of(client, live.model, kind, bench)
+            if not streamed:
+                whole = await agent.run(TASK)
+                names = returned(whole.all_messages())
+                return Done(whole.output, names, bench.asked, whole.usage)
+            async with agent.run_stream(TASK) as stream:
+                *_, last = [sheet async for sheet in stream.stream_output(debounce_by=None)]
+                names = returned(stream.all_messages())
+                return Done(last, names, bench.asked, stream.usage)
+
+    return asyncio.run(run())
+
+
 @KINDS
-def test_a_task_of_two_tools_comes_to_its_end(live_server: LiveServer, kind: Kind) -> None:
-    bench = Bench()
-    result = agent_of(live_server, kind, bench).run_sync(TASK)
-    assert bench.asked[0] == ()
-    ((length_cm, width_cm),) = bench.asked[1:]
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_a_task_of_two_tools_comes_to_its_end(
+    live_server: LiveServer, kind: Kind, streamed: bool
+) -> None:
+    task = done(live_server, kind, streamed=streamed)
+    assert task.asked[0] == ()
+    ((length_cm, width_cm),) = task.asked[1:]
     assert 0 <= length_cm <= 99
     assert 0 <= width_cm <= 99
-    assert isinstance(result.output, Sheet)
-    assert returned(result.all_messages()) == ["measure", "area", "final_result"]
-    assert result.usage.requests == 3
-    assert result.usage.input_tokens > result.usage.output_tokens > 0
-
-
-@KINDS
-def test_the_same_streamed(live_server: LiveServer, kind: Kind) -> None:
-    async def sheets(bench: Bench) -> list[Sheet]:
-        async with agent_of(live_server, kind, bench).run_stream(TASK) as run:
-            return [sheet async for sheet in run.stream_output(debounce_by=None)]
-
-    bench, streamed = Bench(), Bench()
-    whole = agent_of(live_server, kind, bench).run_sync(TASK)
-    assert asyncio.run(sheets(streamed))[-1] == whole.output
-    assert streamed.asked == bench.asked
+    assert 0 <= task.sheet.area_cm2 <= 9999
+    assert task.returned[:2] == ["measure", "area"]
+    assert task.usage.requests == 3
+    assert task.usage.input_tokens > task.usage.output_tokens > 0
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +147,6 @@ def tool_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
 
 @KINDS
 def test_a_larger_model_also_gets_it_right(tool_server: LiveServer, kind: Kind) -> None:
-    bench = Bench()
-    result = agent_of(tool_server, kind, bench).run_sync(TASK)
-    assert bench.asked == [(), (37, 21)]
-    assert result.output == Sheet(area_cm2=777)
+    task = done(tool_server, kind)
+    assert task.asked == [(), (37, 21)]
+    assert task.sheet == Sheet(area_cm2=777)
