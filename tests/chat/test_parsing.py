@@ -161,6 +161,28 @@ PARTS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("dialect", "text", "said", "rest"),
+    [
+        ("qwen_xml", "<function=now>,<function=now></function>", "{", ",<function=now></function>"),
+        ("llama_pythonic", "[now([now()]", "{", "[now()]"),
+        (
+            "harmony",
+            "<|channel|>commentary to=functions.now<|message|>{,<|call|>"
+            "<|channel|>commentary to=functions.now<|message|>{}<|call|>",
+            "{",
+            ",<|call|><|channel|>commentary to=functions.now<|message|>{}<|call|>",
+        ),
+    ],
+)
+def test_after_a_broken_call_nothing_is_a_call(
+    dialect: str, text: str, said: str, rest: str
+) -> None:
+    """Else nobody could tell which of them is whole."""
+    read = Case(dialect).read_every_way(text)
+    assert (read.calls, read.broken, read.text) == ([("now", said)], True, rest)
+
+
 @given(
     st.sampled_from(sorted(DIALECTS)),
     st.lists(st.sampled_from(PARTS), max_size=12),

@@ -144,6 +144,8 @@ class AnswerParser:
                 return False
             if scan.is_kept:
                 scan.back(0)
+        if self.broken:
+            self._calls.none_follow()
         scan.let_go()
         return True
 

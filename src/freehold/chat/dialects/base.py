@@ -57,6 +57,10 @@ class Calls:
         self.ended = 0
         self._dialect = dialect
 
+    def none_follow(self) -> None:
+        """From here on nothing is a call any more."""
+        self.tools = {}
+
     def begin(self, scan: Scan, name: str) -> Iterator[CallStart]:
         """A call begins; what was read for it is no text any more. Raises: Unreadable."""
         if name not in self.tools:
