@@ -236,7 +236,8 @@ def test_a_second_signal_ends_at_once(home: Path) -> None:
 
 def test_nothing_writes_down_an_unforeseen_errors_words(home: Path) -> None:
     with served(home) as server, server.client() as client:
-        assert client.post("/v1/chat/completions", json=chat_body(text=BUG)).status_code == 500
+        apology = client.post("/v1/chat/completions", json=chat_body(text=BUG))
+        assert (apology.status_code, apology.headers["connection"]) == (500, "close")
         assert client.post("/v1/chat/completions", json=chat_body()).status_code == 200
         status, err = signalled(server)
     assert status == 0

@@ -153,7 +153,8 @@ class _Exchange:
         body = plain_body(
             self._surface, 500, said, code="internal_error", request_id=self.record.id
         )
-        await self._respond(500, body, {})
+        # The server will close it; who reused it would be cut off without a word.
+        await self._respond(500, body, {"connection": "close"})
 
     async def _respond(self, status: int, body: object, headers: Mapping[str, str]) -> None:
         data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
