@@ -31,7 +31,7 @@ from freehold.loading import Loaded, load_model
 from freehold.loading.adapters import load_adapter
 from tests.parity import family as families
 from tests.parity import lora as loras
-from tests.parity import toys_mistral, toys_qwen
+from tests.parity import toys_mistral, toys_norms, toys_qwen
 from tests.parity.family import FamilyToy
 from tests.parity.lora import Lora
 from tests.parity.toy import Array
@@ -42,8 +42,8 @@ CHANGE_BOUND = {16: 1e-3, 8: 2e-2}
 LOGIT_BOUND = 5e-4
 TOYS = {
     toy.name: toy
-    for toy in (*toys_mistral.TOYS, *toys_qwen.TOYS)
-    if toy.name in ("mistral", "qwen2, tied", "qwen3, wide heads", "mixtral")
+    for toy in (*toys_mistral.TOYS, *toys_norms.TOYS, *toys_qwen.TOYS)
+    if toy.name in ("gemma3", "mistral", "mixtral", "olmo2", "qwen2, tied", "qwen3, wide heads")
 }
 
 
@@ -135,7 +135,8 @@ def test_an_adapter_answers_as_merged_weights_would(
     runner = runner_with(load_model(case.paths[base]), case.files[form], bits)
     for index, merged in enumerate(case.merged):
         change = rms(merged - case.plain)
-        assert change > 0.1 * rms(case.plain), "an adapter so weak that its loss would not show"
+        # Forty times the bound; a norm after a half takes much of what an adapter adds to it.
+        assert change > 0.02 * rms(case.plain), "an adapter so weak that its loss would not show"
         error = rms(logits(runner, case.ids, index) - merged)
         bound = 0.15 if case.toy.name == "mixtral" and bits == 8 else CHANGE_BOUND[bits]
         assert error <= bound * change + LOGIT_BOUND * rms(merged)

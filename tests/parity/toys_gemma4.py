@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from transformers import Gemma4TextConfig
+from transformers import Gemma4Config, Gemma4TextConfig
 
 from freehold.models.blocks import RopeScaling
 from tests.parity.family import FamilyToy, Flip
@@ -107,7 +107,20 @@ def _toy(
     )
 
 
+def _wrapped() -> FamilyToy:
+    """The text part of a model for several media, here without the others."""
+    text = Gemma4TextConfig(**{**_DIMS, "hidden_size_per_layer_input": 16, "pad_token_id": 0})
+    config = Gemma4Config(text_config=text, vision_config=None, audio_config=None)
+    return FamilyToy(
+        name="gemma4, wrapped",
+        config=config,
+        drawn=_drawn,
+        flips={"windows": _set(windows=(20, 20, 0) * 2)},
+    )
+
+
 TOYS = (
+    _wrapped(),
     _toy(
         "gemma4, dense",
         {
