@@ -31,9 +31,9 @@ class Bench:
         self.model = model
         self.rooms: list[int] = []
 
-    def new_runner(self, tokens: int) -> Runner:
+    def new_runner(self, tokens: int, sequences: int) -> Runner:
         self.rooms.append(tokens)
-        return Runner(self.model, tokens=tokens)
+        return Runner(self.model, tokens=tokens, slots=sequences)
 
 
 def test_prefill_yields_logits_after_each_chunk(model: Model) -> None:

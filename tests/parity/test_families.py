@@ -35,6 +35,7 @@ from tests.parity import family as families
 from tests.parity import (
     toys_experts,
     toys_gemma4,
+    toys_hybrid,
     toys_latent,
     toys_layers,
     toys_mistral,
@@ -49,6 +50,7 @@ pytestmark = pytest.mark.parity
 TOYS = (
     *toys_experts.TOYS,
     *toys_gemma4.TOYS,
+    *toys_hybrid.TOYS,
     *toys_latent.TOYS,
     *toys_layers.TOYS,
     *toys_mistral.TOYS,

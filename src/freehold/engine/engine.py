@@ -79,7 +79,9 @@ class Engine:
         bounds_chunks: bool = True,
     ) -> None:
         self.runner = runner
-        self.scheduler = Scheduler(runner.pages, max_running=max_running, max_waiting=max_waiting)
+        states = runner.pages.states
+        most = max_running if states is None else min(max_running, states.count)
+        self.scheduler = Scheduler(runner.pages, max_running=most, max_waiting=max_waiting)
         self.adapters = Adapters()
         self.budget = Budget(alone_tokens=runner.step_tokens)
         self._matchers = matchers

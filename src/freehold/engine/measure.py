@@ -35,9 +35,9 @@ class Measurement:
 
 
 class Measurable(Protocol):
-    """What a bench needs: a runner with room for `tokens` tokens."""
+    """What a bench needs: a runner with room for `tokens` tokens of `sequences` sequences."""
 
-    def new_runner(self, tokens: int) -> Runner:
+    def new_runner(self, tokens: int, sequences: int) -> Runner:
         """A runner of its own over the same weights."""
 
 
@@ -49,7 +49,7 @@ def measure(
         if count == 0:
             continue
         room = batch * (-(-(depth + count) // ops.PAGE_TOKENS) * ops.PAGE_TOKENS)
-        runner = model.new_runner(room)
+        runner = model.new_runner(room, 2 * batch)  # they, and a mark of each
         timings = _Timings(runner, depth, batch)
         seconds = [timings.run(test, count) for _ in range(repeats + 1)][1:]  # the first warms up
         yield Measurement(
@@ -69,11 +69,12 @@ class _Timings:
     """`batch` sequences filled to `depth` once; each run continues from there and goes back."""
 
     def __init__(self, runner: Runner, depth: int, batch: int) -> None:
-        self.runner, self.depth = runner, depth
+        self.runner = runner
         self.sequences = [Sequence() for _ in range(batch)]
         for sequence in self.sequences:
             for _ in runner.prefill(sequence, self._tokens(depth)):
                 pass
+        self.marks = [runner.mark(sequence) for sequence in self.sequences]
 
     def _tokens(self, count: int) -> list[int]:
         return [(i * 7919 + 17) % self.runner.model.vocabulary for i in range(count)]
@@ -88,6 +89,6 @@ class _Timings:
             for token in self._tokens(count):
                 self.runner.run([Part(sequence, [token]) for sequence in self.sequences])
         seconds = time.perf_counter() - start
-        for sequence in self.sequences:
-            sequence.length = self.depth  # later tokens are overwritten by the next run
+        for sequence, mark in zip(self.sequences, self.marks, strict=True):
+            self.runner.rewind(sequence, mark)
         return seconds

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freehold.engine.pages import PageList, Sequence
+from freehold.engine.states import StateList
 from freehold.models.base import Model
-from freehold.ops import PAGE_TOKENS, KvPool, Step
+from freehold.ops import PAGE_TOKENS, KvPool, StatePool, Step
 
-__all__ = ["Part", "Runner"]
+__all__ = ["Mark", "Part", "Runner", "slot_bytes"]
 
 _LOGIT_ROWS = 32  # rows of logits held at once when every token's are wanted
 
@@ -32,21 +33,46 @@ class Part(NamedTuple):
     adapter: int = -1
 
 
+def slot_bytes(model: Model) -> int:
+    """The memory that one sequence's recurrent state takes; 0 where the model has none."""
+    spec = model.kv_spec()
+    return StatePool(spec.states, 1).slot_bytes if spec.states else 0
+
+
+class Mark(NamedTuple):
+    """A place in a sequence that it can be put back to."""
+
+    length: int
+    slot: int | None
+
+
 class Runner:
     """A model with its KV pool. One step at a time; the pool's memory grows as pages are used.
 
     `kv_bits` 16 keeps keys and values as float16, 8 as int8 with scales: half the memory, and a
-    small loss (benchmarks/divergence.py measures it).
+    small loss (benchmarks/divergence.py measures it). A model with recurrent states gets `slots` of
+    them: for sequences that run at once, and for snapshots.
     """
 
     def __init__(
-        self, model: Model, *, tokens: int, step_tokens: int = 512, kv_bits: int = 16
+        self,
+        model: Model,
+        *,
+        tokens: int,
+        step_tokens: int = 512,
+        kv_bits: int = 16,
+        slots: int = 16,
     ) -> None:
         self.model = model
         self.step_tokens = step_tokens
         count = -(-tokens // PAGE_TOKENS)
-        self.pages = PageList(count, PAGE_TOKENS)
-        self.kv = KvPool(model.kv_spec().layers, count, kv_bits)
+        spec = model.kv_spec()
+        self.kv = KvPool(spec.layers, count, kv_bits)
+        states = None
+        if spec.states:
+            self.kv.states = pool = StatePool(spec.states, slots)
+            states = StateList(slots, pool.copy)
+        self.pages = PageList(count, PAGE_TOKENS, states)
 
     def run(self, parts: list[Part]) -> NDArray[np.float32]:
         """One step. Returns the logits (S, V) of the wanted tokens, valid until the next step.
@@ -65,12 +91,30 @@ class Runner:
             offsets.append(len(tokens))
             wanted += range(len(tokens) - part.wanted, len(tokens))
         pages = [part.sequence.pages for part in parts]
+        slots = [part.sequence.slot for part in parts if part.sequence.slot is not None]
         adapters = [part.adapter for part in parts]
-        step = Step(tokens, positions, offsets, pages, wanted, adapters=adapters)
+        step = Step(tokens, positions, offsets, pages, wanted, slots=slots, adapters=adapters)
         logits = self.model.forward(step, self.kv).numpy()[: len(wanted)]  # (S, V)
         for part in parts:
             part.sequence.length += len(part.tokens)
         return logits
+
+    def mark(self, sequence: Sequence) -> Mark:
+        """Keeps the place that a sequence has come to. Raises: OutOfPages, without a free slot."""
+        states, pool = self.pages.states, self.kv.states
+        if states is None or pool is None or sequence.slot is None:
+            return Mark(sequence.length, None)
+        mark = Sequence()
+        self.pages.seat(mark)
+        assert mark.slot is not None, "a seat without a slot"
+        pool.copy(sequence.slot, mark.slot)
+        return Mark(sequence.length, mark.slot)
+
+    def rewind(self, sequence: Sequence, mark: Mark) -> None:
+        """Puts a sequence back to its mark, which stays; later tokens are overwritten."""
+        sequence.length = mark.length
+        if mark.slot is not None and sequence.slot is not None and self.kv.states is not None:
+            self.kv.states.copy(mark.slot, sequence.slot)
 
     def prefill(
         self, sequence: Sequence, tokens: list[int], adapter: int = -1

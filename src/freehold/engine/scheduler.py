@@ -137,13 +137,24 @@ class Scheduler:
         count = min(entry.pending, left, entry.max_chunk, held * size - entry.sequence.length)
         if count <= 0:
             return 0
+        if self.pages.states is not None and entry.shares_prefix:
+            count = self._to_page_end(entry, count)
         self.pages.extend(entry.sequence, entry.sequence.length + count)
         planned[entry] = count
         return count
 
+    def _to_page_end(self, entry: Entry, count: int) -> int:
+        """The chunk cut where a page ends, as a state can only be shared there.
+
+        A prompt's last chunk ends at its end; the one before it at its last whole page.
+        """
+        size, start = self.pages.page_tokens, entry.sequence.length
+        whole = min(start + count, len(entry.known) - 1) // size * size
+        return whole - start if whole > start else count
+
     def _admit(self) -> Entry | None:
         """The next entry that fits, with the pages it shares; None when nobody does."""
-        if len(self.running) >= self.max_running:
+        if len(self.running) >= self.max_running or not self.pages.has_slot:
             return None
         entry = self._again[0] if self._again else self._first_waiting()
         if entry is None:
@@ -156,6 +167,7 @@ class Scheduler:
         if self.running and needed + len(self.running) > self.pages.num_pages_free:
             self.pages.release(entry.sequence)
             return None
+        self.pages.seat(entry.sequence)
         self._dequeue(entry)
         if entry.cached_tokens < 0:
             entry.cached_tokens = entry.sequence.length

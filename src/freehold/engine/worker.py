@@ -25,7 +25,7 @@ from freehold.engine.adapter_loads import AdapterLoads
 from freehold.engine.embedding import Embedder
 from freehold.engine.engine import Engine
 from freehold.engine.matcher import Matchers
-from freehold.engine.runner import Runner
+from freehold.engine.runner import Runner, slot_bytes
 from freehold.errors import BadSetting, FreeholdError
 from freehold.loading import load_model, read_text_side
 from freehold.loading.encoder import load_encoder
@@ -35,6 +35,8 @@ __all__ = ["main"]
 
 _STATS_S = 0.25  # between two reports of what runs
 _FEWEST_PAGES = 4
+_FEWEST_SLOTS = 2
+_MOST_SNAPSHOTS = 64  # of recurrent states, beside those that run
 _READ_BYTES = 1 << 18
 _LOADING_WAIT_S = 0.005  # for an adapter, before looking at what came meanwhile
 
@@ -87,8 +89,10 @@ def _engine(settings: dict[str, Any]) -> tuple[Engine, AdapterLoads]:
         ops.set_threads(settings["threads"])
     loaded = load_model(Path(settings["path"]))
     kv_bits = settings["kv_bits"]
-    tokens = _kv_tokens(loaded.model, settings["kv_bytes"], kv_bits)
-    runner = Runner(loaded.model, tokens=tokens, kv_bits=kv_bits)
+    slots = _slots(loaded.model, settings["kv_bytes"], settings["max_running"])
+    left_bytes = settings["kv_bytes"] - slots * slot_bytes(loaded.model)
+    tokens = _kv_tokens(loaded.model, left_bytes, kv_bits)
+    runner = Runner(loaded.model, tokens=tokens, kv_bits=kv_bits, slots=slots)
     text = read_text_side(loaded.path, loaded.metadata)
     matchers = Matchers(text.tokenizer, loaded.model.vocabulary)
     engine = Engine(
@@ -101,6 +105,25 @@ def _engine(settings: dict[str, Any]) -> tuple[Engine, AdapterLoads]:
     for name, path in settings.get("adapters", {}).items():
         loads.load_now(name, path)
     return engine, loads
+
+
+def _slots(model: Model, kv_bytes: int, max_running: int) -> int:
+    """How many recurrent states there is room for in half of the KV cache's memory.
+
+    Raises: BadSetting when that is not one to run and one to remember.
+    """
+    each_bytes = slot_bytes(model)
+    if each_bytes == 0:
+        return 0
+    if kv_bytes // 2 < _FEWEST_SLOTS * each_bytes:
+        raise BadSetting(
+            "the memory for the KV cache is too small for this model's recurrent states",
+            value=kv_bytes,
+            expected=f"at least {2 * _FEWEST_SLOTS * each_bytes} bytes",
+            found=f"{kv_bytes} bytes",
+            hint="give it more with --kv-memory or FREEHOLD_KV_MEMORY",
+        )
+    return min(kv_bytes // 2 // each_bytes, max_running + _MOST_SNAPSHOTS)
 
 
 def _kv_tokens(model: Model, kv_bytes: int, kv_bits: int) -> int:

@@ -24,7 +24,7 @@ from freehold.chat.prompts import prompt_tokens
 from freehold.chat.templates import ChatTemplate
 from freehold.engine.engine import Engine
 from freehold.engine.request import Output, Request
-from freehold.engine.runner import Runner
+from freehold.engine.runner import Runner, slot_bytes
 from freehold.engine.sampler import Sampling
 from freehold.errors import BadPrompt, BadSampling, BadSetting, PromptTooLong, WrongTask
 from freehold.loading import Loaded, load_adapter, read_text_side
@@ -87,8 +87,7 @@ class Model:
             )
         page_bytes = KvPool(self._network.kv_spec().layers, 1).page_bytes
         token_bytes = -(-page_bytes // PAGE_TOKENS)
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        fits = memory // 2 // token_bytes
+        fits = _machine_bytes() // 2 // token_bytes
         if asked is not None and asked > fits:
             raise BadSetting(
                 "the context needs more memory than half of this machine's",
@@ -110,9 +109,16 @@ class Model:
         """How many prompt tokens were taken from earlier prompts and answers, in all."""
         return self._engine.stats().prefix_hits_total
 
-    def new_runner(self, tokens: int) -> Runner:
-        """A runner with its own KV pool of `tokens` tokens over the same weights."""
-        return Runner(self._network, tokens=tokens, kv_bits=self._kv_bits)
+    def new_runner(self, tokens: int, sequences: int | None = None) -> Runner:
+        """A runner with its own KV pool of `tokens` tokens over the same weights.
+
+        `sequences` are how many recurrent states it holds; by default what a sixteenth of this
+        machine's memory has room for, at least two and at most 64.
+        """
+        if sequences is None:
+            fits = _machine_bytes() // 16 // max(slot_bytes(self._network), 1)
+            sequences = min(max(fits, 2), 64)
+        return Runner(self._network, tokens=tokens, kv_bits=self._kv_bits, slots=sequences)
 
     def load_adapter(self, name: str, path: str | Path) -> int:
         """Adds a LoRA adapter, which answers then may name; returns its size in bytes.
@@ -337,3 +343,7 @@ class Model:
                 for other, output in self._engine.step():
                     self._outputs[other].append(output)
         return None
+
+
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

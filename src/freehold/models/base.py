@@ -16,9 +16,13 @@ __all__ = ["Encoder", "KvSpec", "Model", "Parameter", "Shape", "Slot"]
 
 @dataclass(frozen=True)
 class KvSpec:
-    """What a model keeps of a sequence: for each token the keys and values of every layer."""
+    """What a model keeps of a sequence: for each token the keys and values of every layer.
+
+    `states` are the cells of its recurrent layers, in floats: kept once, whatever the length.
+    """
 
     layers: tuple[LayerKv, ...]
+    states: tuple[int, ...] = ()
 
     @classmethod
     def alike(cls, layers: int, heads: int, width: int) -> KvSpec:

@@ -170,6 +170,7 @@ class Attention(Adaptable):
     Norms of queries and keys are as wide as a head, or as all heads together. `window` is how many
     tokens a query sees, 0 for all; `rope` which of the step's rotations turns it, None for none.
     Without `norm` the layer reads x as it is; without `post_norm` it adds what `out` gives.
+    A `gate` opens what was attended to, value by value, with a sigmoid.
     """
 
     layer: int
@@ -189,6 +190,7 @@ class Attention(Adaptable):
     chunk: int = 0  # a query sees nothing before the last multiple of this; 0 for all
     sinks: Tensor | None = None  # (1, H), scores without values
     post_norm: Tensor | None = None  # (1, D)
+    gate: Weight | None = None  # (H A, D)
     deltas: tuple[Deltas, Deltas] = field(default_factory=lambda: (Deltas(), Deltas()))
 
     def places(self) -> tuple[Place, ...]:
@@ -200,9 +202,12 @@ class Attention(Adaptable):
         """Mutates: x (T, D) and the step's pages of `kv`."""
         q, k, v, attended = work["q"], work["k"], work["v"], work["attended"]
         count = step.count
+        weights, biases, outs = [self.q, self.k, self.v], [*self.biases[:3]], [q, k, v]
+        if self.gate is not None:
+            weights, biases, outs = [*weights, self.gate], [*biases, None], [*outs, work["gate"]]
         ops.norm_project(
-            x, self.norm, self.eps, count, (self.q, self.k, self.v), self.biases[:3], (q, k, v)
-        )  # q (T, H A), k and v (T, G A)
+            x, self.norm, self.eps, count, weights, biases, outs
+        )  # q and gate (T, H A), k and v (T, G A)
         if step.adapted:
             ops.add_deltas(x, self.norm, self.eps, step, self.deltas[0], (q, k, v))
         if self.q_norm is not None and self.k_norm is not None:
@@ -223,6 +228,8 @@ class Attention(Adaptable):
             chunk=self.chunk,
             sinks=self.sinks,
         )  # (T, H A)
+        if self.gate is not None:
+            ops.open_values(work["gate"], count, attended)
         projection = (self.out, self.biases[3], self.deltas[1])
         add_projected(attended, projection, (self.post_norm, self.eps), step, x, work)
 

@@ -189,8 +189,12 @@ class Decoder:
 
     def layer(self, parameters: Mapping[str, Parameter], index: int) -> tuple[Mixer, Feed]:
         """The blocks of one layer."""
+        return attention(self.config, parameters, index), self.feed(parameters, index)
+
+    def feed(self, parameters: Mapping[str, Parameter], index: int) -> Feed:
+        """The MLP of one layer, or its mixture of experts."""
         feed = mlp if self.config.sparse(index) is None else moe
-        return attention(self.config, parameters, index), feed(self.config, parameters, index)
+        return feed(self.config, parameters, index)
 
     @property
     def vocabulary(self) -> int:
@@ -289,7 +293,7 @@ def gated_slots(width: int, hidden: int, count: int, at: str) -> dict[str, Slot]
 
 
 def attention(config: DecoderConfig, parameters: Mapping[str, Parameter], index: int) -> Attention:
-    """A layer's attention; biases and norms are taken where the parameters have them."""
+    """A layer's attention; biases, norms and a gate are taken where there are any."""
     at = f"layers.{index}."
     near = config.near_rope is not None and config.window(index) > 0
 
@@ -308,6 +312,7 @@ def attention(config: DecoderConfig, parameters: Mapping[str, Parameter], index:
         scale=config.head_width**-0.5 if config.scale is None else config.scale,
         q_norm=optional("q_norm"),
         k_norm=optional("k_norm"),
+        gate=None if at + "attn.gate" not in parameters else matrix(parameters[at + "attn.gate"]),
         window=config.window(index),
         rope=None if index in config.unrotated else int(near),
         late=config.late,

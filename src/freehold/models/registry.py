@@ -23,6 +23,9 @@ FAMILIES = {
     "qwen2moe": "qwen2",
     "qwen3": "qwen3",
     "qwen3moe": "qwen3",
+    "qwen3next": "qwen3_next",
+    "qwen35": "qwen3_5",
+    "qwen35moe": "qwen3_5",
     "smollm3": "smollm3",
 }
 
@@ -48,9 +51,12 @@ DECODERS = {
     "qwen2_moe": "qwen2",
     "qwen3": "qwen3",
     "qwen3_moe": "qwen3",
+    "qwen3_next": "qwen3_next",
+    "qwen3_5_text": "qwen3_5",
+    "qwen3_5_moe_text": "qwen3_5",
     "smollm3": "smollm3",
 }
 ENCODERS = {"bert": "bert", "roberta": "bert", "xlm-roberta": "bert"}
 
 # model_type of a model for several media, whose text_config names the decoder
-WRAPPERS = frozenset({"gemma3", "gemma4", "llama4", "mistral3"})
+WRAPPERS = frozenset({"gemma3", "gemma4", "llama4", "mistral3", "qwen3_5", "qwen3_5_moe"})

@@ -114,8 +114,12 @@ def half_split(heads: int, width: int) -> NDArray[np.int64]:
     return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(-1))
 
 
-def decoder_config(keys: Keys, *, partial: bool = False) -> DecoderConfig:
+def decoder_config(
+    keys: Keys, *, partial: bool = False, mlp_width: int | None = None
+) -> DecoderConfig:
     """The configuration of a plain decoder, of whose heads a part may rotate. Raises: BadConfig.
+
+    `mlp_width` is the family's default.
 
     A mixture of experts is read where the file names experts; the family sets its rule.
     """
@@ -131,7 +135,7 @@ def decoder_config(keys: Keys, *, partial: bool = False) -> DecoderConfig:
     keys.ignore("pooling_type", "how an embedder pools; asked for where vectors are wanted")
     experts = keys.integer("expert_count", default=0, least=0, most=1 << 14)
     chosen = keys.integer("expert_used_count", default=0, least=0, most=1 << 10)
-    mlp_width = keys.integer("feed_forward_length")
+    mlp_width = keys.integer("feed_forward_length", default=mlp_width)
     return DecoderConfig(
         vocabulary=vocabulary,
         context_tokens=keys.integer("context_length"),

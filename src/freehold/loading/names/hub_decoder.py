@@ -309,6 +309,8 @@ def rope_of(
     for key in also:
         rope.ignore(key, "the family asks for it")
     rope.ignore("type", "the older name of rope_type")
+    for key in ("mrope_section", "mrope_interleaved"):
+        rope.ignore(key, "the sections count a picture's places; of text they all count the same")
     older = rope.metadata.get(f"{rope.architecture}.type") or "default"
     kind = rope.word("rope_type", default=str(older), allowed=("default", *_SCALINGS))
     if kind not in ("default", *_SCALINGS):
