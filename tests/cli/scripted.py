@@ -80,6 +80,7 @@ class Model:
 
     name = "scripted"
     context_tokens = 64
+    report = None  # nothing was rounded on the way
 
     def __init__(self, **loading: object) -> None:
         self.loading = loading
