@@ -83,8 +83,8 @@ CASES: dict[str, tuple[Change, *Expected]] = {
         "llama.attention.sliding_window",
     ),
     "logit scale": (key("llama.logit_scale", 2.0), UnknownConfigKey, "llama.logit_scale"),
-    "experts": (key("llama.expert_count", 8), BadConfig, "llama.expert_count"),
-    "experts used": (key("llama.expert_used_count", 2), BadConfig, "llama.expert_used_count"),
+    "experts": (key("llama.expert_count", 8), BadConfig, "expert_used_count"),
+    "experts used": (key("llama.expert_used_count", 2), BadConfig, "expert_used_count"),
     "parallel residual": (
         key("llama.use_parallel_residual", True),
         BadConfig,
@@ -237,7 +237,7 @@ CASES: dict[str, tuple[Change, *Expected]] = {
     ),
     "a row short": (shaped("blk.0.ffn_up.weight", 47, 32), ShapeMismatch, "blk.0.ffn_up.weight"),
     "a norm as a matrix": (
-        shaped("output_norm.weight", 1, 32),
+        shaped("output_norm.weight", 2, 16),
         ShapeMismatch,
         "output_norm.weight",
     ),

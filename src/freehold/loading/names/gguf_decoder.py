@@ -155,13 +155,13 @@ def decoder_config(
 
 def _moe(keys: Keys, experts: int, chosen: int, mlp_width: int) -> MoeConfig | None:
     width = keys.integer("expert_feed_forward_length", default=mlp_width)
-    if experts == 0:
+    if experts == chosen == 0:
         return None
     if not 1 <= chosen <= experts:
         raise BadConfig(
             "expert_used_count does not suit expert_count",
             family=keys.architecture,
-            expected=f"1 to {experts}",
+            expected=f"1 to {experts}" if experts else "no experts used where there are none",
             found=str(chosen),
         )
     return MoeConfig(experts=experts, chosen=chosen, expert_width=width)
