@@ -23,10 +23,14 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
     constexpr int kOffset = kSigned ? -1 : Format::offset;
     constexpr int kSubBytes = plane_bytes(Format::planes) + kGroupRows * Format::header / kSubs;
     static_assert(sizeof(ActBlock<M>) == M * kActBytes);
-    // While several tokens keep the units busy, the next group comes in from memory.
-    const int64_t ahead = cols / kBlock * kSubBytes;
+    // While several tokens keep the units busy, the next group comes in from memory, each part of
+    // the lanes asking for its share. Sets of two parts need that for few tokens too: their second
+    // part meets no memory.
+    constexpr int kParts = kGroupRows / S::lanes;
+    [[maybe_unused]] const int64_t ahead = cols / kBlock * kSubBytes;
     for (int part = 0; part < kGroupRows / S::lanes; ++part) {
         const uint8_t* p = group + Format::row_floats * kGroupRows * sizeof(float);
+        [[maybe_unused]] const uint8_t* next = group + ahead + part * (ahead / kParts);
         const auto* a = reinterpret_cast<const ActBlock<M>*>(act);
         F acc[M];
         for (int m = 0; m < M; ++m) acc[m] = S::zero();
@@ -34,9 +38,11 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
             const uint8_t* head = p;
             p += kGroupRows * Format::header;
             for (int sub = 0; sub < kSubs; ++sub, p += plane_bytes(Format::planes), ++a) {
-                if constexpr (M >= 8)
-                    for (int line = 0; line < kSubBytes + 63; line += 64)
-                        __builtin_prefetch(p + ahead + line, 0, 2);
+                if constexpr (M >= 8 || kParts == 2) {
+                    for (int line = 0; line < kSubBytes / kParts + 63; line += 64)
+                        __builtin_prefetch(next + line, 0, 2);
+                    next += kSubBytes / kParts;
+                }
                 typename S::B w[8];
                 load_codes<S, Format>(p, part, w);
                 Scales<S> scales;
