@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from freehold.errors import (
+    AcceptanceNeeded,
     AccessError,
     BadPrompt,
     BadRequest,
@@ -25,12 +26,14 @@ from freehold.errors import (
     FreeholdError,
     KernelError,
     LibraryError,
+    LicenceDenied,
     LoadError,
     ModelLoading,
     NotFound,
     OutOfPages,
     PrivacyError,
     PromptTooLong,
+    QuantizeError,
     QueueFull,
     RateLimited,
     RequestError,
@@ -41,6 +44,7 @@ from freehold.errors import (
     ToolError,
     TooSlow,
     Unauthenticated,
+    UnknownLicence,
     UnknownModel,
     UnsupportedField,
     WrongMediaType,
@@ -94,6 +98,10 @@ _STATUS: dict[type[FreeholdError], int] = {
     LoadError: 500,
     SetupError: 500,
     LibraryError: 500,
+    LicenceDenied: 403,
+    AcceptanceNeeded: 403,
+    UnknownLicence: 403,
+    QuantizeError: 500,
     ToolError: 500,
     KernelError: 500,
 }
