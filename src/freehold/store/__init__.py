@@ -1,11 +1,13 @@
-"""The database: keys, usage, stored responses; SQLite by default, PostgreSQL by URL.
+"""The database: keys, usage, responses, the record of events; SQLite by default, PostgreSQL by URL.
 
 Room: store. Knows rows; must not know HTTP, models or terminals.
 """
 
 from __future__ import annotations
 
+from freehold.store.chain import Head
 from freehold.store.database import FILE_NAME, Database
+from freehold.store.events import Event, Events
 from freehold.store.keys import DEFAULT_SCOPES, SCOPES, KeyRecord, Keys, Limits, find_among
 from freehold.store.responses import Responses, StoredResponse
 from freehold.store.store import Store, open_store
@@ -16,6 +18,9 @@ __all__ = [
     "FILE_NAME",
     "SCOPES",
     "Database",
+    "Event",
+    "Events",
+    "Head",
     "KeyRecord",
     "Keys",
     "Limits",

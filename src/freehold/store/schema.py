@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
-__all__ = ["keys", "meta", "metadata", "responses", "usage"]
+__all__ = ["event_head", "events", "keys", "meta", "metadata", "responses", "usage"]
 
 metadata = MetaData()
 
@@ -66,4 +66,31 @@ responses = Table(
     Column("input", Text, nullable=False),
     Column("output", Text, nullable=False),
     Index("ix_responses_owner", "owner", "created_at"),
+)
+
+# In SQLite the number of the row itself, so that no index of it can be damaged.
+_RowNumber = BigInteger().with_variant(Integer, "sqlite")
+
+# What happened to weights and data. Triggers let it only grow; `parents` and `body` are JSON whose
+# every byte is under the hash.
+events = Table(
+    "events",
+    metadata,
+    Column("seq", _RowNumber, primary_key=True, autoincrement=False),
+    Column("at", String(27), nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("subject", String(71), nullable=False),
+    Column("parents", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+# One row, the last event's number and hash: without it nobody would miss an event at the end.
+event_head = Table(
+    "event_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", String(64), nullable=False),
 )

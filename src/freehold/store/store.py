@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from freehold.errors import StoreUnusable
 from freehold.store.database import connect
+from freehold.store.events import Events
 from freehold.store.keys import Keys
 from freehold.store.migrating import bring_up_to_date
 from freehold.store.responses import Responses
 from freehold.store.usage import Usage
+from freehold.store.witness import Witness
 
 if TYPE_CHECKING:
     from freehold.store.database import Database
@@ -28,13 +30,20 @@ _log = logging.getLogger(__name__)
 
 
 class Store:
-    """Keys, usage and responses of one database.
+    """Keys, usage, responses and the record of events of one database.
 
     What is only counted reaches the database from a thread, every two seconds and at the end.
     """
 
-    def __init__(self, database: Database, *, flush_every_s: float = _FLUSH_EVERY_S) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        witness: Witness | None = None,
+        flush_every_s: float = _FLUSH_EVERY_S,
+    ) -> None:
         self.database = database
+        self.events = Events(database, witness)
         self.keys = Keys(database)
         self.usage = Usage(database)
         self.responses = Responses(database)
@@ -79,4 +88,4 @@ def open_store(url: str | None, home: Path) -> Store:
     except BaseException:
         database.close()
         raise
-    return Store(database)
+    return Store(database, witness=Witness(home, database.place))
