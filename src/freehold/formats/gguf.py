@@ -96,6 +96,14 @@ class GgufFile:
             self._tensors = self._collect()
         return self._tensors
 
+    def raw_value(self, key: str) -> bytes:
+        """A metadata value as the first file has it: its type's number and its bytes.
+
+        Raises: KeyError; ValueError after the file was closed.
+        """
+        start, end = self._first.spans[key]
+        return bytes(self._files[0].view(start, end - start))
+
     def close(self) -> None:
         """Give the mappings back. Metadata stay readable; tensors do not."""
         for file in self._files:

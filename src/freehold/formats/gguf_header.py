@@ -75,12 +75,16 @@ class TensorPlace:
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """What a file says before its tensor data; `tensors` in the file's order."""
+    """What a file says before its tensor data; `tensors` in the file's order.
+
+    `spans` are where each metadata value lies: first byte of its type, first byte after it.
+    """
 
     version: int
     alignment: int
     metadata: dict[str, MetadataValue]
     tensors: tuple[TensorPlace, ...]
+    spans: dict[str, tuple[int, int]]
 
 
 def read_header(file: MappedFile) -> GgufHeader:
@@ -94,13 +98,14 @@ def read_header(file: MappedFile) -> GgufHeader:
     # The least tensor: name length, one letter, dimension count, type, offset.
     num_tensors = cursor.count("tensor count", limit=MAX_TENSORS, least_bytes=25)
     num_keys = cursor.count("metadata count", limit=MAX_KEYS, least_bytes=14)
-    metadata = _read_metadata(cursor, num_keys)
+    spans: dict[str, tuple[int, int]] = {}
+    metadata = _read_metadata(cursor, num_keys, spans)
     alignment = _alignment(cursor, metadata)
     places = [_read_place(cursor, i, num_tensors) for i in range(num_tensors)]
     data_start = _align(cursor.position, alignment)
     placed = _check_layout(cursor, places, data_start, alignment, file.size_bytes)
     file.release(0, cursor.position)
-    return GgufHeader(version, alignment, metadata, placed)
+    return GgufHeader(version, alignment, metadata, placed, spans)
 
 
 def _read_version(cursor: GgufCursor) -> int:
@@ -138,7 +143,10 @@ def _read_version(cursor: GgufCursor) -> int:
     )
 
 
-def _read_metadata(cursor: GgufCursor, num_keys: int) -> dict[str, MetadataValue]:
+def _read_metadata(
+    cursor: GgufCursor, num_keys: int, spans: dict[str, tuple[int, int]]
+) -> dict[str, MetadataValue]:
+    """Mutates: spans."""
     metadata: dict[str, MetadataValue] = {}
     for i in range(num_keys):
         at = cursor.position
@@ -156,7 +164,9 @@ def _read_metadata(cursor: GgufCursor, num_keys: int) -> dict[str, MetadataValue
                 found="a second one",
                 hint=_DAMAGED,
             )
+        at = cursor.position
         metadata[key] = cursor.value(label(key))
+        spans[key] = (at, cursor.position)
     return metadata
 
 

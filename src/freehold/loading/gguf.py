@@ -6,10 +6,11 @@ Room: loading. Everything is checked against the configuration before any weight
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,11 @@ from freehold.formats.gguf import GgufFile, GgufTensor, open_gguf
 from freehold.loading.matching import check_memory, match_tensors
 from freehold.loading.matrices import read_parameter
 from freehold.loading.quantized import LoadReport
-from freehold.loading.sources import Table
-from freehold.models.base import Model, Shape, Slot
+from freehold.loading.sources import Source, Table
+from freehold.models.base import Model, Parameter, Shape, Slot
 from freehold.models.registry import FAMILIES
 
-__all__ = ["Loaded", "load_gguf"]
+__all__ = ["Loaded", "Origin", "load_gguf"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Loaded:
     """A model in memory and what its file, or its directory's config.json, says besides weights.
 
     `report` says of quantized safetensors whether the values are the checkpoint's own.
+    `parameters` are the model's own by canonical name, and `origins` where each lies in the file.
     """
 
     model: Model
@@ -39,6 +41,15 @@ class Loaded:
     architecture: str
     file_bytes: int
     report: LoadReport | None = None
+    parameters: Mapping[str, Parameter] = field(default_factory=dict, repr=False)
+    origins: Mapping[str, Origin] = field(default_factory=dict, repr=False)
+
+
+class Origin(NamedTuple):
+    """A slot of the model, and where its values lie in a file."""
+
+    slot: Slot
+    source: Source
 
 
 def load_gguf(path: Path) -> Loaded:
@@ -67,7 +78,15 @@ def load_gguf(path: Path) -> Loaded:
             for name, pieces in found.items()
         }
         model: Model = family.Model(config, parameters)
-        return Loaded(model, file.metadata, path, file.architecture, file.size_bytes)
+        return Loaded(
+            model,
+            file.metadata,
+            path,
+            file.architecture,
+            file.size_bytes,
+            parameters=parameters,
+            origins={name: Origin(slots[name], sources[name]) for name in found},
+        )
 
 
 class _GgufRows:

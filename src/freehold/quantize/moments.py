@@ -1,0 +1,73 @@
+"""What a matrix's inputs look like together, and the factor by which errors are passed on.
+
+Room: quantize. Arrays only. Source: GPTQ (arXiv 2210.17323), section 3: the inverse of the damped
+second moments, in Cholesky form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Moments", "inverse_factor", "moments_of"]
+
+Floats = NDArray[np.float32]
+
+_SMALL = 128  # a triangle of at most so many columns is inverted at once
+_TRIES = 6
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Means over tokens: of each input's square (C,), and of their products (C, C) if asked for.
+
+    `tokens` is how many there were.
+    """
+
+    squares: Floats
+    products: Floats | None
+    tokens: int
+
+
+def moments_of(inputs: Floats, *, products: bool) -> Moments:
+    """The moments of inputs (T, C)."""
+    count = max(len(inputs), 1)
+    if not products:
+        squares = np.einsum("tc,tc->c", inputs, inputs) / np.float32(count)
+        return Moments(squares, None, len(inputs))
+    both = inputs.T @ inputs  # (C, C)
+    both /= np.float32(count)
+    return Moments(np.ascontiguousarray(both.diagonal()), both, len(inputs))
+
+
+def inverse_factor(products: Floats, damping: float) -> Floats:
+    """U (C, C), upper triangular, with U^T U the inverse of products + damping * mean diagonal.
+
+    Where rounding leaves it not positive, damping grows tenfold until it is.
+    """
+    reversed_products = products[::-1, ::-1].astype(np.float64 if len(products) <= 2048 else None)
+    mean = float(products.diagonal().mean()) or 1.0
+    for _ in range(_TRIES):
+        damped = reversed_products + damping * mean * np.eye(len(products), dtype=products.dtype)
+        try:
+            lower = np.linalg.cholesky(damped)  # of the columns in reverse: R R^T = H, R upper
+        except np.linalg.LinAlgError:
+            damping *= 10
+            continue
+        return np.ascontiguousarray(_invert(lower[::-1, ::-1]), np.float32)
+    raise np.linalg.LinAlgError("the moments are not finite")
+
+
+def _invert(upper: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The inverse of an upper triangle, in halves."""
+    size = len(upper)
+    if size <= _SMALL:
+        return np.linalg.inv(upper)
+    half = size // 2
+    out = np.zeros_like(upper)
+    out[:half, :half] = first = _invert(upper[:half, :half])
+    out[half:, half:] = second = _invert(upper[half:, half:])
+    out[:half, half:] = -(first @ upper[:half, half:]) @ second
+    return out
