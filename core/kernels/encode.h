@@ -5,21 +5,21 @@
 // Activations of a tile of M tokens, per block of 128 columns: float scales[M], then
 // int16 codes[M][128], of which the last block may use fewer.
 
-template <int M>
-struct FixedBlock {
-    float scales[M];
-    int16_t codes[M][kFixedBlock];
-};
+constexpr int kFixedBytes = sizeof(float) + kFixedBlock * sizeof(int16_t);  // of a token
 
-// A result's order: whole numbers within a block (exact), then block after block in float32.
+// M tokens of a tile, from token `start`. A result's order: whole numbers within a block (exact),
+// then block after block in float32.
 template <class S, int M>
-void tile_fixed_of(const uint8_t* group, int64_t cols, const uint8_t* act, float* out) {
-    static_assert(sizeof(FixedBlock<M>) == M * (sizeof(float) + kFixedBlock * sizeof(int16_t)));
+void tile_fixed_of(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, int start,
+                   float* out) {
     for (int part = 0; part < kGroupRows / S::lanes; ++part) {
         const uint8_t* p = group;
-        const auto* a = reinterpret_cast<const FixedBlock<M>*>(act);
+        const uint8_t* a = act;
         float* to = out + part * S::lanes;
-        for (int64_t first = 0; first < cols; first += kFixedBlock, ++a) {
+        for (int64_t first = 0; first < cols; first += kFixedBlock, a += tile * kFixedBytes) {
+            const auto* scales = reinterpret_cast<const float*>(a) + start;
+            const auto* codes = reinterpret_cast<const int8_t*>(a + tile * sizeof(float)) +
+                                start * kFixedBlock * sizeof(int16_t);
             const int64_t left = cols - first < kFixedBlock ? cols - first : kFixedBlock;
             const auto scale = S::load(reinterpret_cast<const float*>(p) + part * S::lanes);
             p += kGroupRows * sizeof(float);
@@ -29,13 +29,13 @@ void tile_fixed_of(const uint8_t* group, int64_t cols, const uint8_t* act, float
                 const auto w = S::load_bytes(p + 4 * S::lanes * part);
 #pragma GCC unroll 16
                 for (int m = 0; m < M; ++m) {
-                    const auto* pair = reinterpret_cast<const int8_t*>(&a->codes[m][k]);
+                    const int8_t* pair = codes + (m * kFixedBlock + k) * sizeof(int16_t);
                     sums[m] = S::dot_pairs(sums[m], w, S::repeat4(pair));
                 }
             }
             for (int m = 0; m < M; ++m) {
                 const auto before = first == 0 ? S::zero() : S::load(to + 16 * m);
-                const auto both = S::mul(scale, S::set(a->scales[m]));
+                const auto both = S::mul(scale, S::set(scales[m]));
                 S::store(to + 16 * m, S::fma(S::to_float(sums[m]), both, before));
             }
         }
@@ -44,19 +44,15 @@ void tile_fixed_of(const uint8_t* group, int64_t cols, const uint8_t* act, float
 
 template <class S>
 void tile_fixed(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out) {
-    if (tile == 1) return tile_fixed_of<S, 1>(group, cols, act, out);
-    if (tile == 2) return tile_fixed_of<S, 2>(group, cols, act, out);
-    if (tile == 4) return tile_fixed_of<S, 4>(group, cols, act, out);
-    if constexpr (S::max_tile > 4) {
-        if (tile == 8) return tile_fixed_of<S, 8>(group, cols, act, out);
-        return tile_fixed_of<S, 16>(group, cols, act, out);
-    }
+    in_constant_tiles<S>(tile, [&](auto count, int m) {
+        tile_fixed_of<S, count()>(group, cols, act, tile, m, out + kGroupRows * m);
+    });
 }
 
 // Rounds one token: per 128 columns, scale = largest / 4095, to nearest even.
 template <class S>
 void fixed_row(const float* x, int64_t cols, uint8_t* act, int m, int tile) {
-    const int64_t block_bytes = tile * static_cast<int64_t>(sizeof(FixedBlock<1>));
+    const int64_t block_bytes = tile * static_cast<int64_t>(kFixedBytes);
     for (int64_t first = 0; first < cols; first += kFixedBlock, act += block_bytes) {
         const int64_t width = cols - first < kFixedBlock ? cols - first : kFixedBlock;
         auto* codes = reinterpret_cast<int16_t*>(act + tile * sizeof(float)) + m * kFixedBlock;

@@ -200,17 +200,18 @@ constexpr int code_bits() {
            (Format::planes & kBit ? 1 : 0);
 }
 
-// Eight vectors of codes, vector j holding elements 4 j .. 4 j + 3 of every row in `part`.
-template <class S, class Format>
-inline __attribute__((always_inline)) void load_codes(const uint8_t* p, int part,
-                                                      typename S::B w[8]) {
+// Four vectors of codes, vector j holding elements 16 Half + 4 j .. 16 Half + 4 j + 3 of every row
+// in `part`.
+template <class S, class Format, int Half>
+inline __attribute__((always_inline)) void load_half(const uint8_t* p, int part,
+                                                     typename S::B w[4]) {
     constexpr int width = 4 * S::lanes;
     if constexpr (Format::planes & kNibble) {
         const auto low = S::set_bytes(15);
         for (int j = 0; j < 4; ++j) {
             const auto v = S::load_bytes(p + 64 * j + width * part);
-            w[j] = S::bit_and(v, low);
-            w[j + 4] = S::bit_and(S::template right<4>(v), low);
+            if constexpr (Half == 0) w[j] = S::bit_and(v, low);
+            else w[j] = S::bit_and(S::template right<4>(v), low);
         }
         p += 256;
     }
@@ -219,29 +220,39 @@ inline __attribute__((always_inline)) void load_codes(const uint8_t* p, int part
         const auto keep = S::set_bytes(above ? 0x30 : 3);
         for (int v = 0; v < 2; ++v) {
             const auto c = S::load_bytes(p + 64 * v + width * part);
-            if constexpr (above) {
+            if constexpr (above && Half == 0) {
                 w[v] = S::bit_or(w[v], S::bit_and(S::template left<4>(c), keep));
                 w[v + 2] = S::bit_or(w[v + 2], S::bit_and(S::template left<2>(c), keep));
-                w[v + 4] = S::bit_or(w[v + 4], S::bit_and(c, keep));
-                w[v + 6] = S::bit_or(w[v + 6], S::bit_and(S::template right<2>(c), keep));
-            } else {
+            } else if constexpr (above) {
+                w[v] = S::bit_or(w[v], S::bit_and(c, keep));
+                w[v + 2] = S::bit_or(w[v + 2], S::bit_and(S::template right<2>(c), keep));
+            } else if constexpr (Half == 0) {
                 w[v] = S::bit_and(c, keep);
                 w[v + 2] = S::bit_and(S::template right<2>(c), keep);
-                w[v + 4] = S::bit_and(S::template right<4>(c), keep);
-                w[v + 6] = S::bit_and(S::template right<6>(c), keep);
+            } else {
+                w[v] = S::bit_and(S::template right<4>(c), keep);
+                w[v + 2] = S::bit_and(S::template right<6>(c), keep);
             }
         }
         p += 128;
     }
     if constexpr (Format::planes & kBit) {
         const auto place = S::set_bytes(Format::planes & kNibble ? 16 : 4);
-        for (int j = 0; j < 8; ++j) w[j] = S::or_bits(w[j], p + 8 * j, part, place);
+        for (int j = 0; j < 4; ++j) w[j] = S::or_bits(w[j], p + 32 * Half + 8 * j, part, place);
     }
     if constexpr (Format::planes & kByte)
-        for (int j = 0; j < 8; ++j) {
-            w[j] = S::load_bytes(p + 64 * j + width * part);
+        for (int j = 0; j < 4; ++j) {
+            w[j] = S::load_bytes(p + 256 * Half + 64 * j + width * part);
             if constexpr (!S::exact_bytes) w[j] = S::bit_xor(w[j], S::set_bytes(0x80));
         }
     if constexpr (Format::levels != nullptr)
-        for (int j = 0; j < 8; ++j) w[j] = S::look_up(Format::levels, w[j]);
+        for (int j = 0; j < 4; ++j) w[j] = S::look_up(Format::levels, w[j]);
+}
+
+// All eight vectors of a block's codes.
+template <class S, class Format>
+inline __attribute__((always_inline)) void load_codes(const uint8_t* p, int part,
+                                                      typename S::B w[8]) {
+    load_half<S, Format, 0>(p, part, w);
+    load_half<S, Format, 1>(p, part, w + 4);
 }

@@ -5,6 +5,7 @@ constexpr KernelTable make_table(const char* name) {
     return KernelTable{
         .name = name,
         .max_tile = S::max_tile,
+        .any_tile = S::any_tile,
         .quantize_row = quantize_row<S>,
         .panel_row = panel_row,
         .fixed_row = fixed_row<S>,

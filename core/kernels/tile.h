@@ -110,16 +110,17 @@ struct FormatBF16 {
     static auto load(const uint16_t* p) { return S::load_bfloat(p); }
 };
 
-// Float weights: one multiply-add an element, in element order; activations float32 [col][tile].
+// Float weights: one multiply-add an element, in element order; activations float32 [col][tile],
+// of which M tokens are taken.
 template <class S, class Format, int M>
-void tile_float(const uint8_t* group, int64_t cols, const uint8_t* act, float* out) {
+void tile_float(const uint8_t* group, int64_t cols, const float* act, int tile, float* out) {
     using F = typename S::F;
     for (int part = 0; part < kGroupRows / S::lanes; ++part) {
         const auto* w = reinterpret_cast<const typename Format::Unit*>(group) + part * S::lanes;
-        const auto* x = reinterpret_cast<const float*>(act);
+        const float* x = act;
         F acc[M];
         for (int m = 0; m < M; ++m) acc[m] = S::zero();
-        for (int64_t k = 0; k < cols; ++k, w += kGroupRows, x += M) {
+        for (int64_t k = 0; k < cols; ++k, w += kGroupRows, x += tile) {
             const F weight = Format::load(w);
 #pragma GCC unroll 16
             for (int m = 0; m < M; ++m) acc[m] = S::fma(weight, S::set(x[m]), acc[m]);
@@ -130,17 +131,17 @@ void tile_float(const uint8_t* group, int64_t cols, const uint8_t* act, float* o
 
 // 8-bit floats with a float32 scale for each block of `Elements` columns.
 template <class S, int Elements, int M>
-void tile_mini(const uint8_t* group, int64_t cols, const uint8_t* act, float* out) {
+void tile_mini(const uint8_t* group, int64_t cols, const float* act, int tile, float* out) {
     using F = typename S::F;
     for (int part = 0; part < kGroupRows / S::lanes; ++part) {
         const uint8_t* p = group;
-        const auto* x = reinterpret_cast<const float*>(act);
+        const float* x = act;
         F acc[M];
         for (int m = 0; m < M; ++m) acc[m] = S::zero();
         for (int64_t b = 0; b < cols / Elements; ++b) {
             const F scale = S::load(reinterpret_cast<const float*>(p) + part * S::lanes);
             p += kGroupRows * sizeof(float);
-            for (int k = 0; k < Elements; ++k, p += kGroupRows, x += M) {
+            for (int k = 0; k < Elements; ++k, p += kGroupRows, x += tile) {
                 const F weight = S::mul(S::load_e4m3(p + part * S::lanes), scale);
 #pragma GCC unroll 16
                 for (int m = 0; m < M; ++m) acc[m] = S::fma(weight, S::set(x[m]), acc[m]);
@@ -150,37 +151,51 @@ void tile_mini(const uint8_t* group, int64_t cols, const uint8_t* act, float* ou
     }
 }
 
+// A constant M times until every token of a tile has had its turn, largest first: body(M, first).
+template <class S, class Body>
+inline void in_constant_tiles(int tile, Body&& body) {
+    constexpr int kLargest = S::any_tile ? 4 : S::max_tile;  // what the registers hold
+    int m = 0;
+    const auto take = [&](auto count) {
+        if constexpr (count() <= kLargest)
+            for (; tile - m >= count(); m += count()) body(count, m);
+    };
+    take(std::integral_constant<int, 16>{});
+    take(std::integral_constant<int, 8>{});
+    take(std::integral_constant<int, 4>{});
+    take(std::integral_constant<int, 2>{});
+    take(std::integral_constant<int, 1>{});
+}
+
 template <class S, template <class> class Format>
 void tile_q(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out) {
     if (tile == 1) return tile_quantized<S, Format<S>, 1>(group, cols, act, out);
-    if (tile == 2) return tile_quantized<S, Format<S>, 2>(group, cols, act, out);
-    if (tile == 4) return tile_quantized<S, Format<S>, 4>(group, cols, act, out);
-    if constexpr (S::max_tile > 4) {
-        if (tile == 8) return tile_quantized<S, Format<S>, 8>(group, cols, act, out);
-        return tile_quantized<S, Format<S>, 16>(group, cols, act, out);
+    if constexpr (S::any_tile) {
+        tile_many<S, Format<S>>(group, cols, act, tile, out);
+    } else {
+        if (tile == 2) return tile_quantized<S, Format<S>, 2>(group, cols, act, out);
+        if (tile == 4) return tile_quantized<S, Format<S>, 4>(group, cols, act, out);
+        if constexpr (S::max_tile > 4) {
+            if (tile == 8) return tile_quantized<S, Format<S>, 8>(group, cols, act, out);
+            return tile_quantized<S, Format<S>, 16>(group, cols, act, out);
+        }
     }
 }
 
 template <class S, template <class> class Format>
 void tile_f(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out) {
-    if (tile == 1) return tile_float<S, Format<S>, 1>(group, cols, act, out);
-    if (tile == 2) return tile_float<S, Format<S>, 2>(group, cols, act, out);
-    if (tile == 4) return tile_float<S, Format<S>, 4>(group, cols, act, out);
-    if constexpr (S::max_tile > 4) {
-        if (tile == 8) return tile_float<S, Format<S>, 8>(group, cols, act, out);
-        return tile_float<S, Format<S>, 16>(group, cols, act, out);
-    }
+    in_constant_tiles<S>(tile, [&](auto count, int m) {
+        const float* x = reinterpret_cast<const float*>(act) + m;
+        tile_float<S, Format<S>, count()>(group, cols, x, tile, out + kGroupRows * m);
+    });
 }
 
 template <class S, int Elements>
 void tile_m(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out) {
-    if (tile == 1) return tile_mini<S, Elements, 1>(group, cols, act, out);
-    if (tile == 2) return tile_mini<S, Elements, 2>(group, cols, act, out);
-    if (tile == 4) return tile_mini<S, Elements, 4>(group, cols, act, out);
-    if constexpr (S::max_tile > 4) {
-        if (tile == 8) return tile_mini<S, Elements, 8>(group, cols, act, out);
-        return tile_mini<S, Elements, 16>(group, cols, act, out);
-    }
+    in_constant_tiles<S>(tile, [&](auto count, int m) {
+        const float* x = reinterpret_cast<const float*>(act) + m;
+        tile_mini<S, Elements, count()>(group, cols, x, tile, out + kGroupRows * m);
+    });
 }
 
 // Rounds one token to int8: per sixteen elements, scale = largest / 127, to nearest even.

@@ -162,7 +162,7 @@ struct Sorted {
     std::vector<float> weights;
 };
 
-Sorted sort_by_expert(const Routing& routing, int max_tile) {
+Sorted sort_by_expert(const Routing& routing, const KernelTable& table) {
     Sorted s;
     std::vector<int64_t> starts(static_cast<size_t>(routing.experts) + 1);
     for (const int32_t id : routing.ids) ++starts[id + 1];
@@ -171,8 +171,7 @@ Sorted sort_by_expert(const Routing& routing, int max_tile) {
         starts[e + 1] += starts[e];
         if (count == 0) continue;
         const auto first_tile = static_cast<int64_t>(s.tiles.size());
-        for (int64_t t = starts[e]; t < starts[e + 1]; t += s.tiles.back().size)
-            s.tiles.push_back({t, tile_at(t, starts[e + 1], max_tile)});
+        append_tiles(table, starts[e], count, s.tiles);
         s.experts.push_back({e, first_tile, static_cast<int64_t>(s.tiles.size())});
     }
     s.tokens.resize(routing.ids.size());
@@ -300,7 +299,7 @@ void mix_experts(const Tensor& x, const Norm& norm, const Weight& gate, const We
     check_expert_bias(rule.gate_bias, experts, width);
     check_expert_bias(rule.up_bias, experts, width);
     check_expert_bias(rule.down_bias, experts, x.cols);
-    const Sorted sorted = sort_by_expert(routing, kernels().max_tile);
+    const Sorted sorted = sort_by_expert(routing, kernels());
     const auto places = static_cast<int64_t>(sorted.tokens.size());
     const float* normed = normed_rows(x, norm, routing.count);  // (T, D)
     float* hidden = scratch(2, places * width);                 // (places, F)

@@ -18,14 +18,13 @@ struct Places {
     int64_t head_tiles;
 };
 
-Places places_of(int64_t heads, int64_t count, int max_tile) {
+Places places_of(int64_t heads, int64_t count, const KernelTable& table) {
     Places places;
     places.rows.resize(static_cast<size_t>(heads * count));
     for (int64_t h = 0; h < heads; ++h) {
         for (int64_t t = 0; t < count; ++t)
             places.rows[h * count + t] = static_cast<int32_t>(t * heads + h);
-        for (int64_t t = 0; t < count; t += places.tiles.back().size)
-            places.tiles.push_back({h * count + t, tile_at(t, count, max_tile)});
+        append_tiles(table, h * count, count, places.tiles);
     }
     places.head_tiles = static_cast<int64_t>(places.tiles.size()) / heads;
     return places;
@@ -45,7 +44,7 @@ void project_heads(const Tensor& x, const Weight& weight, int heads, int64_t cou
     require(&x != &out, "project_heads: in place");
     const KernelTable& table = kernels();
     const TileFn tile_fn = table.tile_for(weight.traits->type);
-    const Places places = places_of(heads, count, table.max_tile);
+    const Places places = places_of(heads, count, table);
     const Activations acts(x.data(), from, weight.cols, places.rows.data(), places.tiles, {&weight});
     const int64_t groups = n / kGroupRows;
     const int64_t chunk = items_of(weight, count, groups);

@@ -56,33 +56,29 @@ Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, co
     : count_(count), cols_(x.cols) {
     reserve(weights);
     const KernelTable& table = kernels();
-    const int max_tile = table.max_tile;
-    parallel((count + max_tile - 1) / max_tile, [&](int64_t item, int) {
+    append_tiles(table, 0, count, tiles_);
+    parallel(static_cast<int64_t>(tiles_.size()), [&](int64_t item, int) {
         // The running thread's own: another caller may change the number of threads meanwhile.
         const size_t row_bytes = sizeof(float) * static_cast<size_t>(cols_);
         float* normed = norm ? reinterpret_cast<float*>(scratch(2, row_bytes)) : nullptr;
-        const int64_t last = std::min(count_, (item + 1) * max_tile);
-        for (int64_t t = item * max_tile; t < last;) {
-            const int tile = tile_at(t, count_, max_tile);
-            for (int m = 0; m < tile; ++m) {
-                const float* row = x.row(rows ? rows[t + m] : t + m);
-                if (norm != nullptr) {
-                    table.rms_norm(row, norm->weight.data(), norm->eps, cols_, normed);
-                    row = normed;
-                }
-                put(row, t, m, tile);
+        const auto [first, size] = tiles_[item];
+        for (int m = 0; m < size; ++m) {
+            const float* row = x.row(rows ? rows[first + m] : first + m);
+            if (norm != nullptr) {
+                table.rms_norm(row, norm->weight.data(), norm->eps, cols_, normed);
+                row = normed;
             }
-            t += tile;
+            put(row, first, m, size);
         }
     });
 }
 
 Activations::Activations(const float* x, int64_t stride, int64_t cols, const int32_t* rows,
-                         const std::vector<Tile>& tiles, const std::vector<const Weight*>& weights)
-    : count_(tiles.back().first + tiles.back().size), cols_(cols) {
+                         std::vector<Tile> tiles, const std::vector<const Weight*>& weights)
+    : tiles_(std::move(tiles)), count_(tiles_.back().first + tiles_.back().size), cols_(cols) {
     reserve(weights);
-    parallel(static_cast<int64_t>(tiles.size()), [&](int64_t item, int) {
-        const auto [first, size] = tiles[item];
+    parallel(static_cast<int64_t>(tiles_.size()), [&](int64_t item, int) {
+        const auto [first, size] = tiles_[item];
         for (int m = 0; m < size; ++m)
             put(x + (rows ? rows[first + m] : first + m) * stride, first, m, size);
     });
@@ -99,37 +95,50 @@ const uint8_t* Activations::at(const Weight& weight, int64_t token) const {
                                      : int8_ + token * int8_token_;
 }
 
+namespace {
+
+struct Part {
+    int which;
+    int64_t first, last;  // groups
+};
+
+// Cuts a weight's groups into parts of at most `chunk`, alike, and as many for each thread.
+void append_shares(int which, int64_t groups, int64_t chunk, std::vector<Part>& parts) {
+    const int64_t threads = thread_count(), least = (groups + chunk - 1) / chunk;
+    const int64_t count = std::min(groups, (least + threads - 1) / threads * threads);
+    for (int64_t i = 0; i < count; ++i)
+        parts.push_back({which, groups * i / count, groups * (i + 1) / count});
+}
+
+}  // namespace
+
 void multiply(const Activations& acts, const std::vector<const Weight*>& weights, bool paired,
               TileBody body, void* context) {
     const KernelTable& table = kernels();
     const int64_t count = acts.count();
     const int64_t token_bytes = std::max<int64_t>(acts.cols() * 2, 64);
-    // Tokens of one pass, and groups of one item; neither changes any result.
-    const int64_t pass = std::max<int64_t>(
-        table.max_tile, kActBudget / token_bytes / table.max_tile * table.max_tile);
-    struct Part {
-        int which;
-        int64_t first, last;
-    };
+    // Tiles of one pass, and groups of one item; neither changes any result.
+    const std::vector<Tile>& tiles = acts.tiles();
+    const auto tile_count = static_cast<int64_t>(tiles.size());
+    const int64_t pass = std::max<int64_t>(1, kActBudget / token_bytes / table.max_tile);
     std::vector<Part> parts;
     for (size_t w = 0; w < (paired ? 1 : weights.size()); ++w) {
         const auto bytes = static_cast<int64_t>(weights[w]->group_bytes) * (paired ? 2 : 1);
         const int64_t budget = count == 1 ? kItemBytes : kWeightBudget;
         const int64_t fair = (weights[w]->groups + 4 * thread_count() - 1) / (4 * thread_count());
         const int64_t chunk = std::clamp<int64_t>(budget / bytes, 1, std::max<int64_t>(fair, 1));
-        for (int64_t g = 0; g < weights[w]->groups; g += chunk)
-            parts.push_back({static_cast<int>(w), g, std::min(g + chunk, weights[w]->groups)});
+        append_shares(static_cast<int>(w), weights[w]->groups, chunk, parts);
     }
     parallel(static_cast<int64_t>(parts.size()), [&](int64_t item, int) {
         alignas(64) float out[2][kMaxTile * kGroupRows];
         const Part part = parts[item];
         const Weight& weight = *weights[part.which];
         const TileFn tile_fn = table.tile_for(weight.traits->type);
-        for (int64_t start = 0; start < count; start += pass) {
-            const int64_t end = std::min(count, start + pass);
+        for (int64_t start = 0; start < tile_count; start += pass) {
+            const int64_t end = std::min(tile_count, start + pass);
             for (int64_t g = part.first; g < part.last; ++g)
-                for (int64_t t = start; t < end;) {
-                    const int tile = tile_at(t, count, table.max_tile);
+                for (int64_t i = start; i < end; ++i) {
+                    const auto [t, tile] = tiles[i];
                     tile_fn(weight.group(g), weight.cols, acts.at(weight, t), tile, out[0]);
                     if (paired) {
                         const Weight& other = *weights[1];
@@ -137,7 +146,6 @@ void multiply(const Activations& acts, const std::vector<const Weight*>& weights
                                                            acts.at(other, t), tile, out[1]);
                     }
                     body(context, part.which, g, t, tile, out[0], out[1]);
-                    t += tile;
                 }
         }
     });

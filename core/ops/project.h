@@ -10,7 +10,7 @@
 
 namespace freehold {
 
-// Tokens [first, first + size) that meet a weight together; the size is a power of two.
+// Tokens [first, first + size) that meet a weight together.
 struct Tile {
     int64_t first;
     int size;
@@ -25,14 +25,16 @@ class Activations {
     // Reads the first `cols` floats of rows x[rows[t]] (or x[t]), which are `stride` apart, laid
     // out for tiles the caller chose, which span [0, count) in order.
     Activations(const float* x, int64_t stride, int64_t cols, const int32_t* rows,
-                const std::vector<Tile>& tiles, const std::vector<const Weight*>& weights);
+                std::vector<Tile> tiles, const std::vector<const Weight*>& weights);
     const uint8_t* at(const Weight& weight, int64_t token) const;
+    const std::vector<Tile>& tiles() const { return tiles_; }
     int64_t count() const { return count_; }
     int64_t cols() const { return cols_; }
 
   private:
     void reserve(const std::vector<const Weight*>& weights);
     void put(const float* row, int64_t token, int m, int tile);
+    std::vector<Tile> tiles_;
     int64_t count_, cols_;
     int64_t int8_token_ = 0, panel_token_ = 0, fixed_token_ = 0;  // bytes a token
     uint8_t* int8_ = nullptr;
@@ -40,11 +42,19 @@ class Activations {
     uint8_t* fixed_ = nullptr;
 };
 
-// The tile that starts at `token`: the largest power of two that still fits.
-inline int tile_at(int64_t token, int64_t count, int max_tile) {
-    int tile = max_tile;
-    while (tile > count - token) tile /= 2;
-    return tile;
+// Appends the tiles of tokens [first, first + count): full ones, then what the table's kernels take.
+inline void append_tiles(const KernelTable& table, int64_t first, int64_t count,
+                         std::vector<Tile>& tiles) {
+    const int64_t most = table.max_tile, end = first + count;
+    while (first < end) {
+        const int64_t left = end - first;
+        int64_t size = std::min(most, left);
+        if (table.any_tile && left > most && left < 2 * most) size = (left + 1) / 2;  // two alike
+        if (!table.any_tile)
+            for (size = most; size > left;) size /= 2;
+        tiles.push_back({first, static_cast<int>(size)});
+        first += size;
+    }
 }
 
 // Calls body(group, token, tile, out[tile][16]) for every tile of weight x activations, with

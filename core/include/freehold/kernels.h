@@ -96,6 +96,7 @@ struct PageKernels {
 struct KernelTable {
     const char* name;
     int max_tile;
+    bool any_tile;            // tiles of every size up to it, not only powers of two
     QuantizeFn quantize_row;  // to int8 blocks
     QuantizeFn panel_row;     // to float32 panels, for float weights
     QuantizeFn fixed_row;     // to 13-bit blocks, for Fixed16 weights

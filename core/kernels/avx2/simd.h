@@ -12,7 +12,8 @@ struct Simd {
     using I = __m256i;  // 8 int32
     using B = __m256i;  // 32 bytes
     static constexpr int lanes = 8;
-    static constexpr int max_tile = 4;
+    static constexpr int max_tile = 16;
+    static constexpr bool any_tile = true;  // see tile_many.h
     static constexpr int attend_rows = 3;
     static constexpr int attend_vectors = 4;
     static constexpr bool exact_bytes = false;  // dot() needs codes up to 63
@@ -155,6 +156,23 @@ struct Simd {
             return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_add_epi16(low, high), one));
         return _mm256_add_epi32(_mm256_add_epi32(acc, _mm256_madd_epi16(low, one)),
                                 _mm256_madd_epi16(high, one));
+    }
+    // The same for two vectors of rows, a column's values being fetched once.
+    template <int bits>
+    static void dot4(I (&sums)[2], const B (&code)[2][4], const int8_t* values) {
+        static_assert(bits <= 6);
+        const __m256i one = _mm256_set1_epi16(1);
+        __m256i pairs[2];
+        for (int j = 0; j < 4; ++j) {
+            const B v = repeat4(values + 4 * j);
+            for (int part = 0; part < 2; ++part) {
+                const __m256i more = _mm256_maddubs_epi16(code[part][j], v);
+                const bool first = j == 0 || (bits > 5 && j == 2);
+                pairs[part] = first ? more : _mm256_add_epi16(pairs[part], more);
+                if (j == 3 || (bits > 5 && j == 1))
+                    sums[part] = _mm256_add_epi32(sums[part], _mm256_madd_epi16(pairs[part], one));
+            }
+        }
     }
     static I dot_signed(I acc, B code, B value) {  // code is signed, value never -128
         const __m256i pairs =

@@ -16,6 +16,7 @@ namespace freehold::avx2 {
 
 #include "../formats.h"
 #include "../rows.h"
+#include "../tile_many.h"
 #include "../tile.h"
 #include "../attend.h"
 #include "../latent.h"

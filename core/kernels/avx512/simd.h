@@ -13,6 +13,7 @@ struct Simd {
     using B = __m512i;  // 64 bytes
     static constexpr int lanes = 16;
     static constexpr int max_tile = 16;       // tokens per matrix tile
+    static constexpr bool any_tile = false;   // powers of two only
     static constexpr int attend_rows = 6;     // query rows per attention tile
     static constexpr int attend_vectors = 4;  // vectors of keys or values per attention tile
     static constexpr bool exact_bytes = true; // dot() is exact for codes up to 255

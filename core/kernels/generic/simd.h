@@ -20,6 +20,7 @@ struct Simd {
     using I = Lanes<int32_t, lanes>;
     using B = Lanes<uint8_t, 4 * lanes>;
     static constexpr int max_tile = 4;
+    static constexpr bool any_tile = false;
     static constexpr int attend_rows = 3;
     static constexpr int attend_vectors = 4;
     static constexpr bool exact_bytes = true;
