@@ -1,0 +1,127 @@
+"""What is judged: a model by name, hub reference or path, with all the terms it is under.
+
+Room: library. Gathers the catalogue's word, the file's own, and the parents'; must not decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.config import Settings
+from freehold.errors import UnknownModel
+from freehold.library.catalogue import entries
+from freehold.library.references import resolve
+from freehold.library.terms.evidence import Claim, Evidence, evidence_of
+from freehold.library.terms.licences import Licence, licence_named
+from freehold.library.terms.openness import Openness, openness_of
+from freehold.library.terms.texts import Recognised, recognise
+
+__all__ = ["Subject", "subject_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model and its terms: `licences` hold together, `unread` are names of ones not known here.
+
+    `claims` say who states which. `recognised` is what its own licence file turned out to be,
+    None with a text that is like none we know.
+    """
+
+    ref: str
+    names: tuple[str, ...]
+    licences: tuple[Licence, ...]
+    unread: tuple[str, ...]
+    claims: tuple[Claim, ...]
+    evidence: Evidence
+    recognised: Recognised | None
+    published: tuple[str, ...] | None
+    multimodal: bool | None
+    path: Path | None = None
+
+    @property
+    def openness(self) -> Openness:
+        """How open the model is by what is published."""
+        return openness_of(self.published, () if self.unread else self.licences)
+
+
+def subject_of(ref: str | Path, *, settings: Settings, declared: str | None = None) -> Subject:
+    """Everything that is known of a model's terms.
+
+    `declared` is what its source says, for a model that is not here yet.
+    Raises: UnknownModel when nothing is known of such a name; FormatError for a damaged file.
+    """
+    text = str(ref)
+    path, missing = _place(ref, settings)
+    evidence = Evidence()
+    if path is not None:
+        own = path.is_relative_to(settings.models_dir)
+        evidence = evidence_of(path, own_folder=own)
+    found = _Found()
+    found.add_catalogue(text, path, settings)
+    if declared is not None:
+        found.claims.append(Claim(name=declared, where="where it is from"))
+    if missing is not None and not found.claims:
+        raise missing
+    found.claims += evidence.claims
+    for parent in evidence.parents:
+        found.add_parent(parent)
+    recognised = None if evidence.text is None else recognise(evidence.text)
+    if recognised is not None:
+        found.claims.append(Claim(name=recognised.licence.id, where=evidence.text_where))
+    return found.subject(text, path, evidence, recognised)
+
+
+def _place(ref: str | Path, settings: Settings) -> tuple[Path | None, UnknownModel | None]:
+    try:
+        return resolve(ref, settings=settings), None
+    except UnknownModel as error:
+        return None, error
+
+
+class _Found:
+    """What came together about one model."""
+
+    def __init__(self) -> None:
+        self.claims: list[Claim] = []
+        self.names: list[str] = []
+        self.published: tuple[str, ...] | None = None
+        self.multimodal: bool | None = None
+
+    def add_catalogue(self, text: str, path: Path | None, settings: Settings) -> None:
+        """The catalogue's word, where it knows the name or the place."""
+        for entry in entries():
+            if text == entry.name or (
+                path is not None and path.is_relative_to(settings.models_dir / entry.name)
+            ):
+                self.claims.append(Claim(name=entry.licence, where="the catalogue"))
+                self.names.append(entry.name)
+
+    def add_parent(self, name: str) -> None:
+        """The terms of a model that this one was made from."""
+
+    def subject(
+        self, text: str, path: Path | None, evidence: Evidence, recognised: Recognised | None
+    ) -> Subject:
+        """The whole."""
+        licences: dict[str, Licence] = {}
+        unread: dict[str, None] = {}
+        for claim in self.claims:
+            licence = licence_named(claim.name)
+            if licence is None:
+                unread[claim.name] = None
+            else:
+                licences[licence.id] = licence
+        names = [text, *self.names, *([evidence.title] if evidence.title else [])]
+        return Subject(
+            ref=text,
+            names=tuple(dict.fromkeys([*names, *evidence.parents])),
+            licences=tuple(licences.values()),
+            unread=tuple(unread),
+            claims=tuple(self.claims),
+            evidence=evidence,
+            recognised=recognised,
+            published=self.published,
+            multimodal=evidence.multimodal if self.multimodal is None else self.multimodal,
+            path=path,
+        )
