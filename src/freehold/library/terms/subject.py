@@ -11,13 +11,14 @@ from pathlib import Path
 from freehold.config import Settings
 from freehold.errors import UnknownModel
 from freehold.library.catalogue import entries
+from freehold.library.known import KnownModel, known_model
 from freehold.library.references import resolve
 from freehold.library.terms.evidence import Claim, Evidence, evidence_of
 from freehold.library.terms.licences import Licence, licence_named
 from freehold.library.terms.openness import Openness, openness_of
 from freehold.library.terms.texts import Recognised, recognise
 
-__all__ = ["Subject", "subject_of"]
+__all__ = ["NOT_CONFIRMED", "Subject", "sees", "subject_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def subject_of(ref: str | Path, *, settings: Settings, declared: str | None = No
     found.add_catalogue(text, path, settings)
     if declared is not None:
         found.claims.append(Claim(name=declared, where="where it is from"))
-    if missing is not None and not found.claims:
+    if missing is not None and not found.names and not found.claims:
         raise missing
     found.claims += evidence.claims
     for parent in evidence.parents:
@@ -77,6 +78,15 @@ def _place(ref: str | Path, settings: Settings) -> tuple[Path | None, UnknownMod
         return resolve(ref, settings=settings), None
     except UnknownModel as error:
         return None, error
+
+
+NOT_CONFIRMED = "unknown"
+"""What the catalogue of open models says where nobody could confirm the terms."""
+
+
+def sees(model: KnownModel) -> bool:
+    """Whether a model takes images."""
+    return bool(model.vision) or "vision-text" in model.tasks
 
 
 class _Found:
@@ -96,9 +106,24 @@ class _Found:
             ):
                 self.claims.append(Claim(name=entry.licence, where="the catalogue"))
                 self.names.append(entry.name)
+        for name in dict.fromkeys((text, *self.names)):
+            model = known_model(name)
+            if model is not None:
+                self._add_known(model, where="the catalogue of open models")
+                self.published = model.published
+                self.multimodal = sees(model)
 
     def add_parent(self, name: str) -> None:
         """The terms of a model that this one was made from."""
+        model = known_model(name)
+        if model is not None:
+            self._add_known(model, where=f"{model.hub}, which it was made from")
+            self.multimodal = sees(model) or self.multimodal
+
+    def _add_known(self, model: KnownModel, *, where: str) -> None:
+        self.names += [model.hub, model.name]
+        if model.licence != NOT_CONFIRMED:
+            self.claims.append(Claim(name=model.licence, where=where))
 
     def subject(
         self, text: str, path: Path | None, evidence: Evidence, recognised: Recognised | None

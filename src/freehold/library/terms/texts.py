@@ -34,9 +34,8 @@ class Recognised:
 
 
 def text_digest(text: str) -> str:
-    """`sha256:<hex>` of a text as it is, but for the ends of its lines."""
-    lines = "\n".join(text.splitlines()).strip()
-    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+    """`sha256:<hex>` of a text as it is."""
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def normalised(text: str) -> str:
