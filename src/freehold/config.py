@@ -109,6 +109,10 @@ def _words(raw: object) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
+def _paths(raw: object) -> tuple[Path, ...]:
+    return tuple(_path(word) for word in _words(raw))
+
+
 def _setting(env: str, parse: Callable[[object], object], doc: str) -> Mapping[str, Any]:
     """A setting's environment variable, its parser and its line of the manual."""
     return {"env": env, "parse": parse, "doc": doc}
@@ -211,6 +215,10 @@ class Settings:
         default="text",
         metadata=_setting("FREEHOLD_LOG_FORMAT", _log_form, "The server's log lines: text, json."),
     )
+    policy: tuple[Path, ...] = field(
+        default=(),
+        metadata=_setting("FREEHOLD_POLICY", _paths, "Files of rules on licences and models."),
+    )
     origin: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
@@ -223,7 +231,7 @@ class Settings:
         value = getattr(self, name)
         if value is None:
             return None
-        text = ", ".join(value) if isinstance(value, tuple) else str(value)
+        text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         return re.sub(r"(://[^/@]*?):[^/@]*@", r"\1:***@", text)
 
 

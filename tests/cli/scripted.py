@@ -171,6 +171,7 @@ def install(put: Callable[..., None] = setattr, put_item: Callable[..., None] = 
     import freehold
     import freehold.engine
     import freehold.engine.measure
+    import freehold.library.gate
     import freehold.local
 
     local = ModuleType("freehold.local")
@@ -181,6 +182,8 @@ def install(put: Callable[..., None] = setattr, put_item: Callable[..., None] = 
     put_item(sys.modules, "freehold.engine.measure", timing)
     put(freehold, "local", local)
     put(freehold.engine, "measure", timing)
+    # It is no file and in no catalogue, so nothing could be known of its terms.
+    put(freehold.library.gate, "require", lambda ref, use, *, settings: None)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ from __future__ import annotations
 import typer
 
 from freehold.cli.bench import bench
+from freehold.cli.config import config
 from freehold.cli.doctor import doctor
 from freehold.cli.keys import keys
+from freehold.cli.license import license_group
 from freehold.cli.list import list_models
 from freehold.cli.ps import ps
 from freehold.cli.pull import pull
@@ -39,6 +41,8 @@ app.command(name="list")(list_models)
 app.command()(rm)
 app.command()(bench)
 app.command()(doctor)
+app.add_typer(license_group)
+app.add_typer(config)
 app.add_typer(keys)
 app.command()(usage)
 app.command()(version)

@@ -5,10 +5,14 @@ Room: cli. Declarations only.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from freehold.config import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Reference = Annotated[
@@ -55,3 +59,14 @@ Adapter = Annotated[
     typer.Option("--adapter", metavar="PATH", help="Answer with this LoRA adapter on the model."),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Continue the text as is; no chat template.")]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option("--policy", metavar="FILE", help="Rules that hold as well as the settings'."),
+]
+
+
+def with_policy(settings: Settings, policy: Path | None) -> Settings:
+    """The settings with one more file of rules; a flag adds to them, it never replaces any."""
+    if policy is None:
+        return settings
+    return replace(settings, policy=(*settings.policy, policy.expanduser().absolute()))

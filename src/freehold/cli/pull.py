@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from freehold.cli.options import AsJson
+from freehold.cli.options import AsJson, PolicyFile, with_policy
 
 __all__ = ["pull"]
 
@@ -28,6 +28,7 @@ def pull(
     verify: Annotated[
         bool, typer.Option("--verify", help="Also hash a file that is already there.")
     ] = False,
+    policy: PolicyFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Fetch a model and verify it.
@@ -39,8 +40,9 @@ def pull(
     from freehold.config import resolve_settings
     from freehold.library import pull as pull_model
 
+    settings = with_policy(resolve_settings(), policy)
     with _progress_bar() as progress:
-        pulled = pull_model(name, settings=resolve_settings(), verify=verify, progress=progress)
+        pulled = pull_model(name, settings=settings, verify=verify, progress=progress)
     entry = pulled.entry
     if as_json:
         print_json(

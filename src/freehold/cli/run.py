@@ -35,6 +35,7 @@ def run(
     context: options.Context = None,
     threads: options.Threads = None,
     raw: options.Raw = False,
+    policy: options.PolicyFile = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Ask a model. The answer goes to stdout, everything else to stderr.
@@ -69,7 +70,7 @@ def run(
     )
     settings = resolve_settings({"threads": threads, "context_tokens": context})
 
-    model = _loaded(ref, settings, adapter)
+    model = _loaded(ref, options.with_policy(settings, policy), adapter)
     if model.report is not None and not model.report.exact:
         typer.echo(str(model.report), err=True)
     if text is None:
@@ -82,7 +83,9 @@ def run(
 
 def _loaded(ref: str, settings: Settings, adapter: Path | None) -> Model:
     from freehold import local
+    from freehold.library.gate import require
 
+    require(ref, "run", settings=settings)
     return local.load_chat(
         ref,
         context_tokens=settings.context_tokens,

@@ -68,6 +68,7 @@ def serve(
     max_waiting: MaxWaiting = None,
     adapter: Adapter = None,
     log_format: LogFormat = None,
+    policy: options.PolicyFile = None,
 ) -> None:
     """Serve models to clients of OpenAI, Anthropic and Ollama.
 
@@ -93,6 +94,7 @@ def serve(
             "log_format": log_format,
         }
     )
+    settings = options.with_policy(settings, policy)
 
     def announce(started: Started) -> None:
         if settings.log_format == "json":

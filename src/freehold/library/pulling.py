@@ -49,9 +49,13 @@ def pull(
 
     A file already there is checked by size, and by digest when `verify` is set. Two pulls at once
     are safe: the second waits, then finds the file. Nothing unfinished is left behind.
-    Raises: UnknownModel, DownloadFailed, DigestMismatch, DiskFull.
+    Raises: UnknownModel, DownloadFailed, DigestMismatch, DiskFull; what the gate raises, first.
     """
+    # Listing what is here must not cost the reading of licences.
+    from freehold.library.gate import require  # noqa: PLC0415
+
     entry = entry_named(name)
+    require(name, "pull", settings=settings)
     models_dir = settings.models_dir
     staging = staging_dir(models_dir)
     staging.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ from freehold.errors import (
     UnknownModel,
     WrongTask,
 )
+from freehold.library.gate import require
 from freehold.server.accounting import Accounting
 from freehold.server.adapters import Adapters, AdapterSpec, NamedAdapter
 from freehold.server.cards import ModelCard, cards_of
@@ -275,6 +276,7 @@ class Residents:
                 accounting=self._accounting,
                 adapters={one.handle: str(one.path) for one in self._adapters.of(card.id)},
             )
+            await asyncio.to_thread(require, card.path, "serve", settings=self._settings)
             load = load_chat if card.kind == "chat" else load_embedder
             resident: Resident | EmbedderResident = await load(parts)
         except BaseException:

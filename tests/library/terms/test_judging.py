@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freehold.library.terms import Licence, Profile, assess, known_licences, licence_named
@@ -29,6 +29,7 @@ def named(name: str) -> Licence:
     return licence
 
 
+@settings(deadline=None, max_examples=60)
 @given(licence=LICENCES, answers=WHOLE, given_=st.sets(st.sampled_from(sorted(ANSWERS))))
 def test_answering_more_never_turns_an_allow_or_a_deny_around(
     licence: Licence, answers: dict[str, Any], given_: set[str]
@@ -45,6 +46,7 @@ def test_answering_more_never_turns_an_allow_or_a_deny_around(
     assert not late.open_questions
 
 
+@settings(deadline=None, max_examples=60)
 @given(licence=LICENCES, answers=WHOLE)
 def test_an_open_question_names_an_answer_of_the_profile(
     licence: Licence, answers: dict[str, Any]
@@ -55,6 +57,7 @@ def test_an_open_question_names_an_answer_of_the_profile(
         assert set(verdict.open_questions) <= {name}
 
 
+@settings(deadline=None, max_examples=60)
 @given(first=LICENCES, second=LICENCES, answers=WHOLE)
 def test_a_model_under_two_licences_is_under_the_stricter(
     first: Licence, second: Licence, answers: dict[str, Any]

@@ -7,6 +7,7 @@ after a colon, what decides it; WORDS are the licence's own words that must be q
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -107,9 +108,7 @@ QWEN_MAX = "allow:grant allow:grant accept:naming allow:grant allow:grant allow:
 MISTRAL_CAP = "allow:grant allow:grant deny:revenue allow:grant allow:grant allow:grant"
 KIMI_K2 = "allow:grant allow:grant accept:naming allow:grant allow:grant allow:grant"
 KIMI_K3 = "allow:grant allow:grant accept:naming deny:hosting allow:grant allow:grant"
-MINIMAX = (
-    "accept:use-policy accept:naming deny:revenue deny:revenue deny:revenue accept:use-policy"
-)
+MINIMAX = "accept:use-policy accept:naming deny:revenue deny:revenue deny:revenue accept:use-policy"
 HUNYUAN = (
     "accept:agreement accept:agreement accept:agreement accept:agreement "
     "deny:region accept:agreement"
@@ -311,7 +310,8 @@ def test_a_limit_is_passed_by_one_more_and_not_before(
     licence: str, answer: str, limit: int, at_it: str, above_it: str
 ) -> None:
     for amount, outcome in ((limit, at_it), (limit + 1, above_it)):
-        profile = replace(SMALL, **{answer: amount})
+        changed: dict[str, Any] = {answer: amount}
+        profile = replace(SMALL, **changed)
         assert verdict(licence, profile, sees_images=False).outcome == outcome
 
 

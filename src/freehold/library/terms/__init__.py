@@ -16,11 +16,12 @@ from freehold.library.terms.licences import (
     licence_text,
 )
 from freehold.library.terms.openness import COMPONENTS, Openness, openness_of
-from freehold.library.terms.policy import Policy, apply_policy, may_accept, read_policy
+from freehold.library.terms.policy import Policy, apply_policies, may_accept, read_policy
 from freehold.library.terms.profile import (
     INDIVIDUAL,
     QUESTIONS,
     Profile,
+    check_name,
     parse_answer,
     profile_path,
     read_profile,
@@ -43,8 +44,9 @@ __all__ = [
     "Reason",
     "Subject",
     "Verdict",
-    "apply_policy",
+    "apply_policies",
     "assess",
+    "check_name",
     "known_licences",
     "licence_named",
     "licence_text",

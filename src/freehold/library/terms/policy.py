@@ -17,8 +17,9 @@ from freehold.library.terms.judging import Reason, Verdict, worst
 from freehold.library.terms.licences import Licence, Outcome, licence_named
 from freehold.library.terms.openness import Openness
 from freehold.library.terms.tables import Table
+from freehold.library.terms.texts import text_digest
 
-__all__ = ["Policy", "Rule", "apply_policy", "may_accept", "read_policy"]
+__all__ = ["Policy", "Rule", "apply_policies", "may_accept", "read_policy"]
 
 _MOST_BYTES = 1 << 20
 
@@ -34,13 +35,14 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """One file of rules. `accepting` names who may accept terms; empty: anybody.
+    """One file of rules, and its text's hash. `accepting` names who may accept; empty: anybody.
 
     `require`: "open-source-licence" asks for licences that the Open Source Initiative approved,
     "open-source" for models that are open source by its definition for AI.
     """
 
     path: Path
+    digest: str
     allowed: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
     require: Literal["open-source-licence", "open-source"] | None = None
@@ -69,6 +71,7 @@ def read_policy(path: Path) -> Policy:
     table = Table.parsed(raw, where=str(path))
     policy = Policy(
         path=path,
+        digest=text_digest(raw.decode("utf-8", errors="replace")),
         allowed=_ids(table, "allow_licences"),
         denied=_ids(table, "deny_licences"),
         require=table.word("require", ("open-source-licence", "open-source", None)),
@@ -113,29 +116,35 @@ def may_accept(policies: Iterable[Policy], name: str) -> bool:
     return all(not policy.accepting or name in policy.accepting for policy in policies)
 
 
-def apply_policy(
-    policy: Policy,
+def apply_policies(
+    policies: tuple[Policy, ...],
     verdict: Verdict,
     *,
     names: tuple[str, ...],
     licences: tuple[Licence, ...],
     openness: Openness,
 ) -> Verdict:
-    """The verdict under these rules as well; `names` are all that the model is known by."""
-    added = [
-        *_about_licences(policy, licences),
-        *_about_openness(policy, licences, openness),
-        *(_reason(rule, policy) for rule in policy.rules if _fits(rule, names)),
-    ]
-    if verdict.unknown and policy.unknown == "deny":
-        added.append(_asks(policy, "unknown", "models under unknown terms are not used here"))
-    reasons = (*verdict.reasons, *added)
-    outcome = worst([verdict.outcome, *(r.outcome for r in added if r.outcome is not None)])
-    for rule in policy.overrides:
-        if _fits(rule, names) and outcome != "allow":
-            override = replace(_reason(rule, policy), topic="override")
-            return replace(verdict, outcome=rule.outcome, reasons=(*reasons, override))
-    return replace(verdict, outcome=outcome, reasons=reasons)
+    """The verdict under these rules as well; `names` are all that the model is known by.
+
+    An override lifts what the licences and its own file say, never what another file says, and
+    only the first file may hold one that counts: whoever adds a file can but tighten.
+    """
+    outcome, reasons = verdict.outcome, list(verdict.reasons)
+    for number, policy in enumerate(policies):
+        added = [
+            *_about_licences(policy, licences),
+            *_about_openness(policy, licences, openness),
+            *(_reason(rule, policy) for rule in policy.rules if _fits(rule, names)),
+        ]
+        if verdict.unknown and policy.unknown == "deny":
+            added.append(_asks(policy, "unknown", "models under unknown terms are not used here"))
+        reasons += added
+        outcome = worst([outcome, *(one.outcome for one in added if one.outcome is not None)])
+        lifting = [rule for rule in policy.overrides if _fits(rule, names)]
+        if number == 0 and lifting and outcome != "allow":
+            outcome = lifting[0].outcome
+            reasons.append(replace(_reason(lifting[0], policy), topic="override"))
+    return replace(verdict, outcome=outcome, reasons=tuple(reasons))
 
 
 def _about_licences(policy: Policy, licences: tuple[Licence, ...]) -> list[Reason]:

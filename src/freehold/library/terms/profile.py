@@ -22,6 +22,7 @@ __all__ = [
     "INDIVIDUAL",
     "QUESTIONS",
     "Profile",
+    "check_name",
     "parse_answer",
     "profile_path",
     "read_profile",
@@ -138,8 +139,8 @@ def _toml(value: object) -> str:
     return f"{value:_}"
 
 
-def parse_answer(name: str, text: str) -> object:
-    """An answer as a person types it: yes, 200M, DE,FR. Raises: BadSetting."""
+def check_name(name: str) -> None:
+    """Raises: BadSetting for a name that no answer has."""
     if name not in QUESTIONS:
         raise BadSetting(
             f"the profile has no {name!r}",
@@ -147,6 +148,11 @@ def parse_answer(name: str, text: str) -> object:
             expected="one of: " + ", ".join(QUESTIONS),
             found=repr(name),
         )
+
+
+def parse_answer(name: str, text: str) -> object:
+    """An answer as a person types it: yes, 200M, DE,FR. Raises: BadSetting."""
+    check_name(name)
     word = text.strip().lower()
     if name == "regions":
         return tuple(_region(part.strip()) for part in text.split(","))

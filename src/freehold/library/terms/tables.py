@@ -56,11 +56,11 @@ class Table:
         """The same where the key may be missing."""
         return self.text(key) if key in self._left else None
 
-    def word(self, key: str, words: tuple[str, ...], default: str | None = None) -> Any:
-        """One of some words. Raises: BadSetting."""
+    def word(self, key: str, words: tuple[str | None, ...], default: str | None = None) -> Any:
+        """One of some words; None among them lets the key be missing. Raises: BadSetting."""
         value = self._left.pop(key, default)
         if value not in words:
-            raise self.wrong(key, expected="one of: " + ", ".join(words), found=value)
+            raise self.wrong(key, expected="one of: " + ", ".join(filter(None, words)), found=value)
         return value
 
     def words(self, key: str) -> tuple[str, ...]:
