@@ -114,9 +114,12 @@ def test_quantized_says_from_what_how_and_at_what_loss(events: Events, tmp_path:
 def test_served_and_removed_name_the_place(events: Events, tmp_path: Path) -> None:
     toy = weights(tmp_path / "toy.gguf", b"toy")
     digest, place = toy.identity.digest, tmp_path / "toy.gguf"
-    record_served(events, digest, name="toy", location=place, server={"url": "x"})
+    record_served(events, toy.identity, name="toy", location=place, server={"url": "x"})
+    record_served(events, toy.identity, name="toy", location=place, server={"url": "x"})
     record_removed(events, digest, name="toy", location=place)
-    served, removed = events.about(digest)
+    first, served, removed = events.about(digest)
+    assert "files" in first.body, "nothing else says what these weights are"
+    assert "files" not in served.body
     assert (served.kind, served.body["server"]) == ("served", {"url": "x"})
     assert (removed.kind, removed.body["location"]) == ("removed", str(place))
 

@@ -9,6 +9,7 @@ import typer
 
 from freehold.cli.bench import bench
 from freehold.cli.config import config
+from freehold.cli.deed import deed
 from freehold.cli.doctor import doctor
 from freehold.cli.keys import keys
 from freehold.cli.license import license_group
@@ -39,6 +40,7 @@ app.command()(stop)
 app.command()(pull)
 app.command(name="list")(list_models)
 app.command()(rm)
+app.command()(deed)
 app.command()(bench)
 app.command()(doctor)
 app.add_typer(license_group)

@@ -16,7 +16,12 @@ def rm(name: Annotated[str, typer.Argument(help="The short name of a pulled mode
     """Delete a pulled model."""
     from freehold.cli.printing import say
     from freehold.config import resolve_settings
-    from freehold.library import remove
+    from freehold.library import entry_named, remove
+    from freehold.library.record import note_removal
+    from freehold.library.shelf import place_of
 
-    freed_bytes = remove(name, resolve_settings().models_dir)
+    settings = resolve_settings()
+    freed_bytes = remove(name, settings.models_dir)
+    location = place_of(entry_named(name), settings.models_dir)
+    note_removal(settings, name=name, location=location)
     say(f"removed {name}, {freed_bytes / 1e6:.1f} MB freed")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,15 @@ from typing import Any
 from freehold.errors import BadReference, DigestMismatch
 from freehold.library.hash_cache import HashCache, Stamp
 
-__all__ = ["HashedFile", "Identity", "digest_of_files", "files_of", "identity_of", "pieces_differ"]
+__all__ = [
+    "HashedFile",
+    "Identity",
+    "digest_of_files",
+    "files_of",
+    "hash_file",
+    "identity_of",
+    "pieces_differ",
+]
 
 Progress = Callable[[str, int, int], None]
 """Called with "verify", the bytes done and the bytes in all."""
@@ -41,13 +49,13 @@ _TEXT_PARTS = frozenset({"vocab.txt", "merges.txt"})
 
 @dataclass(frozen=True, kw_only=True)
 class HashedFile:
-    """One file by its sha256, and the first digits of its pieces' one after the other."""
+    """One file by its sha256, and the first digits of its pieces' one after the other, if known."""
 
     name: str
     size_bytes: int
     sha256: str
-    piece_bytes: int
-    pieces: str
+    piece_bytes: int = 0
+    pieces: str = ""
 
     def facts(self) -> dict[str, object]:
         """As an event keeps it."""
@@ -60,8 +68,8 @@ class HashedFile:
             name=str(facts["name"]),
             size_bytes=int(facts["size_bytes"]),
             sha256=str(facts["sha256"]),
-            piece_bytes=int(facts["piece_bytes"]),
-            pieces=str(facts["pieces"]),
+            piece_bytes=int(facts.get("piece_bytes", 0)),
+            pieces=str(facts.get("pieces", "")),
         )
 
 
@@ -108,7 +116,7 @@ def identity_of(
     return Identity(digest=digest_of_files(hashed), files=tuple(hashed))
 
 
-def digest_of_files(files: list[HashedFile]) -> str:
+def digest_of_files(files: Sequence[HashedFile]) -> str:
     """The digest of a model by those of its files, in the order of their names."""
     if len(files) == 1:
         return f"sha256:{files[0].sha256}"
@@ -160,7 +168,7 @@ def pieces_differ(one: HashedFile, other: HashedFile) -> list[tuple[int, int]]:
 
     A range that reaches past the end of the shorter one means that it ends early.
     """
-    if one.piece_bytes != other.piece_bytes:
+    if one.piece_bytes != other.piece_bytes or not one.piece_bytes:
         return []
     longer = max(one.size_bytes, other.size_bytes)
     ranges: list[tuple[int, int]] = []
@@ -188,7 +196,21 @@ def _hash_into(cache: HashCache, path: Path, name: str, show: Callable[[int], No
     """Hashes a file, and lets the cache know it unless it could change unseen."""
     before = Stamp.of(path)
     is_settled = before.is_settled()
-    hashed = _hashed(path, name, before.size_bytes, show)
+    hashed = hash_file(path, name, show=show)
+    if is_settled and Stamp.of(path) == before:
+        cache.put(path, before, hashed.facts())
+    return hashed
+
+
+def hash_file(
+    path: Path, name: str, *, piece_bytes: int = 0, show: Callable[[int], None]
+) -> HashedFile:
+    """Reads a whole file and hashes it, and each piece of it, by `piece_bytes` or its size.
+
+    Raises: DigestMismatch for a file that changes meanwhile; OSError.
+    """
+    before = Stamp.of(path)
+    hashed = _hashed(path, name, before.size_bytes, piece_bytes, show)
     if Stamp.of(path) != before:
         raise DigestMismatch(
             f"the file changed while it was read: {path}",
@@ -197,15 +219,21 @@ def _hash_into(cache: HashCache, path: Path, name: str, show: Callable[[int], No
             found="other times or another size",
             hint="wait until whatever writes it is done",
         )
-    if is_settled:
-        cache.put(path, before, hashed.facts())
     return hashed
 
 
-def _hashed(path: Path, name: str, size_bytes: int, show: Callable[[int], None]) -> HashedFile:
+def _piece_bytes(size_bytes: int) -> int:
     piece_bytes = _LEAST_PIECE_BYTES
     while piece_bytes * _MOST_PIECES < size_bytes:
         piece_bytes *= 2
+    return piece_bytes
+
+
+def _hashed(
+    path: Path, name: str, size_bytes: int, piece_bytes: int, show: Callable[[int], None]
+) -> HashedFile:
+    if piece_bytes < _LEAST_PIECE_BYTES:
+        piece_bytes = _piece_bytes(size_bytes)
     whole, pieces, done = hashlib.sha256(), [], 0
     with path.open("rb") as source:
         while done < size_bytes:

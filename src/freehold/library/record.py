@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ __all__ = [
     "Source",
     "Terms",
     "Weights",
+    "has_files",
+    "is_end",
+    "note_removal",
     "open_record",
     "record_acceptance",
     "record_imported",
@@ -38,6 +42,7 @@ __all__ = [
     "record_quantized",
     "record_removed",
     "record_served",
+    "weights_at",
     "whoever_asks",
 ]
 
@@ -193,16 +198,52 @@ def record_quantized(
 
 
 def record_served(
-    events: Events, digest: str, *, name: str, location: Path, server: Mapping[str, Any]
+    events: Events, identity: Identity, *, name: str, location: Path, server: Mapping[str, Any]
 ) -> Event:
-    """A server loaded the weights: once for each start of the server and model."""
+    """A server loaded the weights: once for each start of the server and model.
+
+    Of weights that nobody recorded before, the event keeps the files too.
+    """
     body = {"name": name, "location": str(location.absolute()), "server": dict(server)}
-    return _append(events, "served", digest, body)
+    if not any(has_files(event) for event in events.about(identity.digest)):
+        body["files"] = [file.facts() for file in identity.files]
+    return _append(events, "served", identity.digest, body)
 
 
 def record_removed(events: Events, digest: str, *, name: str, location: Path) -> Event:
     """The weights were deleted from this machine."""
     return _append(events, "removed", digest, {"name": name, "location": str(location.absolute())})
+
+
+def note_removal(settings: Settings, *, name: str, location: Path) -> None:
+    """Record that weights were deleted, if the record has any at this place. Raises: StoreUnusable.
+
+    What was there is known from the record: deleted bytes cannot be hashed.
+    """
+    with open_record(settings) as events:
+        digest = weights_at(events.all(), location)
+        if digest is not None:
+            record_removed(events, digest, name=name, location=location)
+
+
+def weights_at(known: Sequence[Event], path: Path) -> str | None:
+    """The digest of the weights that the record last put at this path, and did not remove."""
+    place = os.path.abspath(path)  # noqa: PTH100 - Path.absolute() leaves ".." in
+    places = {place, os.path.realpath(path)}
+    for event in reversed(known):
+        if event.body.get("location") in places and (has_files(event) or is_end(event)):
+            return None if is_end(event) else event.subject
+    return None
+
+
+def has_files(event: Event) -> bool:
+    """Whether the event says where weights came from, file by file."""
+    return "files" in event.body
+
+
+def is_end(event: Event) -> bool:
+    """Whether the event says that the weights are gone from their place."""
+    return event.kind == "removed"
 
 
 def _brief(part: Source | Terms) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from freehold.library.gate import require
 from freehold.server.accounting import Accounting
 from freehold.server.adapters import Adapters, AdapterSpec, NamedAdapter
 from freehold.server.cards import ModelCard, cards_of
+from freehold.server.deployments import Deployments
 from freehold.server.metrics import Observer
 from freehold.server.resident import ChatParts, EmbedderResident, Resident, load_chat, load_embedder
 
@@ -83,12 +84,14 @@ class Residents:
         adapters: Sequence[AdapterSpec] = (),
         observer: Observer | None = None,
         accounting: Accounting | None = None,
+        deployments: Deployments | None = None,
     ) -> None:
         self.ready = False
         self.failed: FreeholdError | None = None
         self._settings = settings
         self._observer = observer
         self._accounting = accounting if accounting is not None else Accounting()
+        self._deployments = deployments
         self._cards = cards_of(refs, settings)
         named = cards_of(refs, settings)
         self._at_start = [name for name in named if self._named(name, refs)]
@@ -287,6 +290,8 @@ class Residents:
             await resident.close()
             raise ModelLoading(f"{card.id!r} was unloaded", retry_after_s=1.0)
         own.resident = resident
+        if self._deployments is not None:
+            self._deployments.loaded(card.id, card.path, resident.engine.info)
         return resident
 
     def _kv_bytes(self, card: ModelCard) -> int:

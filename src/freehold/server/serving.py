@@ -27,6 +27,7 @@ from freehold.server.app import Outside, create_app
 from freehold.server.browsers import is_loopback
 from freehold.server.connections import BoundedConnection
 from freehold.server.context import House
+from freehold.server.deployments import Deployments
 from freehold.server.listening import Listening, listen_at, listen_on
 from freehold.server.logs import Log, LogForm
 from freehold.server.metrics import Metrics
@@ -124,12 +125,14 @@ class _Run:
         self._listening = listening
         metrics = Metrics()
         accounting = Accounting(store.usage)
+        self._deployments = Deployments(store.events, settings.home, url=listening.url)
         self._residents = Residents(
             settings=settings,
             refs=refs,
             adapters=adapters,
             observer=metrics,
             accounting=accounting,
+            deployments=self._deployments,
         )
         metrics.watch(self._residents)
         house = House(
@@ -155,7 +158,10 @@ class _Run:
     def to_the_end(self) -> None:
         """Serve. Raises: what loading raised."""
         with _LibraryLogs(self._log), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._serve())
+            try:
+                runner.run(self._serve())
+            finally:
+                self._deployments.close()
         if self._failed is not None:
             raise self._failed
 

@@ -1,0 +1,241 @@
+"""How a deed looks in a terminal.
+
+Room: cli. Words and places only; must not decide what is true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from freehold.cli.printing import safe_text, table_console
+
+if TYPE_CHECKING:
+    from freehold.library.deed import Deed
+    from freehold.library.deed_verify import Check
+    from freehold.store import Event, Head
+
+__all__ = ["event_words", "print_deed"]
+
+_MOST_FILES = 8
+
+
+def print_deed(deed: Deed, head: Head, checks: Sequence[Check] | None) -> None:
+    """Write the whole deed to stdout."""
+    console = table_console()
+    console.print(Text(f"Deed of {safe_text(deed.name)}", style="bold"))
+    console.print()
+    console.print(_facts(deed))
+    console.print()
+    console.print(_heading("What happened (times in UTC)"))
+    console.print(_history(deed))
+    if deed.parents:
+        console.print()
+        console.print(_heading("Made from"))
+        for parent in deed.parents:
+            console.print(_ancestry(parent))
+    console.print()
+    if checks is None:
+        console.print(
+            f"Not verified; --verify hashes the files and the record again. {_head(head)}"
+        )
+        return
+    console.print(_heading("Verified" if all(c.error is None for c in checks) else "NOT VERIFIED"))
+    console.print(_findings(checks))
+    console.print(_head(head))
+
+
+def _heading(words: str) -> Text:
+    return Text(words, style="bold red" if words.isupper() else "bold")
+
+
+def _head(head: Head) -> str:
+    return f"Head of the record: {head}"
+
+
+def _facts(deed: Deed) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+
+    def row(label: str, value: str | None) -> None:
+        if value:
+            table.add_row(f"  {label}", safe_text(value))
+
+    row("digest", deed.digest)
+    for number, file in enumerate(deed.files[:_MOST_FILES]):
+        label = "" if number else "files" if len(deed.files) > 1 else "file"
+        digest = f", sha256 {file.sha256[:16]}…" if len(deed.files) > 1 else ""
+        row(label or " ", f"{file.name}, {_size(file.size_bytes)}{digest}")
+    if len(deed.files) > _MOST_FILES:
+        rest = len(deed.files) - _MOST_FILES
+        row(" ", f"and {rest} more, {_size(deed.size_bytes)} in all")
+    row("at", _where(deed))
+    row("from", None if deed.origin is None else _source(deed.origin.body))
+    row("licence", deed.licence or "none on record")
+    for event in deed.acceptances[-1:]:
+        row("accepted", f"by {event.body.get('by')}, {_time(event)}, {_text_hash(event.body)}")
+    for event in deed.of_kind("quantized")[-1:]:
+        for number, words in enumerate(_loss(event.body.get("loss"))):
+            row(" " if number else "loss", words)
+    row("served", _served(deed.of_kind("served")))
+    return table
+
+
+def _where(deed: Deed) -> str:
+    if deed.location is None:
+        return "no longer on this machine" if deed.events else "not on this machine"
+    return str(deed.location)
+
+
+def _history(deed: Deed) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="dim")
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    events = sorted((*deed.events, *deed.acceptances), key=lambda event: event.seq)
+    served = deed.of_kind("served")
+    for event in events:
+        # A server that starts every night would fill the page: the first and last are enough.
+        if event in served[1:-1]:
+            if event is served[1] and len(served) > 3:
+                table.add_row("…", "", "served", f"{len(served) - 2} more times")
+                continue
+            if len(served) > 3:
+                continue
+        table.add_row(f"  {event.seq}", _time(event), _kind(event), safe_text(event_words(event)))
+    return table
+
+
+def _ancestry(deed: Deed) -> Tree:
+    tree = Tree(_ancestor(deed), guide_style="dim")
+    for parent in deed.parents:
+        tree.add(_ancestry(parent))
+    return tree
+
+
+def _ancestor(deed: Deed) -> Text:
+    size = f", {_size(deed.size_bytes)}" if deed.files else ""
+    text = Text("  ").append(safe_text(deed.name), style="bold")
+    text.append(safe_text(f"{size}, {deed.licence or 'no licence on record'}"))
+    text.append(f"\n  {deed.digest}", style="dim")
+    if deed.origin is None:
+        return text.append("\n  known by its digest alone")
+    for event in (*deed.events, *deed.acceptances):
+        if event.kind != "served":
+            text.append(safe_text(f"\n  {_time(event)}  {_kind(event)}: {event_words(event)}"))
+    for event in deed.of_kind("quantized")[-1:]:
+        text.append(safe_text("".join(f"\n  {line}" for line in _loss(event.body.get("loss")))))
+    return text
+
+
+def _findings(checks: Sequence[Check]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for check in checks:
+        mark = (
+            Text("  ok", style="green") if check.error is None else Text("  NO", style="bold red")
+        )
+        table.add_row(mark, safe_text(check.what), safe_text(check.finding))
+    return table
+
+
+def event_words(event: Event) -> str:
+    """What an event says, in a line."""
+    body = event.body
+    who = f"by {body.get('by')}"
+    match event.kind:
+        case "obtained" | "imported":
+            words = [f"from {_source(body)}", who]
+        case "licence_accepted":
+            uses = body.get("uses") or []
+            words = [f"{body.get('licence')} {who}", _text_hash(body)]
+            words += [f"for {', '.join(map(str, uses))}"] if uses else []
+        case "quantized":
+            words = [f"to {_type(body)} {who}", _calibration(body)]
+        case "served":
+            words = [f"as {body.get('name')}", _server(body.get("server"))]
+        case "removed":
+            words = [f"{body.get('location')}", who]
+        case _:
+            words = [who]
+    return ", ".join(word for word in words if word)
+
+
+def _kind(event: Event) -> str:
+    return "accepted" if event.kind == "licence_accepted" else event.kind.replace("_", " ")
+
+
+def _source(body: Mapping[str, Any]) -> str:
+    source = body.get("source")
+    if not isinstance(source, dict):
+        return ""
+    kinds = {"package": "the package ", "bundle": "the bundle ", "hub": "", "file": ""}
+    words = f"{kinds.get(str(source.get('kind')), '')}{source.get('reference')}"
+    if source.get("revision"):
+        words += f" at {str(source['revision'])[:12]}"
+    if source.get("signed_by"):
+        words += f", signed by {source['signed_by']}"
+    return words
+
+
+def _type(body: Mapping[str, Any]) -> str:
+    recipe = body.get("recipe")
+    return str(recipe.get("type", "another type")) if isinstance(recipe, dict) else "another type"
+
+
+def _loss(loss: object) -> list[str]:
+    """The measured loss, in three lines."""
+    if not isinstance(loss, dict):
+        return []
+    try:
+        return [
+            f"mean KL {loss['mean_kl']:.4g} nats, 99th percentile {loss['p99_kl']:.3g}",
+            f"same next token {100 * loss['agreement']:.1f} %, "
+            f"perplexity {loss['perplexity']:.4g} where the source has "
+            f"{loss['source_perplexity']:.4g}",
+            f"measured on {loss['tokens']:,} tokens of {loss['text']}",
+        ]
+    except (KeyError, TypeError, ValueError):
+        return ["a loss that cannot be read"]
+
+
+def _calibration(body: Mapping[str, Any]) -> str:
+    text = body.get("calibration")
+    return f"importance from {text.get('name')}" if isinstance(text, dict) else ""
+
+
+def _text_hash(body: Mapping[str, Any]) -> str:
+    return f"text sha256 {str(body.get('text_sha256'))[:16]}…"
+
+
+def _server(server: object) -> str:
+    if not isinstance(server, dict):
+        return ""
+    where = server.get("url") or server.get("socket") or ""
+    return f"at {where}" if where else ""
+
+
+def _served(events: Sequence[Event]) -> str:
+    if not events:
+        return ""
+    times = "once" if len(events) == 1 else f"{len(events)} times"
+    return f"{times}, last {_time(events[-1])}"
+
+
+def _time(event: Event) -> str:
+    return event.at[:16].replace("T", " ")
+
+
+def _size(size_bytes: int) -> str:
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size_bytes >= unit:
+            return f"{size_bytes / unit:.1f} {name}"
+    return f"{size_bytes} bytes"

@@ -1,0 +1,51 @@
+"""A bar with bytes, rate and time left, for whatever takes long.
+
+Room: cli. Must not know what is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+__all__ = ["progress_bar"]
+
+
+@contextmanager
+def progress_bar(labels: Mapping[str, str]) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr, quiet lines where nobody can see one; called with phase, done and total.
+
+    `labels` says what each phase is called.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    # rich still prints an empty line for a bar that nobody can see.
+    seen = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not seen) as bars:
+
+        def show(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(labels[phase], total=total or None)
+                if not seen:
+                    console.print(labels[phase] + (f" {total / 1e6:.0f} MB" if total else ""))
+            bars.update(tasks[phase], completed=done, total=total or None)
+
+        yield show
