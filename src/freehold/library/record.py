@@ -204,7 +204,8 @@ def record_served(
 
     Of weights that nobody recorded before, the event keeps the files too.
     """
-    body = {"name": name, "location": str(location.absolute()), "server": dict(server)}
+    body: dict[str, Any] = {"name": name, "location": str(location.absolute())}
+    body["server"] = dict(server)
     if not any(has_files(event) for event in events.about(identity.digest)):
         body["files"] = [file.facts() for file in identity.files]
     return _append(events, "served", identity.digest, body)
