@@ -81,6 +81,7 @@ class Residents(ScriptedResidents):
         adapters: object,
         observer: object,
         accounting: object,
+        deployments: object,
     ):
         super().__init__(SlowResident())
         assert isinstance(self.resident, SlowResident)

@@ -58,7 +58,7 @@ def pull(
 
     A file already there is checked by size, and by digest when `verify` is set. Two pulls at once
     are safe: the second waits, then finds the file. Nothing unfinished is left behind.
-What was fetched or verified is in the record afterwards.
+    What was fetched or verified is in the record afterwards.
     Raises: UnknownModel, DownloadFailed, DigestMismatch, DiskFull, StoreUnusable; what the gate
     raises, first.
     """
