@@ -49,6 +49,7 @@ from freehold.library.terms.accepting import (
     terms_to_accept,
 )
 from freehold.library.terms.judging import worst
+from freehold.library.terms.lineage import has_record
 
 __all__ = ["Ruling", "Use", "require", "ruling_on"]
 
@@ -187,7 +188,7 @@ def _with_acceptances(ruling: Ruling, settings: Settings) -> Ruling:
 def _acceptances(
     texts: Sequence[TermsText], names: Sequence[str], settings: Settings
 ) -> tuple[Acceptance, ...]:
-    if settings.database is None and not (settings.home / "freehold.db").exists():
+    if not has_record(settings):
         return ()
     with open_record(settings) as events:
         return accepted_by(events, texts, names)

@@ -15,7 +15,7 @@ from freehold.formats.gguf import open_gguf
 from freehold.formats.json_file import read_json_object
 from freehold.library.terms.texts import MAX_TEXT_BYTES
 
-__all__ = ["Claim", "Evidence", "evidence_of"]
+__all__ = ["NO_NAMES", "Claim", "Evidence", "evidence_of"]
 
 _LICENCE_FILE = re.compile(
     r"(licen[cs]e|copying|use[-_]?policy)([-_]?(model|weights))?(\.(txt|md))?", re.IGNORECASE
@@ -24,8 +24,8 @@ _CARD = "README.md"
 _MAX_LINES = 4000
 _MAX_PARENTS = 64
 _MAX_WORDS = 200
-# Values that name no licence; the real name is then under another key.
-_NO_NAME = frozenset({"", "other", "unknown", "custom", "none"})
+NO_NAMES = frozenset({"", "other", "unknown", "custom", "none"})
+"""Values that name no licence; the real name is then under another key, if anywhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,7 @@ def _first(card: Mapping[str, list[str]], key: str) -> str | None:
 def _name_from(plain: str | None, named: str | None) -> str | None:
     """The licence's name: the hub's id, or the maker's where the id says "other"."""
     for name in (plain, named):
-        if name is not None and name.strip().lower() not in _NO_NAME:
+        if name is not None and name.strip().lower() not in NO_NAMES:
             return name.strip()
     return None
 

@@ -13,8 +13,9 @@ from freehold.errors import UnknownModel
 from freehold.library.catalogue import entries
 from freehold.library.known import KnownModel, known_model
 from freehold.library.references import resolve
-from freehold.library.terms.evidence import Claim, Evidence, evidence_of
+from freehold.library.terms.evidence import NO_NAMES, Claim, Evidence, evidence_of
 from freehold.library.terms.licences import Licence, licence_named
+from freehold.library.terms.lineage import recorded_claims
 from freehold.library.terms.openness import Openness, openness_of
 from freehold.library.terms.texts import Recognised, recognise
 
@@ -65,6 +66,8 @@ def subject_of(ref: str | Path, *, settings: Settings, declared: str | None = No
     if missing is not None and not found.names and not found.claims:
         raise missing
     found.claims += evidence.claims
+    if path is not None:
+        found.claims += recorded_claims(path, settings)
     for parent in evidence.parents:
         found.add_parent(parent)
     recognised = None if evidence.text is None else recognise(evidence.text)
@@ -133,8 +136,10 @@ class _Found:
         unread: dict[str, None] = {}
         for claim in self.claims:
             licence = licence_named(claim.name)
-            if licence is None:
+            if licence is None and claim.name.lower() not in NO_NAMES:
                 unread[claim.name] = None
+            elif licence is None:
+                continue
             else:
                 licences[licence.id] = licence
         names = [text, *self.names, *([evidence.title] if evidence.title else [])]
