@@ -6,13 +6,18 @@ import pytest
 
 from freehold.library.known import known_models
 from freehold.library.known.model import COMPONENTS as CATALOGUE_COMPONENTS
-from freehold.library.terms import COMPONENTS, licence_named, openness_of
+from freehold.library.terms import COMPONENTS, Licence, licence_named, openness_of
 from freehold.library.terms.openness import DATA_INFORMATION
 
-FREE = licence_named("apache-2.0")
-BOUND = licence_named("llama3.1")
-assert FREE is not None
-assert BOUND is not None
+
+def named(name: str) -> Licence:
+    licence = licence_named(name)
+    assert licence is not None
+    return licence
+
+
+FREE = named("apache-2.0")
+BOUND = named("llama3.1")
 
 CLASS_3 = (
     "architecture",
@@ -94,6 +99,4 @@ def test_weights_under_other_terms_reach_no_class() -> None:
 )
 def test_what_is_generally_held_of_well_known_models(hub: str, level: str) -> None:
     (model,) = (one for one in known_models() if one.hub == hub)
-    licence = licence_named(model.licence)
-    assert licence is not None
-    assert openness_of(model.published, (licence,)).level == level
+    assert openness_of(model.published, (named(model.licence),)).level == level
