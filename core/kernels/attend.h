@@ -215,12 +215,13 @@ void attend_rows(const PageView& view, int segment, const QueryRow* rows, RowSta
     const auto [least, most] = open_segment(view, segment, rows, R, state, values);
     for (int first = least; first < most; first += kPageTokens) {
         const int at = (start + first) / kPageTokens;
-        const int later = at + 1 < view.count ? at + 1 : at;
+        const bool last = at + 1 == view.count;
+        const uint16_t* next_keys = last ? view.keys_after : view.keys[at + 1];
+        const uint16_t* next_values = last ? view.values_after : view.values[at + 1];
         const int count = most - first < kPageTokens ? most - first : kPageTokens;
-        score_page<S, P, R>(view, view.keys[at], view.keys[later], rows, count, scores);
+        score_page<S, P, R>(view, view.keys[at], next_keys, rows, count, scores);
         soften_page<S, R>(view, start + first, rows, scores, state, factors);
-        weigh_page<S, P, R>(view, view.values[at], view.values[later], count, scores, factors,
-                            values);
+        weigh_page<S, P, R>(view, view.values[at], next_values, count, scores, factors, values);
     }
 }
 

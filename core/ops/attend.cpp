@@ -50,14 +50,22 @@ struct Job {
     const KvPool::Layer& layer;
     int groups, group;  // runs of query heads that share keys, and heads of one
     int padded;
-    std::vector<std::vector<const uint16_t*>> keys, values;  // per sequence and KV head
+    std::vector<const uint16_t*> keys, values;  // per sequence, KV head and page
+    std::vector<size_t> starts;                 // of each sequence's
 
-    PageView view(const Unit& unit) const {
-        const size_t at = static_cast<size_t>(unit.sequence) * layer.heads +
-                          (layer.latent ? 0 : unit.group);
-        return {keys[at].data(),  values[at].data(), static_cast<int>(keys[at].size()),
-                layer.key_width,  layer.key_padded,  padded,
-                rule.scale,       rule.softcap};
+    size_t pages_of(int sequence) const { return step.pages[sequence].size(); }
+    size_t first_page(const Unit& unit) const {
+        return starts[unit.sequence] + (layer.latent ? 0 : unit.group) * pages_of(unit.sequence);
+    }
+    // What a unit looks at, and first of all its follower, if there is one.
+    PageView view(const Unit& unit, const Unit* follower) const {
+        const size_t at = first_page(unit), count = pages_of(unit.sequence);
+        size_t after = at + count - 1;
+        if (follower != nullptr)
+            after = first_page(*follower) + std::max(0, follower->segment) * kSegmentPages;
+        return {&keys[at],       &values[at],      static_cast<int>(count), keys[after],
+                values[after],   layer.key_width,  layer.key_padded,        padded,
+                rule.scale,      rule.softcap};
     }
     QueryRow row(const Unit& unit, int index) const {
         const int32_t token = unit.token + index / group;
@@ -74,6 +82,9 @@ struct Job {
     }
     int first_segment(int32_t token) const {
         return first_key(step.positions[token], rule) / kSegmentTokens;
+    }
+    int segments(int32_t token) const {
+        return segments_of(step.positions[token]) - first_segment(token);
     }
     // Floats that an unpacked page takes.
     size_t scratch() const {
@@ -170,10 +181,9 @@ void attend_one(const Job& job, const PageView& view, const Unit& unit, RowState
     }
 }
 
-// Folds a token's segments in order, for the units of its first one.
-void fold(const Job& job, const Plan& plan, size_t index, RowState* states, float* values) {
-    const Unit& unit = plan.units[index];
-    const int segments = segments_of(job.step.positions[unit.token]) - unit.segment;
+// Folds a token's segments in order; `unit` is its first one.
+void fold(const Job& job, const Unit& unit, RowState* states, float* values) {
+    const int segments = job.segments(unit.token);
     for (int r = 0; r < job.group; ++r) {
         const int64_t into = unit.slot + r;
         for (int s = 1; s < segments; ++s) {
@@ -261,9 +271,9 @@ void rotate_write(Tensor& q, Tensor* k, const Tensor* v, const Rotation* rotatio
                                layer.value_padded);
         }
     };
-    parallel((count + 15) / 16, [&](int64_t item, int) {
-        const int64_t end = std::min<int64_t>(count, item * 16 + 16);
-        for (int64_t t = item * 16; t < end; ++t) {
+    parallel((count + 3) / 4, [&](int64_t item, int) {
+        const int64_t end = std::min<int64_t>(count, item * 4 + 4);
+        for (int64_t t = item * 4; t < end; ++t) {
             if (rotation != nullptr) {
                 turn(q, t);
                 if (k != nullptr) turn(*k, t);
@@ -304,16 +314,15 @@ void attend(const Tensor& q, const KvPool& kv, int layer_index, const Step& step
     const int groups = groups_of(layer, heads);
     const KernelTable& table = kernels();
     Job job{q,     step,   rule, out, table, table.pages[(kv.bits == 8) + 2 * layer.latent],
-            layer, groups, static_cast<int>(heads / groups), layer.value_padded, {}, {}};
-    for (const auto& pages : step.pages)
-        for (int g = 0; g < layer.heads; ++g) {
-            auto& keys = job.keys.emplace_back();
-            auto& values = job.values.emplace_back();
+            layer, groups, static_cast<int>(heads / groups), layer.value_padded, {}, {}, {}};
+    for (const auto& pages : step.pages) {
+        job.starts.push_back(job.keys.size());
+        for (int g = 0; g < layer.heads; ++g)
             for (const int32_t page : pages) {
-                keys.push_back(kv.keys(layer, page, g));
-                values.push_back(kv.values(layer, page, g));
+                job.keys.push_back(kv.keys(layer, page, g));
+                job.values.push_back(kv.values(layer, page, g));
             }
-        }
+    }
     const Plan plan = make_plan(job);
     static thread_local std::vector<RowState> states;
     static thread_local std::vector<float> values;
@@ -325,14 +334,22 @@ void attend(const Tensor& q, const KvPool& kv, int layer_index, const Step& step
         static thread_local UnitScratch own;
         own.page.resize(std::max(own.page.size(), job.scratch()));
         const Unit& unit = plan.units[static_cast<size_t>(item)];
-        const PageView view = job.view(unit);
-        if (unit.segment < 0) attend_all(job, view, unit, own);
-        else attend_one(job, view, unit, all_states, all_values, own.page.data());
+        if (unit.segment < 0) {
+            attend_all(job, job.view(unit, nullptr), unit, own);
+            return;
+        }
+        const bool last = static_cast<size_t>(item) + 1 == plan.units.size();
+        attend_one(job, job.view(unit, last ? nullptr : &unit + 1), unit, all_states, all_values,
+                   own.page.data());
+        if (job.segments(unit.token) == 1) fold(job, unit, all_states, all_values);
     });
-    for (size_t i = 0; i < plan.units.size(); ++i)
-        if (plan.units[i].segment >= 0 &&
-            plan.units[i].segment == job.first_segment(plan.units[i].token))
-            fold(job, plan, i, all_states, all_values);
+    std::vector<const Unit*> split;  // the first ones of tokens that have several
+    for (const Unit& unit : plan.units)
+        if (unit.segment >= 0 && unit.segment == job.first_segment(unit.token) &&
+            job.segments(unit.token) > 1)
+            split.push_back(&unit);
+    parallel(static_cast<int64_t>(split.size()),
+             [&](int64_t item, int) { fold(job, *split[item], all_states, all_values); });
 }
 
 }  // namespace freehold

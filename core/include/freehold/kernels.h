@@ -32,6 +32,7 @@ struct PageView {
     const uint16_t* const* keys;    // per page: (A, P), or latent rows (P, A_padded)
     const uint16_t* const* values;  // per page: (P, A_padded)
     int count;  // pages
+    const uint16_t *keys_after, *values_after;  // what is looked at after these pages; a hint
     int key_width, key_padded, value_padded;
     float scale;
     float softcap;  // 0: none
