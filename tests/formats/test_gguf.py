@@ -15,8 +15,11 @@ import gguf
 import numpy as np
 import pytest
 
+from freehold.errors import BadMagic, Truncated
 from freehold.formats.block_types import BlockType
 from freehold.formats.gguf import open_gguf
+from freehold.formats.gguf_header import read_opening
+from freehold.formats.mapped_file import MappedFile
 from tests.formats.gguf_build import ARCHITECTURE, STRING, U32, Gguf, array, pair, sound, tensor
 
 VOCABULARY = ["<unk>", "<s>", "</s>", "", "▁the", "Ġein", "日本語", "\n", "🙂"] * 50
@@ -319,3 +322,30 @@ def test_the_starter_file_opens_as_the_gguf_package_reads_it(starter_path: Path)
 @pytest.mark.weights
 def test_the_starter_files_header_opens_in_under_150_ms(starter_path: Path) -> None:
     assert min(seconds_to_open(starter_path) for _ in range(5)) < 0.15
+
+
+def test_the_opening_of_a_header_ends_before_a_prefix_and_is_judged_so_far(tmp_path: Path) -> None:
+    pairs = [
+        ARCHITECTURE,
+        pair("general.license", STRING, "mit"),
+        pair("tokenizer.ggml.model", STRING, "gpt2"),
+        pair("general.name", STRING, "late"),
+    ]
+
+    def opening(raw: bytes) -> dict[str, object]:
+        path = tmp_path / "model.gguf"
+        path.write_bytes(raw)
+        file = MappedFile(path)
+        try:
+            return dict(read_opening(file, until="tokenizer."))
+        finally:
+            file.close()
+
+    whole = Gguf(pairs=pairs).content()
+    assert opening(whole) == {"general.architecture": "llama", "general.license": "mit"}
+    assert opening(Gguf(pairs=pairs[:2]).content())["general.license"] == "mit"
+    cut = whole[: whole.index(b"mit") + 1]
+    with pytest.raises(Truncated):
+        opening(cut)
+    with pytest.raises(BadMagic):
+        opening(b"GGUX" + whole[4:])

@@ -158,6 +158,25 @@ def test_unknown_terms_are_accepted_for_these_very_bytes(tmp_path: Path) -> None
         require(other, "serve", settings=others)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("qwen3-0.6b-Q4_K_M.gguf", {}),
+        ("Qwen3-0.6B.IQ4_XS.gguf", {}),
+        ("model.gguf", {"general.name": "Qwen3 0.6B"}),
+    ],
+)
+def test_a_name_alone_proves_nothing_and_is_pointed_out(
+    name: str, words: dict[str, str], tmp_path: Path
+) -> None:
+    verdict = ruling_on(gguf(tmp_path, name=name, words=words), settings=settings()).verdict
+    assert verdict.unknown
+    assert any(
+        "its name is that of Qwen/Qwen3-0.6B, which is under apache-2.0" in reason.says
+        for reason in verdict.reasons
+    )
+
+
 def test_a_licence_file_that_is_none_we_know_must_be_accepted_itself(tmp_path: Path) -> None:
     folder = directory(tmp_path / "a", card="license: mit", licence="Only on Sundays.")
     with pytest.raises(AcceptanceNeeded) as error:

@@ -156,7 +156,8 @@ def _head(ruling: Ruling) -> list[str]:
     reached = openness.framework_class
     grade = f"class {_ROMAN[reached]}" if reached else "below class III"
     missing = f"; for the next lacks {', '.join(openness.missing)}" if openness.missing else ""
-    lines += _wrapped(f"Model Openness Framework: {grade}{missing}")
+    if openness.known:
+        lines += _wrapped(f"Model Openness Framework: {grade}{missing}")
     lines.append(f"verdict   {_OUTCOMES[verdict.outcome]}")
     if verdict.accepted:
         lines.append(f"          accepted by {verdict.accepted}")

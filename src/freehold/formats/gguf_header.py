@@ -32,7 +32,7 @@ from freehold.formats.mapped_file import clip, label
 if TYPE_CHECKING:
     from freehold.formats.mapped_file import MappedFile
 
-__all__ = ["GgufHeader", "TensorPlace", "read_header"]
+__all__ = ["GgufHeader", "TensorPlace", "read_header", "read_opening"]
 
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 17  # a 256-expert model that was never merged has some 50,000
@@ -108,6 +108,18 @@ def read_header(file: MappedFile) -> GgufHeader:
     return GgufHeader(version, alignment, metadata, placed, spans)
 
 
+def read_opening(file: MappedFile, *, until: str) -> dict[str, MetadataValue]:
+    """The metadata before the first key that begins with `until`; nothing after it is judged.
+
+    Raises: FormatError for the first rule that this part breaks.
+    """
+    cursor = GgufCursor(file)
+    _read_version(cursor)
+    cursor.count("tensor count", limit=MAX_TENSORS, least_bytes=25)
+    num_keys = cursor.count("metadata count", limit=MAX_KEYS, least_bytes=14)
+    return _read_metadata(cursor, num_keys, {}, until=until)
+
+
 def _read_version(cursor: GgufCursor) -> int:
     magic = cursor.raw(4, "magic")
     if magic != b"GGUF":
@@ -144,7 +156,11 @@ def _read_version(cursor: GgufCursor) -> int:
 
 
 def _read_metadata(
-    cursor: GgufCursor, num_keys: int, spans: dict[str, tuple[int, int]]
+    cursor: GgufCursor,
+    num_keys: int,
+    spans: dict[str, tuple[int, int]],
+    *,
+    until: str | None = None,
 ) -> dict[str, MetadataValue]:
     """Mutates: spans."""
     metadata: dict[str, MetadataValue] = {}
@@ -164,6 +180,8 @@ def _read_metadata(
                 found="a second one",
                 hint=_DAMAGED,
             )
+        if until is not None and key.startswith(until):
+            break
         at = cursor.position
         metadata[key] = cursor.value(label(key))
         spans[key] = (at, cursor.position)

@@ -50,6 +50,7 @@ from freehold.library.terms.accepting import (
 )
 from freehold.library.terms.judging import worst
 from freehold.library.terms.lineage import has_record
+from freehold.library.terms.subject import NOT_CONFIRMED
 
 __all__ = ["Ruling", "Use", "require", "ruling_on"]
 
@@ -149,6 +150,14 @@ def _with_own_reasons(subject: Subject, profile: Profile) -> Verdict:
     """The licences' verdict, and what the model's own words add to it."""
     verdict = assess(subject.licences, profile, multimodal=subject.multimodal)
     added = [_asks(f"it names {name}, which is not known here") for name in subject.unread]
+    namesake = subject.namesake if verdict.unknown else None
+    if namesake is not None and namesake.licence != NOT_CONFIRMED:
+        added.append(
+            _asks(
+                f"its name is that of {namesake.hub}, which is under {namesake.licence}; nothing "
+                "shows that these are its weights"
+            )
+        )
     evidence, recognised = subject.evidence, subject.recognised
     if evidence.text is not None and recognised is None:
         added.append(_asks(f"its own {evidence.text_where} is none of the texts known here"))
@@ -208,13 +217,12 @@ def _denied(ruling: Ruling) -> LicenceDenied:
 def _needed(ruling: Ruling) -> AcceptanceNeeded | UnknownLicence:
     ref, verdict = ruling.subject.ref, ruling.verdict
     if verdict.unknown:
-        reason = next(reason for reason in verdict.reasons if reason.source == "model")
         return UnknownLicence(
             f"the terms of {ref!r} are not known",
             value=ref,
             expected="a licence that is known here, or somebody's word for it",
-            found=reason.says,
-            hint=f"`freehold license {ref}`, then `freehold license accept {ref}`",
+            found="; ".join(one.says for one in verdict.reasons if one.source == "model"),
+            hint=f"if they may be used here: `freehold license accept {ref}`",
         )
     questions = verdict.open_questions
     if questions:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from freehold.formats.gguf import open_gguf
+from freehold.formats.gguf_header import read_opening
 from freehold.formats.json_file import read_json_object
+from freehold.formats.mapped_file import MappedFile
 from freehold.library.terms.texts import MAX_TEXT_BYTES
 
 __all__ = ["NO_NAMES", "Claim", "Evidence", "evidence_of"]
@@ -74,18 +76,25 @@ def _merged(first: Evidence, second: Evidence) -> Evidence:
 
 
 def _of_gguf(path: Path) -> Evidence:
-    with open_gguf(path) as file:
-        metadata = file.metadata
-    where = "the file's metadata"
+    # The vocabulary is most of a header, and stands behind these words in most files.
+    file = MappedFile(path)
+    try:
+        found = _of_metadata(read_opening(file, until="tokenizer."))
+    finally:
+        file.close()
+    if found.claims:
+        return found
+    with open_gguf(path) as whole:
+        return _of_metadata(whole.metadata)
+
+
+def _of_metadata(metadata: Mapping[str, object]) -> Evidence:
     name = _name_from(_word(metadata, "general.license"), _word(metadata, "general.license.name"))
-    own = [Claim(name=one, where=where) for one in _words(metadata, "freehold.licences")]
-    if name is not None:
-        own.append(Claim(name=name, where=where))
     title = _word(metadata, "general.name") or _word(metadata, "general.basename")
     hints = " ".join((title or "", *_words(metadata, "general.tags"))).lower()
     sees = any(".vision." in key for key in metadata)
     return Evidence(
-        claims=tuple(own),
+        claims=() if name is None else (Claim(name=name, where="the file's metadata"),),
         parents=_gguf_parents(metadata),
         link=_word(metadata, "general.license.link"),
         multimodal=sees or "vision" in hints or "image-text-to-text" in hints,

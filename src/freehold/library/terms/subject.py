@@ -5,6 +5,7 @@ Room: library. Gathers the catalogue's word, the file's own, and the parents'; m
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from freehold.library.terms.openness import Openness, openness_of
 from freehold.library.terms.texts import Recognised, recognise
 
 __all__ = ["NOT_CONFIRMED", "Subject", "sees", "subject_of"]
+
+
+# The end of a file's name that says how its weights are written.
+_QUANT = re.compile(r"[-._](ud-)?(i?q\d\w*|t?q\d_\d|b?f16|f32|mxfp4\w*)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,16 @@ class Subject:
     published: tuple[str, ...] | None
     multimodal: bool | None
     path: Path | None = None
+
+    @property
+    def namesake(self) -> KnownModel | None:
+        """A known model whose name this file bears, which proves nothing."""
+        bare = [self.evidence.title or "", "" if self.path is None else self.path.stem]
+        for name in bare:
+            model = known_model(_QUANT.sub("", name.strip().lower().replace(" ", "-")))
+            if model is not None:
+                return model
+        return None
 
     @property
     def openness(self) -> Openness:
