@@ -42,6 +42,26 @@ def test_an_intact_house_is_proven(freehold: Run, house: House) -> None:
     assert "hashing" in ran.err
 
 
+def test_without_a_name_every_model_on_record_is_listed_and_proven(
+    freehold: Run, house: House
+) -> None:
+    out = freehold("deed").out
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["org/toy", "toy-small"]
+    told = json.loads(freehold("deed", "--json").out)
+    assert [model["name"] for model in told["models"]] == ["org/toy", "toy-small"]
+    assert freehold("deed", "--verify").status == 0
+    house.damage(house.source, 400_000)
+    ran = freehold("deed", "--verify")
+    assert (ran.status, "  NO  source.gguf" in ran.out) == (1, True)
+    assert freehold("deed", "--export", "json").status == 2
+
+
+def test_an_empty_record_says_how_to_begin(freehold: Run) -> None:
+    ran = freehold("deed", "--verify")
+    assert ran.status == 0
+    assert "freehold pull starter" in ran.out
+
+
 def test_damage_is_shown_named_and_status_1(freehold: Run, house: House) -> None:
     house.damage(house.small, 400_000)
     ran = freehold("deed", "toy-small", "--verify")

@@ -74,7 +74,8 @@ def test_the_same_record_gives_the_same_document(house: House) -> None:
     [
         ("apache-2.0", {"id": "Apache-2.0"}),
         ("MIT", {"id": "MIT"}),
-        ("llama3.2", {"name": "llama3.2"}),
+        ("llama3.2", {"name": "Llama 3.2 Community License Agreement"}),
+        ("house-terms", {"name": "house-terms"}),
     ],
 )
 def test_a_licence_goes_by_its_spdx_id_or_its_name(

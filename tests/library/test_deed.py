@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from freehold.errors import BadReference, ChainBroken, DigestMismatch, UnknownModel
-from freehold.library.deed import Deed, find_deed
-from freehold.library.deed_verify import Check, check_chain, check_deed
+from freehold.library.deed import Deed, all_deeds, find_deed
+from freehold.library.deed_verify import Check, check_chain, check_deeds
 from freehold.library.identity import Identity, identity_of
 from freehold.library.record import (
     Source,
@@ -21,10 +21,11 @@ from freehold.library.record import (
     note_removal,
     open_record,
     record_obtained,
+    record_quantized,
 )
 from freehold.store import FILE_NAME
 from tests.formats import safetensors_build
-from tests.library.owned import LICENCE_TEXT, TENSOR_BYTES, House, build
+from tests.library.owned import LICENCE_TEXT, LOSS, TENSOR_BYTES, House, build
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def proof(house: House, ref: str = "toy-small") -> list[Check]:
     with open_record(house.settings) as events:
         chain = check_chain(events)
         deed, _ = find_deed(ref, events, settings=house.settings, identify=identify)
-        return [chain, *check_deed(deed, lambda phase, done, total: None)]
+        return [chain, *check_deeds([deed], lambda phase, done, total: None)]
 
 
 def failures(house: House, ref: str = "toy-small") -> list[Check]:
@@ -67,6 +68,35 @@ def test_is_found_by_path_name_and_digest(house: House) -> None:
     digest = identity_of(house.small).digest
     refs = ("toy-small", str(house.small), digest, digest[7:], digest[7:20])
     assert {deed_named(house, ref).digest for ref in refs} == {digest}
+
+
+def test_all_deeds_are_those_of_weights_each_once(house: House) -> None:
+    with open_record(house.settings) as events:
+        deeds, head = all_deeds(events)
+    assert [deed.name for deed in deeds] == ["org/toy", "toy-small"]
+    assert head.seq == 8
+
+
+def test_a_derivative_inherits_its_parents_terms(house: House, tmp_path: Path) -> None:
+    merged = tmp_path / "merged.gguf"
+    merged.write_bytes(b"merged")
+    with open_record(house.settings) as events:
+        record_quantized(
+            events,
+            Weights(
+                identity=identity_of(merged),
+                name="merged",
+                location=merged,
+                terms=Terms(licence=None),
+            ),
+            parent=identity_of(house.small),
+            recipe={"type": "Q2_K"},
+            loss=LOSS,
+            calibration=None,
+        )
+    deed = deed_named(house, "merged")
+    assert (deed.licence, deed.licences) == (None, ("toy-licence",))
+    assert [one.name for one in deed.lineage()] == ["merged", "toy-small", "org/toy"]
 
 
 def test_a_copy_elsewhere_is_found_by_its_bytes(house: House, tmp_path: Path) -> None:
@@ -154,7 +184,7 @@ def test_a_tensor_of_safetensors_is_named(house: House, tmp_path: Path) -> None:
         record_obtained(events, weights, source=Source(kind="file", reference=str(model)))
     house.damage(path, 250_000)
     (failed,) = failures(house, "hub")
-    assert failed.what == "model.safetensors"
+    assert failed.what == "hub/model.safetensors"
     assert "(tensor b)" in failed.finding
     house.damage(path, 250_000)
     (model / "tokenizer.json").write_text("{}")

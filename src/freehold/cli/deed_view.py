@@ -13,13 +13,16 @@ from rich.text import Text
 from rich.tree import Tree
 
 from freehold.cli.printing import safe_text, table_console
+from freehold.library.terms import licence_named
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from freehold.library.deed import Deed
     from freehold.library.deed_verify import Check
     from freehold.store import Event, Head
 
-__all__ = ["event_words", "print_deed"]
+__all__ = ["event_words", "print_deed", "print_deeds"]
 
 _MOST_FILES = 8
 
@@ -39,22 +42,40 @@ def print_deed(deed: Deed, head: Head, checks: Sequence[Check] | None) -> None:
         for parent in deed.parents:
             console.print(_ancestry(parent))
     console.print()
+    _print_proof(console, head, checks)
+
+
+def print_deeds(deeds: Sequence[Deed], head: Head, checks: Sequence[Check] | None) -> None:
+    """Write a line for each model on record to stdout."""
+    console = table_console()
+    if not deeds:
+        console.print("No model is on record yet: `freehold pull starter` brings a first one.")
+    else:
+        columns = ("model", "digest", "size", "licence", "made from", "where")
+        table = Table(*columns, box=None, pad_edge=False)
+        for deed in deeds:
+            parents = ", ".join(parent.name for parent in deed.parents) or "-"
+            digest = deed.digest.removeprefix("sha256:")[:12]
+            licence = "; ".join(deed.licences) or "none on record"
+            cells = (deed.name, digest, _size(deed.size_bytes), licence, parents, _where(deed))
+            table.add_row(*map(safe_text, cells))
+        console.print(table)
+    console.print()
+    _print_proof(console, head, checks)
+
+
+def _print_proof(console: Console, head: Head, checks: Sequence[Check] | None) -> None:
     if checks is None:
-        console.print(
-            f"Not verified; --verify hashes the files and the record again. {_head(head)}"
-        )
-        return
-    console.print(_heading("Verified" if all(c.error is None for c in checks) else "NOT VERIFIED"))
-    console.print(_findings(checks))
-    console.print(_head(head))
+        console.print("Not verified: --verify reads every byte of the files and the record again.")
+    else:
+        proven = all(check.error is None for check in checks)
+        console.print(_heading("Verified" if proven else "NOT VERIFIED"))
+        console.print(_findings(checks))
+    console.print(f"Head of the record: {head}")
 
 
 def _heading(words: str) -> Text:
     return Text(words, style="bold red" if words.isupper() else "bold")
-
-
-def _head(head: Head) -> str:
-    return f"Head of the record: {head}"
 
 
 def _facts(deed: Deed) -> Table:
@@ -76,7 +97,7 @@ def _facts(deed: Deed) -> Table:
         row(" ", f"and {rest} more, {_size(deed.size_bytes)} in all")
     row("at", _where(deed))
     row("from", None if deed.origin is None else _source(deed.origin.body))
-    row("licence", deed.licence or "none on record")
+    row("licence", "; ".join(map(_licence, deed.licences)) or "none on record")
     for event in deed.acceptances[-1:]:
         row("accepted", f"by {event.body.get('by')}, {_time(event)}, {_text_hash(event.body)}")
     for event in deed.of_kind("quantized")[-1:]:
@@ -84,6 +105,11 @@ def _facts(deed: Deed) -> Table:
             row(" " if number else "loss", words)
     row("served", _served(deed.of_kind("served")))
     return table
+
+
+def _licence(name: str) -> str:
+    known = licence_named(name)
+    return name if known is None else f"{known.spdx or known.name}, {known.kind}"
 
 
 def _where(deed: Deed) -> str:

@@ -13,27 +13,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from freehold import __version__
+from freehold.library.terms import licence_named
 
 if TYPE_CHECKING:
     from freehold.library.deed import Deed
     from freehold.store import Event, Head
 
 __all__ = ["bill_of_materials"]
-
-# The licences that model hubs name and SPDX has an id for; others go by their name.
-_SPDX = {
-    name.lower(): name
-    for name in (
-        "Apache-2.0",
-        "MIT",
-        "BSD-3-Clause",
-        "CC0-1.0",
-        "CC-BY-4.0",
-        "CC-BY-SA-4.0",
-        "CC-BY-NC-4.0",
-        "CC-BY-NC-SA-4.0",
-    )
-}
 
 # Our measure -> how the document names it.
 _MEASURES = (
@@ -107,14 +93,17 @@ def _files(deed: Deed, ref: str) -> list[dict[str, Any]]:
 
 
 def _licences(deed: Deed) -> list[dict[str, Any]]:
-    if deed.licence is None:
-        return []
-    spdx = _SPDX.get(deed.licence.lower())
-    named: dict[str, Any] = {"name": deed.licence} if spdx is None else {"id": spdx}
-    text = next((event for event in reversed(deed.acceptances)), None)
-    if text is not None and isinstance(text.body.get("text"), str):
-        named["text"] = {"contentType": "text/plain", "content": text.body["text"]}
-    return [{"license": named | {"acknowledgement": "declared"}}]
+    texts = {event.body.get("licence"): event.body.get("text") for event in deed.acceptances}
+    licences = []
+    for name in deed.licences:
+        known = licence_named(name)
+        named: dict[str, Any] = {"name": name}
+        if known is not None:
+            named = {"id": known.spdx} if known.spdx else {"name": known.name}
+        if isinstance(texts.get(name), str):
+            named["text"] = {"contentType": "text/plain", "content": texts[name]}
+        licences.append({"license": named | {"acknowledgement": "declared"}})
+    return licences
 
 
 def _purl(origin: Event | None) -> str | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from freehold.config import Settings
     from freehold.store import Event, Events, Head
 
-__all__ = ["Deed", "deed_of", "find_deed"]
+__all__ = ["Deed", "all_deeds", "deed_of", "find_deed"]
 
 _DIGEST = re.compile(r"(sha256:)?(?P<digits>[0-9a-f]{8,64})")
 
@@ -57,6 +57,12 @@ class Deed:
     def licence(self) -> str | None:
         """The id of the licence that came with the weights."""
         return None if self.origin is None else _text(self.origin.body, "licence")
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Its licence, and those of all that it was made from: a derivative inherits them."""
+        found = (one.licence for one in self.lineage())
+        return tuple(dict.fromkeys(licence for licence in found if licence is not None))
 
     def of_kind(self, kind: str) -> tuple[Event, ...]:
         """The events of one kind, the oldest first."""
@@ -100,6 +106,17 @@ def find_deed(
                 hint="`freehold pull NAME --verify` or `freehold import PATH` records a model",
             )
     return deed_of(digest, known), head
+
+
+def all_deeds(events: Events) -> tuple[tuple[Deed, ...], Head]:
+    """The deeds of all weights on record, by the order in which they came, and the head.
+
+    Raises: ChainBroken.
+    """
+    head = events.head()
+    known = events.all()
+    digests = dict.fromkeys(event.subject for event in known if has_files(event))
+    return tuple(deed_of(digest, known) for digest in digests), head
 
 
 def deed_of(digest: str, known: tuple[Event, ...]) -> Deed:

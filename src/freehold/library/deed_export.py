@@ -40,6 +40,7 @@ def _deed(deed: Deed) -> dict[str, Any]:
         "name": deed.name,
         "digest": deed.digest,
         "licence": deed.licence,
+        "licences": list(deed.licences),
         "location": None if deed.location is None else str(deed.location),
         "files": [
             {"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from freehold.library.identity import (
 if TYPE_CHECKING:
     from freehold.store import Event, Events, Head
 
-__all__ = ["Check", "check_chain", "check_deed"]
+__all__ = ["Check", "check_chain", "check_deeds"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -51,15 +51,15 @@ def check_chain(events: Events, anchor: Head | None = None) -> Check:
     return Check(what=what, finding=f"{head.seq} events follow one another{kept}")
 
 
-def check_deed(deed: Deed, progress: Progress) -> list[Check]:
-    """The files of the model and of its parents that are here, its parents, and acceptances.
+def check_deeds(deeds: Sequence[Deed], progress: Progress) -> list[Check]:
+    """The files of the models and of their parents that are here, the parents, the acceptances.
 
-    Every byte is read again.
+    Every byte is read again, once.
     """
-    lineage = deed.lineage()
-    sizes = [one.size_bytes if one.location is not None else 0 for one in lineage]
+    models = list({one.digest: one for deed in deeds for one in deed.lineage()}.values())
+    sizes = [one.size_bytes if one.location is not None else 0 for one in models]
     checks, done = [], 0
-    for one, size_bytes in zip(lineage, sizes, strict=True):
+    for one, size_bytes in zip(models, sizes, strict=True):
 
         def show(read: int, before: int = done) -> None:
             progress("verify", min(before + read, sum(sizes)), sum(sizes))
@@ -68,7 +68,7 @@ def check_deed(deed: Deed, progress: Progress) -> list[Check]:
         done += size_bytes
         checks += [check for event in one.events if (check := _check_said(event))]
     # One acceptance may be of a model's licence and of its parents'.
-    accepted = {event.seq: event for one in lineage for event in one.acceptances}
+    accepted = {event.seq: event for one in models for event in one.acceptances}
     return checks + [_check_acceptance(event) for event in accepted.values()]
 
 
@@ -89,11 +89,15 @@ def _check_files(deed: Deed, show: Callable[[int], None]) -> list[Check]:
         def show_file(read: int, before: int = done) -> None:
             show(before + read)
 
-        checks.append(_check_file(file, path, show_file))
+        checks.append(_check_file(file, path, _called(deed, file), show_file))
         done += file.size_bytes
     named = {file.name for file in deed.files}
     if len(deed.files) > 1:
-        checks += [_surplus(name, path) for name, path in found.items() if name not in named]
+        checks += [
+            _surplus(f"{deed.name}/{name}", path)
+            for name, path in found.items()
+            if name not in named
+        ]
     return checks
 
 
@@ -106,30 +110,32 @@ def _path_of(file: HashedFile, deed: Deed, found: dict[str, Path]) -> Path:
     return found.get(file.name, inside / os.path.basename(file.name))  # noqa: PTH119 - no path yet
 
 
-def _check_file(file: HashedFile, path: Path, show: Callable[[int], None]) -> Check:
+def _called(deed: Deed, file: HashedFile) -> str:
+    # Every second directory has a config.json.
+    return file.name if len(deed.files) == 1 else f"{deed.name}/{file.name}"
+
+
+def _check_file(file: HashedFile, path: Path, what: str, show: Callable[[int], None]) -> Check:
     if not path.is_file():
         found = "something else than a file" if path.exists() else "nothing there"
         error = _mismatch(file, path, "is missing", found)
-        return Check(what=file.name, finding="missing", error=error)
+        return Check(what=what, finding="missing", error=error)
     try:
         now = hash_file(path, file.name, piece_bytes=file.piece_bytes, show=show)
     except OSError as trouble:
         reason = trouble.strerror or type(trouble).__name__
         error = _mismatch(file, path, "cannot be read", reason)
-        return Check(what=file.name, finding=reason, error=error)
-    except DigestMismatch as error:
-        return Check(what=file.name, finding=error.message, error=error)
+        return Check(what=what, finding=reason, error=error)
+    except DigestMismatch as change:
+        return Check(what=what, finding=change.message, error=change)
     if now.sha256 == file.sha256 and now.size_bytes == file.size_bytes:
-        return Check(what=file.name, finding=f"{file.size_bytes:,} bytes, sha256 as recorded")
+        return Check(what=what, finding=f"{file.size_bytes:,} bytes, sha256 as recorded")
     place = describe_ranges(path, pieces_differ(file, now))
     if now.size_bytes != file.size_bytes:
         place = f"{now.size_bytes:,} bytes where {file.size_bytes:,} were recorded; {place}"
-    what = f"is not what was recorded: altered in {place}" if place else "is not what was recorded"
-    return Check(
-        what=file.name,
-        finding=f"altered in {place}" if place else "altered",
-        error=_mismatch(file, path, what, f"sha256 {now.sha256}"),
-    )
+    altered = f"altered in {place}" if place else "altered"
+    error = _mismatch(file, path, f"is not what was recorded: {altered}", f"sha256 {now.sha256}")
+    return Check(what=what, finding=altered, error=error)
 
 
 def _mismatch(file: HashedFile, path: Path, what: str, found: str) -> DigestMismatch:
