@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from tests.library.owned import House, build
+from tests.library import owned
+from tests.library.owned import House
 
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    return build(tmp_path)
+house = pytest.fixture(owned.house)
 
 
 def test_reads_well(freehold: Run, house: House) -> None:

@@ -1,9 +1,16 @@
-"""A small house with a record: a source model, what was made of it, and an acceptance."""
+"""A small house with a record: a source model, what was made of it, and an acceptance.
+
+It is built once in a run of the tests; each test gets it back as it was.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from freehold.config import Settings, resolve_settings
 from freehold.library.identity import identity_of
@@ -62,16 +69,36 @@ class House:
         path.write_bytes(data)
 
 
-def build(folder: Path) -> House:
+_built: dict[str, Path] = {}
+
+
+def house(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> House:
+    """The house as it was built; `$FREEHOLD_HOME` is its home."""
+    if not _built:
+        folder = tmp_path_factory.mktemp("owned")
+        _build(folder / "lived-in")
+        shutil.copytree(folder / "lived-in", folder / "kept")
+        _built["folder"] = folder
+    place = _built["folder"] / "lived-in"
+    shutil.rmtree(place)
+    shutil.copytree(_built["folder"] / "kept", place)
+    monkeypatch.setenv("FREEHOLD_HOME", str(place / "home"))
+    return House(resolve_settings(), place / "source.gguf", place / "small.gguf")
+
+
+def _build(folder: Path) -> None:
     """Events 1 obtained, 2 accepted, 3 quantized, 4 to 8 served."""
-    settings = resolve_settings()
+    folder.mkdir()
+    settings = dataclasses.replace(resolve_settings(), home=folder / "home")
     source = write_gguf(folder / "source.gguf", 1)
     small = write_gguf(folder / "small.gguf", 2)
+    whole = identity_of(source, home=settings.home)
+    less = identity_of(small, home=settings.home)
     terms = Terms(licence="toy-licence")
     with open_record(settings) as events:
         record_obtained(
             events,
-            Weights(identity=identity_of(source), name="org/toy", location=source, terms=terms),
+            Weights(identity=whole, name="org/toy", location=source, terms=terms),
             source=Source(kind="hub", reference="org/toy", revision="abc123"),
         )
         record_acceptance(
@@ -79,18 +106,12 @@ def build(folder: Path) -> House:
         )
         record_quantized(
             events,
-            Weights(identity=identity_of(small), name="toy-small", location=small, terms=terms),
-            parent=identity_of(source),
+            Weights(identity=less, name="toy-small", location=small, terms=terms),
+            parent=whole,
             recipe={"type": "Q4_K_M"},
             loss=LOSS,
             calibration=Calibration(name="own.txt", sha256="d" * 64, tokens=100),
         )
+        server = {"url": "http://127.0.0.1:8460"}
         for _ in range(5):
-            record_served(
-                events,
-                identity_of(small),
-                name="toy-small",
-                location=small,
-                server={"url": "http://127.0.0.1:8460"},
-            )
-    return House(settings, source, small)
+            record_served(events, less, name="toy-small", location=small, server=server)

@@ -17,12 +17,10 @@ from freehold.library.cyclonedx import bill_of_materials
 from freehold.library.deed import find_deed
 from freehold.library.identity import identity_of
 from freehold.library.record import Source, Terms, Weights, open_record, record_obtained
-from tests.library.owned import House, build
+from tests.library import owned
+from tests.library.owned import House
 
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    return build(tmp_path)
+house = pytest.fixture(owned.house)
 
 
 def document(house: House, ref: str = "toy-small") -> dict[str, Any]:

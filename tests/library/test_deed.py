@@ -25,12 +25,10 @@ from freehold.library.record import (
 )
 from freehold.store import FILE_NAME
 from tests.formats import safetensors_build
-from tests.library.owned import LICENCE_TEXT, LOSS, TENSOR_BYTES, House, build
+from tests.library import owned
+from tests.library.owned import LICENCE_TEXT, LOSS, TENSOR_BYTES, House
 
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    return build(tmp_path)
+house = pytest.fixture(owned.house)
 
 
 def identify(path: Path) -> Identity:

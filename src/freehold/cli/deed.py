@@ -5,7 +5,7 @@ Room: cli. How it looks is in `deed_view.py`; what is true is the library's busi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,7 @@ from freehold.cli.options import AsJson
 if TYPE_CHECKING:
     from freehold.library.deed import Deed
     from freehold.library.deed_verify import Check
-    from freehold.store import Head
+    from freehold.store import Events, Head
 
 __all__ = ["Form", "deed"]
 
@@ -108,7 +108,6 @@ def _looked_up(
     from freehold.config import resolve_settings
     from freehold.errors import FreeholdError
     from freehold.library.deed import all_deeds, find_deed
-    from freehold.library.deed_verify import check_chain, check_deeds
     from freehold.library.identity import identity_of
     from freehold.library.record import open_record
     from freehold.store import Head
@@ -116,7 +115,7 @@ def _looked_up(
     kept = None if anchor is None else Head.parse(anchor)
     settings = resolve_settings()
     with open_record(settings) as events, progress_bar({"verify": "hashing"}) as progress:
-        chain = check_chain(events, kept) if verify else None
+        chain = _chain(events, kept) if verify else None
         try:
             if ref is None:
                 deeds, head = all_deeds(events)
@@ -133,8 +132,21 @@ def _looked_up(
             if chain is not None and chain.error is not None:
                 raise chain.error from None
             raise
-        checks = [] if chain is None else [chain, *check_deeds(deeds, progress)]
+        checks = [] if chain is None else [chain, *_files(deeds, progress)]
     return deeds, head, checks
+
+
+def _chain(events: Events, anchor: Head | None) -> Check:
+    # To read a deed shall not cost the reading of file headers.
+    from freehold.library.deed_verify import check_chain
+
+    return check_chain(events, anchor)
+
+
+def _files(deeds: Sequence[Deed], progress: Callable[[str, int, int], None]) -> list[Check]:
+    from freehold.library.deed_verify import check_deeds
+
+    return check_deeds(deeds, progress)
 
 
 def _write_export(deed: Deed, head: Head, form: Form) -> None:
