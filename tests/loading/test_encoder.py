@@ -24,7 +24,8 @@ from freehold.errors import (
     UnknownFamily,
     UnsupportedType,
 )
-from freehold.loading import load_encoder, load_encoder_tokenizer, read_encoder
+from freehold.loading import load_encoder_tokenizer
+from freehold.loading.encoder import load_encoder, read_encoder
 from freehold.loading.names import bert
 from freehold.local import EmbeddingModel
 from freehold.models.bert import Bert

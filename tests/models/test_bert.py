@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from freehold.engine.embedding import Embedder
-from freehold.loading import load_encoder
+from freehold.loading.encoder import load_encoder
 from tests.models import toy_encoder as toys
 from tests.models.toy_encoder import Array, ToyEncoder
 

@@ -28,7 +28,7 @@ from freehold.engine.matcher import Matchers
 from freehold.engine.runner import Runner, slot_bytes
 from freehold.errors import BadSetting, FreeholdError
 from freehold.loading import load_model, read_text_side
-from freehold.loading.encoder import load_encoder
+from freehold.loading.embedders import load_embedder
 from freehold.models.base import Model
 
 __all__ = ["main"]
@@ -157,7 +157,7 @@ def _context(model: Model, asked: int | None, kv_tokens: int) -> int:
 def _embedder(settings: dict[str, Any]) -> tuple[Embedder, dict[str, Any]]:
     if settings["threads"] is not None:
         ops.set_threads(settings["threads"])
-    loaded = load_encoder(Path(settings["path"]), precision=settings["precision"])
+    loaded = load_embedder(Path(settings["path"]), precision=settings["precision"])
     sentence = loaded.plan.sentence
     embedder = Embedder(
         loaded.encoder,

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from freehold.loading.adapters import load_adapter
 from freehold.loading.directory import is_encoder, load_directory, weights_file
+from freehold.loading.embedders import load_embedder, read_embedder
 from freehold.loading.encoder import (
     PRECISIONS,
     EncoderPlan,
     LoadedEncoder,
-    load_encoder,
     load_encoder_tokenizer,
-    read_encoder,
 )
 from freehold.loading.gguf import Loaded, load_gguf
 from freehold.loading.opening import load_model
@@ -28,11 +27,11 @@ __all__ = [
     "is_encoder",
     "load_adapter",
     "load_directory",
-    "load_encoder",
+    "load_embedder",
     "load_encoder_tokenizer",
     "load_gguf",
     "load_model",
-    "read_encoder",
+    "read_embedder",
     "read_text_side",
     "weights_file",
 ]

@@ -26,7 +26,7 @@ from freehold.loading.transposed import TransposedRows
 from freehold.models.base import Model, Shape, Slot
 from freehold.models.registry import DECODERS, ENCODERS, WRAPPERS
 
-__all__ = ["is_encoder", "load_directory", "weights_file"]
+__all__ = ["is_encoder", "load_directory", "read_directory_config", "weights_file"]
 
 # What a wrapper's checkpoint calls its decoder, first as saved today, then as before.
 _PREFIXES = ("model.language_model.", "language_model.model.", "language_model.")
@@ -37,7 +37,7 @@ _FLOATS = {Dtype.F32: 0, Dtype.F16: 1, Dtype.BF16: 30}
 
 
 def is_encoder(path: Path) -> bool:
-    """Whether a path is a directory whose config.json names an encoder.
+    """Whether a path is a directory that embeds: an encoder's, or a decoder's with modules.json.
 
     Raises: FormatError; UnknownFamily for a name that is no family's.
     """
@@ -46,14 +46,22 @@ def is_encoder(path: Path) -> bool:
     model_type = read_json_object(path / "config.json").get("model_type")
     known = isinstance(model_type, str)
     if known and (model_type in DECODERS or model_type in WRAPPERS):
-        return False
+        return (path / "modules.json").is_file()
     if not known or model_type not in ENCODERS:
         raise _unknown(model_type)
     return True
 
 
-def load_directory(path: Path) -> Loaded:
-    """Reads, checks and packs the decoder of a directory.
+def read_directory_config(metadata: Mapping[str, Any]) -> tuple[str, Any]:
+    """(family, configuration) of a decoder's config.json. Raises: as `load_directory`."""
+    text = _text_config(metadata)
+    model_type = str(text.get("model_type"))
+    table: Table = _family(model_type).HUB
+    return model_type, table.read_config(text)
+
+
+def load_directory(path: Path, *, headless: bool = False) -> Loaded:
+    """Reads, checks and packs the decoder of a directory; `headless` takes the embedding for head.
 
     Raises: FormatError for bad bytes; UnknownFamily, BadConfig, UnknownConfigKey, MissingTensor,
     UnexpectedTensor, ShapeMismatch for sound files that are no model of ours; OutOfPages when the
@@ -85,7 +93,7 @@ def load_directory(path: Path) -> Loaded:
             model_type,
             lambda name: table.may_leave(name, config),
         )
-        tied = bool(text.get("tie_word_embeddings", table.tied))
+        tied = headless or bool(text.get("tie_word_embeddings", table.tied))
         _settle_head(found, tied=tied, family=model_type)
         check_memory(piece.n_bytes for pieces in found.values() for piece in pieces)
         parameters = {
@@ -166,7 +174,9 @@ def _text_config(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
 def _text_tensors(
     tensors: Mapping[str, SafetensorsTensor], *, wrapped: bool
 ) -> dict[str, SafetensorsTensor]:
-    """The decoder's tensors by the names of a decoder saved alone."""
+    """The decoder's tensors by the names of a decoder saved alone, under its head."""
+    if not wrapped and "embed_tokens.weight" in tensors:
+        return {f"model.{name}": tensor for name, tensor in tensors.items()}
     if not wrapped:
         return dict(tensors)
     return {

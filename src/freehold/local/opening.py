@@ -10,7 +10,7 @@ from pathlib import Path
 
 from freehold import library, ops
 from freehold.errors import BadSetting, WrongTask
-from freehold.loading import is_encoder, load_encoder, load_model
+from freehold.loading import is_encoder, load_embedder, load_model
 from freehold.local.chat import Model
 from freehold.local.embedding import EmbeddingModel
 
@@ -40,7 +40,7 @@ def load(  # noqa: PLR0913 - the public face: each by its name
     if is_encoder(path):
         _leave_out("kv_bits", kv_bits, 16, "an embedder keeps no KV cache")
         _leave_out("adapters", adapters or None, None, "an embedder takes none")
-        loaded = load_encoder(path, precision=precision or "int16")
+        loaded = load_embedder(path, precision=precision)
         return EmbeddingModel(loaded, name=str(ref), context_tokens=context_tokens)
     _leave_out("precision", precision, None, "a chat model keeps its file's own blocks")
     model = _chat(path, str(ref), context_tokens, kv_bits, adapter_bits)

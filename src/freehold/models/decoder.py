@@ -161,6 +161,7 @@ class Decoder:
             widths |= {"shared": config.moe.shared_width, "opening": 1}
         self.work = Workspace(widths | self.mixer_widths())
         self._logits = Tensor(1, config.vocabulary)
+        self._seen = Tensor(1, config.width)
         self.layers = [self.layer(parameters, i) for i in range(config.layers)]
 
     def mixer_widths(self) -> dict[str, int]:
@@ -226,6 +227,31 @@ class Decoder:
 
         Mutates: kv, by the step's keys and values.
         """
+        x = self._body(step, kv)  # (T, D)
+        rows = len(step.logit_rows)
+        if rows == 0:
+            return self._logits
+        if rows > self._logits.rows:
+            self._logits = Tensor(rows, self.config.vocabulary)
+        ops.head(x, self._final_norm, self.config.eps, self._head, step, self._logits)  # (S, V)
+        if self.config.final_cap:
+            ops.softcap(self._logits, self.config.final_cap, rows)
+        return self._logits
+
+    def hidden(self, step: Step, kv: KvPool) -> Tensor:
+        """What the head would see of every token (T, D); valid until the next call.
+
+        Mutates: kv, by the step's keys and values.
+        """
+        x = self._body(step, kv)  # (T, D)
+        if self._seen.rows < step.count:
+            self._seen = Tensor(step.count, self.config.width)
+        self._seen.numpy()[: step.count] = 0
+        ops.add_normed(x, self._final_norm, self.config.eps, step.count, self._seen)
+        return self._seen
+
+    def _body(self, step: Step, kv: KvPool) -> Tensor:
+        """The layers' sum for each token, (T, D). Mutates: kv."""
         work = self.work
         work.reserve(step.count)
         x = work["x"]  # (T, D)
@@ -237,15 +263,7 @@ class Decoder:
         for mixer, feed in self.layers:
             mixer(x, step, kv, work)
             feed(x, step, work)
-        rows = len(step.logit_rows)
-        if rows == 0:
-            return self._logits
-        if rows > self._logits.rows:
-            self._logits = Tensor(rows, self.config.vocabulary)
-        ops.head(x, self._final_norm, self.config.eps, self._head, step, self._logits)  # (S, V)
-        if self.config.final_cap:
-            ops.softcap(self._logits, self.config.final_cap, rows)
-        return self._logits
+        return x
 
 
 def attention_slots(config: DecoderConfig, index: int) -> dict[str, Slot]:

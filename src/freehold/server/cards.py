@@ -19,7 +19,8 @@ from freehold.errors import BadSetting
 from freehold.formats.gguf import open_gguf
 from freehold.formats.json_file import read_json_object
 from freehold.formats.safetensors import open_safetensors
-from freehold.loading import is_encoder, read_encoder, weights_file
+from freehold.loading import is_encoder, read_embedder, weights_file
+from freehold.models.registry import ENCODERS
 
 __all__ = ["ModelCard", "cards_of"]
 
@@ -83,7 +84,7 @@ def _card(name: str, path: Path, entry: library.CatalogueEntry | None) -> ModelC
     if path.is_dir() and not is_encoder(path):
         return _directory_card(name, path, licence, system)
     if path.is_dir():
-        plan = read_encoder(path)
+        plan = read_embedder(path)
         files = [file for file in path.rglob("*") if file.is_file()]
         return ModelCard(
             id=name,
@@ -92,7 +93,7 @@ def _card(name: str, path: Path, entry: library.CatalogueEntry | None) -> ModelC
             path=path,
             size_bytes=sum(file.stat().st_size for file in files),
             family=plan.family,
-            quantization="int16",
+            quantization="int16" if plan.family in ENCODERS else None,
             context_tokens=plan.context_tokens,
             licence=licence,
             system=system,

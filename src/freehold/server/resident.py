@@ -24,7 +24,7 @@ from freehold.config import Settings
 from freehold.engine.client import EngineProcess
 from freehold.engine.request import TokenLogprob
 from freehold.errors import FreeholdError
-from freehold.loading import TextSide, load_encoder_tokenizer, read_encoder, read_text_side
+from freehold.loading import TextSide, load_encoder_tokenizer, read_embedder, read_text_side
 from freehold.server import answering
 from freehold.server.accounting import Accounting
 from freehold.server.ask import Ask, TokenText
@@ -257,7 +257,7 @@ async def load_embedder(parts: ChatParts) -> EmbedderResident:
             "kind": "embedding",
             "path": str(parts.card.path),
             "threads": parts.settings.threads,
-            "precision": "int16",
+            "precision": None,
         }
     )
     tokenizer = await _beside(engine, _encoder_tokenizer, parts)
@@ -265,7 +265,7 @@ async def load_embedder(parts: ChatParts) -> EmbedderResident:
 
 
 def _encoder_tokenizer(parts: ChatParts) -> EncoderTokenizer:
-    return load_encoder_tokenizer(read_encoder(parts.card.path))
+    return load_encoder_tokenizer(read_embedder(parts.card.path))
 
 
 async def _beside(engine: EngineProcess, read: Callable[[ChatParts], T], parts: ChatParts) -> T:
