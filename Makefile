@@ -76,10 +76,14 @@ chat: $(VENV)/.freehold
 	@if [ "$(MODEL)" = starter ]; then $(BIN)/freehold pull starter; fi
 	@if [ -n "$$PROMPT" ]; then $(BIN)/freehold run "$(MODEL)" "$$PROMPT"; else $(BIN)/freehold run "$(MODEL)"; fi
 
+# Files two at a time; then what measures time, memory or load, with nothing beside it.
+TEST_WORKERS ?= 2
+FAST := not slow and not network
 test: $(VENV)/.freehold $(VENV)/.test-packages
 	@$(BIN)/freehold pull starter
 	@$(BIN)/freehold pull starter-embedder
-	@$(BIN)/python -m pytest -q --require-weights
+	@$(BIN)/python -m pytest -q --require-weights -n $(TEST_WORKERS) --dist loadfile -m "$(FAST) and not alone"
+	@$(BIN)/python -m pytest -q --require-weights -m "$(FAST) and alone"
 
 # With the slow tests and those that need the package index.
 test-all: $(VENV)/.freehold $(VENV)/.test-packages

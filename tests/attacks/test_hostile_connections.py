@@ -21,6 +21,8 @@ from tests.server.scripted import MODEL
 from tests.server.scripted_serving import Served, served
 from tests.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.alone
+
 HOST = b"host: localhost\r\n"
 JSON = HOST + b"content-type: application/json\r\n"
 # Smuggled: whoever answers this has taken a body for a request.

@@ -16,6 +16,8 @@ from freehold.chat.meter import Limits
 from freehold.chat.templates import ChatTemplate
 from freehold.errors import TemplateError
 
+pytestmark = pytest.mark.alone
+
 MESSAGES = [{"role": "user", "content": "PRIVATE"}]
 # A fifth of the real limit, so that the tests take a fifth of the time; one takes the real one.
 LIMITS = Limits(cpu_s=0.2)

@@ -19,6 +19,8 @@ from freehold.errors import ContractBroken
 from freehold.loading import load_gguf
 from tests.loading.small import Array, Dims, small
 
+pytestmark = pytest.mark.alone
+
 DIMS = Dims(kind="Q4_1", D=64, H=4, G=2, A=16, F=96)
 REST_S = 0.5
 REST_CPU_S = 0.05

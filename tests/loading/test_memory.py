@@ -14,7 +14,10 @@ import pytest
 
 from tests.loading.small import Dims, small
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs /proc")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs /proc"),
+]
 
 # About 48 MB of weights: beside it, what Python itself takes and gives back is noise.
 LARGE = Dims(kind="Q8_0", L=3, D=1024, H=8, G=4, A=128, F=4096, V=300)

@@ -18,6 +18,7 @@ drawn so that no scores lie that near.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from freehold.engine.pages import Sequence
 from freehold.engine.runner import Part, Runner
@@ -149,6 +151,19 @@ def test_a_flipped_switch_shows(case: Case, monkeypatch: pytest.MonkeyPatch) -> 
             runner = runner_of(case.paths["directory"], case)
         ours = in_chunks(runner, case.ids, [len(case.ids)])
         assert rms(ours - case.logits) >= FLIP_BOUND * rms(case.logits), name
+
+
+def test_a_bias_that_only_chooses_experts_shows(case: Case, tmp_path: Path) -> None:
+    """It is a tensor, not a switch: at zero, other experts must answer."""
+    weights = load_file(case.paths["directory"] / "model.safetensors")
+    biases = [name for name in weights if name.endswith("e_score_correction_bias")]
+    assert bool(biases) == any(word in case.toy.name for word in ("deepseek-v3", "glm4-moe"))
+    if biases:
+        shutil.copytree(case.paths["directory"], tmp_path / "model")
+        zeroed = {name: np.zeros_like(weights[name]) for name in biases}
+        save_file(weights | zeroed, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+        ours = in_chunks(runner_of(tmp_path / "model", case), case.ids, [len(case.ids)])
+        assert rms(ours - case.logits) >= FLIP_BOUND * rms(case.logits)
 
 
 def flipped_reader(table: Table, flip: Flip) -> Callable[[Mapping[str, object]], Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.soak.soak import SHORT, soak
 
-pytestmark = pytest.mark.weights
+pytestmark = [pytest.mark.alone, pytest.mark.weights]
 
 
 def test_a_crowd_and_two_dead_engines_leave_nothing_behind(
