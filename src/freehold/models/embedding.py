@@ -6,11 +6,13 @@ are pooled.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from freehold.errors import BadConfig
+from freehold.models.base import Slot
 from freehold.models.decoder import Decoder
 from freehold.ops import PAGE_TOKENS, KvPool, Packed, Step, Tensor
 
@@ -39,6 +41,11 @@ class TextEncoder:
         self._kv: tuple[int, KvPool] | None = None
         self._packed: tuple[Packed, list[list[int]]] | None = None
         self._hidden = Tensor(1, self.width)
+
+    @classmethod
+    def slots(cls, config: Any) -> Mapping[str, Slot]:
+        """The tensors of a decoder."""
+        return Decoder.slots(config)
 
     @property
     def vocabulary(self) -> int:
