@@ -105,11 +105,17 @@ def ruling_on(
 
 
 def require(
-    ref: str | Path, use: Use, *, settings: Settings, declared: str | None = None
+    ref: str | Path,
+    use: Use,
+    *,
+    settings: Settings,
+    declared: str | None = None,
+    name: str | None = None,
 ) -> Verdict:
     """Passes when the model may be used for this, by the table at the top of this file.
 
-    What is said, where a use goes on regardless, goes to this module's logger as a warning.
+    What is said, where a use goes on regardless, goes to this module's logger as a warning. `name`
+    stands for the model in what is said to others, who need not see a path.
     Raises: LicenceDenied, AcceptanceNeeded, UnknownLicence; and as `ruling_on`.
     """
     plain = _plainly_allowed(ref, settings)
@@ -118,11 +124,11 @@ def require(
     ruling = ruling_on(ref, settings=settings, declared=declared)
     verdict = ruling.verdict
     if verdict.outcome == "deny":
-        raise _denied(ruling)
+        raise _denied(ruling, name)
     if verdict.outcome == "allow":
         _keep_overrides(ruling, use, settings)
         return verdict
-    error = _needed(ruling)
+    error = _needed(ruling, name)
     if isinstance(error, UnknownLicence):
         goes_on = use in _GOES_ON_UNKNOWN or (use == "serve" and _only_here(settings.host))
     else:
@@ -203,45 +209,52 @@ def _acceptances(
         return accepted_by(events, texts, names)
 
 
-def _denied(ruling: Ruling) -> LicenceDenied:
+def _denied(ruling: Ruling, name: str | None) -> LicenceDenied:
     reason = ruling.verdict.deciding[0]
     by = "a rule of this place" if reason.source == "policy" else "its terms"
+    shown = ruling.subject.ref if name is None else name
     return LicenceDenied(
-        f"{ruling.subject.ref!r} may not be used here, by {by}: {reason.says}",
-        value=ruling.subject.ref,
+        f"{shown!r} may not be used here, by {by}: {reason.says}",
+        value=shown,
         found=_words(reason),
-        hint=f"`freehold license {ruling.subject.ref}` shows every clause and your answers",
+        hint=_hint(f"`freehold license {shown}` shows every clause and your answers", name),
     )
 
 
-def _needed(ruling: Ruling) -> AcceptanceNeeded | UnknownLicence:
-    ref, verdict = ruling.subject.ref, ruling.verdict
+def _needed(ruling: Ruling, name: str | None) -> AcceptanceNeeded | UnknownLicence:
+    verdict = ruling.verdict
+    ref = ruling.subject.ref if name is None else name
     if verdict.unknown:
         return UnknownLicence(
             f"the terms of {ref!r} are not known",
             value=ref,
             expected="a licence that is known here, or somebody's word for it",
             found="; ".join(one.says for one in verdict.reasons if one.source == "model"),
-            hint=f"if they may be used here: `freehold license accept {ref}`",
+            hint=_hint(f"if they may be used here: `freehold license accept {ref}`", name),
         )
     questions = verdict.open_questions
     if questions:
+        hint = f"`freehold config profile --set {questions[0]}=...`; `freehold license {ref}`"
         return AcceptanceNeeded(
             f"whether {ref!r} may be used here depends on who you are",
             value=ref,
             expected="an answer in the profile",
-            found="not answered: " + " ".join(question_text(name) for name in questions),
-            hint=f"`freehold config profile --set {questions[0]}=...`; "
-            f"`freehold license {ref}` shows why",
+            found="not answered: " + " ".join(question_text(one) for one in questions),
+            hint=_hint(hint, name),
         )
-    names = ", ".join(text.licence for text in ruling.texts)
+    licences = ", ".join(text.licence for text in ruling.texts)
+    hint = f"`freehold license {ref}` shows them, `freehold license accept {ref}` accepts"
     return AcceptanceNeeded(
-        f"nobody here has accepted the terms of {ref!r} ({names})",
+        f"nobody here has accepted the terms of {ref!r} ({licences})",
         value=ref,
         expected="an acceptance in the record",
         found=_words(verdict.deciding[0]),
-        hint=f"`freehold license {ref}` shows them, `freehold license accept {ref}` accepts",
+        hint=_hint(hint, name),
     )
+
+
+def _hint(for_owner: str, name: str | None) -> str:
+    return for_owner if name is None else "whoever runs this server sees to it: `freehold license`"
 
 
 def _words(reason: Reason) -> str:

@@ -279,7 +279,8 @@ class Residents:
                 accounting=self._accounting,
                 adapters={one.handle: str(one.path) for one in self._adapters.of(card.id)},
             )
-            await asyncio.to_thread(require, card.path, "serve", settings=self._settings)
+            if card.id not in self._at_start:  # those were asked for before the server began
+                await asyncio.to_thread(self._check_terms, card)
             load = load_chat if card.kind == "chat" else load_embedder
             resident: Resident | EmbedderResident = await load(parts)
         except BaseException:
@@ -293,6 +294,10 @@ class Residents:
         if self._deployments is not None:
             self._deployments.loaded(card.id, card.path, resident.engine.info)
         return resident
+
+    def _check_terms(self, card: ModelCard) -> None:
+        """Raises: what the gate raises, with the card's name: who asks need not see a path."""
+        require(card.path, "serve", settings=self._settings, name=card.id)
 
     def _kv_bytes(self, card: ModelCard) -> int:
         if card.kind != "chat":

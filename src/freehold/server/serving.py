@@ -21,6 +21,7 @@ import uvloop
 from freehold import __version__
 from freehold.config import Settings
 from freehold.errors import BadSetting, FreeholdError, SetupError
+from freehold.library.gate import require
 from freehold.server.accounting import Accounting
 from freehold.server.adapters import AdapterSpec
 from freehold.server.app import Outside, create_app
@@ -87,12 +88,14 @@ def serve(
     `refs` are loaded at the start, all other models with their first request. `socket` takes the
     place of host and port.
     Raises: BadSetting for an address that cannot be used, or is open to others without a key;
-    SetupError where this home has a server; UnknownModel; StoreUnusable; what loading raises.
+    SetupError where this home has a server; UnknownModel; StoreUnusable; what the gate and loading
+    raise.
     """
     _check_alone(settings.home)
     if socket is not None:
         # Who can open it is settled by the file system, as it is for loopback by the machine.
         settings = replace(settings, host="127.0.0.1")
+    _check_terms(settings, refs)
     store = open_store(settings.database, settings.home)
     try:
         needs_key = _check_keys(settings, store)
@@ -120,8 +123,7 @@ class _Run:
         store: Store,
         listening: Listening,
     ) -> None:
-        form: LogForm = "json" if settings.log_format == "json" else "text"
-        self._log = Log(form)
+        self._log = Log(_form(settings))
         self._listening = listening
         metrics = Metrics()
         accounting = Accounting(store.usage)
@@ -290,6 +292,17 @@ def _check_alone(home: Path) -> None:
             found=f"process {standing.pid}",
             hint="`freehold stop` ends it; FREEHOLD_HOME names another home",
         )
+
+
+def _check_terms(settings: Settings, refs: Sequence[str]) -> None:
+    """Raises: what the gate raises for a model that is to be served."""
+    with _LibraryLogs(Log(_form(settings))):
+        for ref in refs:
+            require(ref, "serve", settings=settings)
+
+
+def _form(settings: Settings) -> LogForm:
+    return "json" if settings.log_format == "json" else "text"
 
 
 def _check_keys(settings: Settings, store: Store) -> bool:
