@@ -16,6 +16,7 @@ from freehold.loading.encoder import (
 )
 from freehold.loading.gguf import Loaded, load_gguf
 from freehold.loading.opening import load_model
+from freehold.loading.shapes import ModelShapes, read_shapes
 from freehold.loading.text import TextSide, read_text_side
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "EncoderPlan",
     "Loaded",
     "LoadedEncoder",
+    "ModelShapes",
     "TextSide",
     "is_encoder",
     "load_adapter",
@@ -32,6 +34,7 @@ __all__ = [
     "load_gguf",
     "load_model",
     "read_embedder",
+    "read_shapes",
     "read_text_side",
     "weights_file",
 ]

@@ -26,7 +26,7 @@ from freehold.loading.transposed import TransposedRows
 from freehold.models.base import Model, Shape, Slot
 from freehold.models.registry import DECODERS, ENCODERS, WRAPPERS
 
-__all__ = ["is_encoder", "load_directory", "read_directory_config", "weights_file"]
+__all__ = ["is_encoder", "load_directory", "read_directory_config", "text_config", "weights_file"]
 
 # What a wrapper's checkpoint calls its decoder, first as saved today, then as before.
 _PREFIXES = ("model.language_model.", "language_model.model.", "language_model.")
@@ -54,7 +54,7 @@ def is_encoder(path: Path) -> bool:
 
 def read_directory_config(metadata: Mapping[str, Any]) -> tuple[str, Any]:
     """(family, configuration) of a decoder's config.json. Raises: as `load_directory`."""
-    text = _text_config(metadata)
+    text = text_config(metadata)
     model_type = str(text.get("model_type"))
     table: Table = _family(model_type).HUB
     return model_type, table.read_config(text)
@@ -68,7 +68,7 @@ def load_directory(path: Path, *, headless: bool = False) -> Loaded:
     weights do not fit the machine's memory.
     """
     metadata = read_json_object(path / "config.json")
-    text = _text_config(metadata)
+    text = text_config(metadata)
     model_type = str(text.get("model_type"))
     family = _family(model_type)
     table: Table = family.HUB
@@ -155,7 +155,7 @@ class _FloatRows:
         return self.n_bytes // int(np.prod(self.shape[:-1], dtype=np.int64))
 
 
-def _text_config(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+def text_config(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     """The decoder's own configuration, inside that of a model for several media or not."""
     if str(metadata.get("model_type")) not in WRAPPERS:
         return metadata

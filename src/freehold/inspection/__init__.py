@@ -1,0 +1,11 @@
+"""What is inside a model: parts, statistics, text side, differences, a safety scan, a report.
+
+Room: inspection. Looks at files and at what runs on them; must not know terminals or HTTP.
+"""
+
+from __future__ import annotations
+
+from freehold.inspection.report import Report, TensorReport, inspect_model, plain
+from freehold.inspection.safety import Finding
+
+__all__ = ["Finding", "Report", "TensorReport", "inspect_model", "plain"]
