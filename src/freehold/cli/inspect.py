@@ -5,8 +5,6 @@ Room: cli. Shows what the inspection room gathers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -14,6 +12,8 @@ import typer
 from freehold.cli.options import AsJson, Reference
 
 __all__ = ["inspect"]
+
+_LABELS = {"verify": "hashing", "measure": "measuring"}
 
 
 def inspect(
@@ -32,13 +32,14 @@ def inspect(
     """
     from freehold.cli.inspect_text import print_report, print_tensor
     from freehold.cli.printing import print_json, table_console
+    from freehold.cli.progress import progress_bar
     from freehold.config import resolve_settings
     from freehold.inspection import inspect_model, plain
     from freehold.library import resolve
 
     settings = resolve_settings()
     path = resolve(ref, settings=settings)
-    with progress_bar() as progress:
+    with progress_bar(_LABELS) as progress:
         report = inspect_model(path, name=ref, home=settings.home, only=tensor, progress=progress)
     if as_json:
         print_json(plain(report))
@@ -48,40 +49,3 @@ def inspect(
         print_report(table_console(), report)
     if report.refused:
         raise typer.Exit(1)
-
-
-_LABELS = {"verify": "hashing", "measure": "measuring"}
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar with bytes, rate and time left on stderr; nothing where nobody can see a bar."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description:<10}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    tasks: dict[str, TaskID] = {}
-    seen = console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=not seen) as bars:
-
-        def show(phase: str, done: int, total: int) -> None:
-            if phase not in tasks:
-                tasks[phase] = bars.add_task(_LABELS.get(phase, phase), total=total or None)
-            bars.update(tasks[phase], completed=done, total=total or None)
-
-        yield show

@@ -202,15 +202,15 @@ def _chat(console: Console, report: Report) -> None:
 
 
 def _statistics(console: Console, report: Report) -> None:
-    from freehold.inspection.layers import grid_of
+    from freehold.inspection.layers import grid_of, kurtosis, spread
 
     measured = [tensor for tensor in report.tensors if tensor.stats is not None]
     if not measured:
         return
     _title(console, "Values")
     for label, grid in (
-        ("standard deviation by layer", grid_of(measured, lambda t: t.stats and t.stats.std)),
-        ("excess kurtosis by layer", grid_of(measured, lambda t: t.stats and t.stats.kurtosis)),
+        ("standard deviation by layer", grid_of(measured, spread)),
+        ("excess kurtosis by layer", grid_of(measured, kurtosis)),
     ):
         if not grid.empty:
             console.print(f"{label}, layers {grid.layers[0]} to {grid.layers[-1]}", style="dim")

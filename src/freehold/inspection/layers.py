@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from freehold.inspection.anatomy import role_order
 from freehold.inspection.report import TensorReport
 
-__all__ = ["Grid", "grid_of", "types_by_role"]
+__all__ = ["Grid", "grid_of", "kurtosis", "spread", "types_by_role"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,16 @@ def grid_of(
         tuple(tuple(None if t is None else figure(t) for t in row) for row in found),
         tuple(tuple("" if t is None else t.name for t in row) for row in found),
     )
+
+
+def spread(tensor: TensorReport) -> float | None:
+    """The standard deviation of its values."""
+    return None if tensor.stats is None else tensor.stats.std
+
+
+def kurtosis(tensor: TensorReport) -> float | None:
+    """How much heavier its tails are than a normal distribution's."""
+    return None if tensor.stats is None else tensor.stats.kurtosis
 
 
 def types_by_role(tensors: Sequence[TensorReport]) -> list[tuple[str, dict[str, list[int]]]]:

@@ -191,7 +191,7 @@ def _histogram(counts: NDArray[np.int64], low: float, high: float) -> Histogram:
     values, found = _VALUES[met], counts[met]
     shares = np.cumsum(found) / total
     first = values[np.searchsorted(shares, _TAIL)]
-    last = values[min(np.searchsorted(shares, 1 - _TAIL), len(values) - 1)]
+    last = values[min(int(np.searchsorted(shares, 1 - _TAIL)), len(values) - 1)]
     if not first < last:
         first, last = low, high
     parts = np.clip((values - first) / (last - first) * BINS, 0, BINS - 1).astype(np.int64)

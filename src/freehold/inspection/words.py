@@ -158,7 +158,8 @@ def _roles(metadata: Mapping[str, object], tokenizer: Tokenizer) -> dict[int, tu
 
 def _cut(tokenizer: Tokenizer | EncoderTokenizer, language: str, line: str) -> Cut:
     if isinstance(tokenizer, EncoderTokenizer):
-        ids, pieces, whole = tokenizer.encode(line), (), None
+        ids, whole = tokenizer.encode(line), None
+        pieces: tuple[str, ...] = ()
     else:
         ids = tokenizer.encode(line, add_bos=False)
         pieces = tuple(tokenizer.token_bytes(i).decode("utf-8", "replace") for i in ids)

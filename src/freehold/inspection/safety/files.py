@@ -87,12 +87,14 @@ def _is_pickle(suffix: str, start: bytes) -> bool:
     if start[:4] == b"GGUF" or not start:
         return False
     protocol = start[:1] == b"\x80" and 2 <= start[1] <= 5 if len(start) > 1 else False
-    zipped = start[:4] == b"PK\x03\x04"
-    return protocol or (suffix in _PICKLES and zipped) or (suffix in _PICKLES and b"\x80" in start)
+    return protocol or suffix in _PICKLES
 
 
 def _pickle(file: Path, name: str) -> Finding:
     imports = pickle_imports(file)
+    if imports is None:
+        why = "it is called as pickles are, and cannot be read as one"
+        return Finding("warning", "files.pickle", name, why, "nothing here opens it; delete it")
     wild = sorted(found for found in imports if not found.startswith(_HARMLESS))
     if wild:
         why = f"it is a pickle that would call {', '.join(wild[:6])} when it is opened"
@@ -106,16 +108,16 @@ def _pickle(file: Path, name: str) -> Finding:
     )
 
 
-def pickle_imports(file: Path) -> set[str]:
+def pickle_imports(file: Path) -> set[str] | None:
     """The names that a pickle would import, read from its opcodes without running any.
 
-    A file that cannot be read so gives one name that says it.
+    None for a file that cannot be read so.
     """
     try:
         streams = list(_streams(file))
         return {found for raw in streams for found in _globals(raw)}
     except (ValueError, zipfile.BadZipFile, OSError, IndexError, KeyError, RuntimeError):
-        return {"something that cannot be read"}
+        return None
 
 
 def _streams(file: Path) -> Iterator[bytes]:
@@ -149,7 +151,8 @@ def _globals(raw: bytes) -> Iterator[str]:
         elif opcode.name in ("BINPUT", "LONG_BINPUT", "PUT") and isinstance(argument, int):
             memo[argument] = last
             continue
-        fetched = opcode.name in ("BINGET", "LONG_BINGET", "GET") and isinstance(argument, int)
-        last = memo.get(argument, "") if fetched else argument if isinstance(argument, str) else ""
+        last = argument if isinstance(argument, str) else ""
+        if opcode.name in ("BINGET", "LONG_BINGET", "GET") and isinstance(argument, int):
+            last = memo.get(argument, "")
         if last:
             texts = [*texts[-7:], last]
