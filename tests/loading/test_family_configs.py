@@ -50,6 +50,7 @@ FAMILIES = (
     "ministral3",
     "olmo2",
     "olmo3",
+    "seed_oss",
     "smollm3",
 )
 

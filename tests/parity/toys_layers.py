@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from transformers import Glm4MoeConfig, Ministral3Config, MinistralConfig, SmolLM3Config
+from transformers import (
+    Glm4MoeConfig,
+    Ministral3Config,
+    MinistralConfig,
+    SeedOssConfig,
+    SmolLM3Config,
+)
 
 from freehold.models.blocks import Late
 from tests.parity.family import FamilyToy, Flip, plain_keys
@@ -203,7 +209,26 @@ def _glm4_moe_plain() -> FamilyToy:
     )
 
 
+def _seed_oss() -> FamilyToy:
+    """As released, and heads wider than the model over them; the file's norm has another name."""
+    config = SeedOssConfig(**{**_DIMS, "head_dim": 32}, attention_bias=True)
+    return FamilyToy(
+        name="seed-oss",
+        config=config,
+        arch="seed_oss",
+        keys=plain_keys(config),
+        flips={"base": _set(rope_base=1e3), "scale": _set(scale=0.25)},
+    )
+
+
+def _seed_oss_biases() -> FamilyToy:
+    config = SeedOssConfig(**_DIMS, attention_bias=False, attention_out_bias=True)
+    return FamilyToy(name="seed-oss, a bias on the output alone", config=config)
+
+
 TOYS = (
+    _seed_oss(),
+    _seed_oss_biases(),
     _smollm3(),
     _smollm3_sliding(),
     _ministral(),

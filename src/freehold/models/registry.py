@@ -26,6 +26,7 @@ FAMILIES = {
     "qwen3next": "qwen3_next",
     "qwen35": "qwen3_5",
     "qwen35moe": "qwen3_5",
+    "seed_oss": "seed_oss",
     "smollm3": "smollm3",
 }
 
@@ -54,6 +55,7 @@ DECODERS = {
     "qwen3_next": "qwen3_next",
     "qwen3_5_text": "qwen3_5",
     "qwen3_5_moe_text": "qwen3_5",
+    "seed_oss": "seed_oss",
     "smollm3": "smollm3",
 }
 ENCODERS = {"bert": "bert", "roberta": "bert", "xlm-roberta": "bert"}
