@@ -134,6 +134,53 @@ NumpyMatrix dequantize(int type, Bytes raw, int64_t count) {
     return own_matrix(std::move(data), 1, count);
 }
 
+using NumpyBytes = nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>>;
+
+// The thread count for as long as this lives.
+class ThreadCount {
+  public:
+    explicit ThreadCount(std::optional<int> count) : before_(fh::thread_count()) {
+        if (count) fh::set_thread_count(*count);
+    }
+    ~ThreadCount() {
+        if (before_ != fh::thread_count()) fh::set_thread_count(before_);
+    }
+    ThreadCount(const ThreadCount&) = delete;
+    ThreadCount& operator=(const ThreadCount&) = delete;
+
+  private:
+    const int before_;
+};
+
+NumpyBytes quantize_rows(Matrix weights, const std::string& type_name,
+                         std::optional<Floats> importance, std::optional<Matrix> inverse_factor,
+                         std::optional<int> threads) {
+    const auto rows = static_cast<int64_t>(weights.shape(0));
+    const auto cols = static_cast<int64_t>(weights.shape(1));
+    fh::require(!importance || static_cast<int64_t>(importance->size()) == cols,
+                "quantize: one importance is needed for each column");
+    fh::require(!inverse_factor || (static_cast<int64_t>(inverse_factor->shape(0)) == cols &&
+                                    static_cast<int64_t>(inverse_factor->shape(1)) == cols),
+                "quantize: the factor must be (columns, columns)");
+    const fh::BlockTraits* traits = fh::find_traits(type_name.c_str());
+    const size_t row_bytes = traits == nullptr ? 0 : traits->row_bytes(cols);
+    const size_t bytes = std::max<size_t>(row_bytes * static_cast<size_t>(rows), 1);
+    auto data = std::make_unique<uint8_t[]>(bytes);
+    const float* counts = importance ? importance->data() : nullptr;
+    {
+        nb::gil_scoped_release release;
+        const ThreadCount limit(threads);
+        if (inverse_factor)
+            fh::quantize_rows_with_feedback(weights.data(), rows, cols, type_name.c_str(),
+                                            inverse_factor->data(), counts, data.get());
+        else
+            fh::quantize_rows(weights.data(), rows, cols, type_name.c_str(), counts, data.get());
+    }
+    uint8_t* raw = data.release();
+    nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<uint8_t*>(p); });
+    return NumpyBytes(raw, {static_cast<size_t>(rows), row_bytes}, owner);
+}
+
 // `value` of an enumeration that ends at `last`.
 template <class Kind>
 Kind kind_of(int value, Kind last) {
@@ -411,6 +458,30 @@ void bind_adapter_ops(nb::module_& m) {
           Release());
 }
 
+void bind_quantizers(nb::module_& m) {
+    m.def(
+        "quantize_rows",
+        [](Matrix weights, const std::string& type_name, std::optional<Floats> importance,
+           std::optional<int> threads) {
+            return quantize_rows(weights, type_name, importance, std::nullopt, threads);
+        },
+        "weights"_a, "type_name"_a, "importance"_a = nb::none(), nb::kw_only(),
+        "threads"_a = nb::none());
+    m.def(
+        "quantize_rows_with_feedback",
+        [](Matrix weights, const std::string& type_name, Matrix inverse_factor,
+           std::optional<Floats> importance, std::optional<int> threads) {
+            return quantize_rows(weights, type_name, importance, inverse_factor, threads);
+        },
+        "weights"_a, "type_name"_a, "inverse_factor"_a, "importance"_a = nb::none(), nb::kw_only(),
+        "threads"_a = nb::none());
+    m.def("can_quantize_to", [](const std::string& type_name) {
+        const fh::BlockTraits* traits = fh::find_traits(type_name.c_str());
+        return traits != nullptr && (traits->type == 1 || traits->type == 30 ||
+                                     fh::kernels().search(traits->type).type >= 0);
+    });
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -444,6 +515,7 @@ NB_MODULE(_core, m) {
     bind_expert_ops(m);
     bind_recurrent_ops(m);
     bind_adapter_ops(m);
+    bind_quantizers(m);
     m.def("supports_type", [](int type) { return fh::find_traits(type) != nullptr; });
     m.def("isa_name", &fh::active_isa);
     m.def("isa_available", &fh::isa_available);

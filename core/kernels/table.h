@@ -43,5 +43,8 @@ constexpr KernelTable make_table(const char* name) {
         .delta_run = delta_run<S>,
         .thin = {thin<S, ThinHalves>, thin<S, ThinBytes>},
         .read_all = read_all<S>,
+        .lanes = S::lanes,
+        .search = find_search<S>,
+        .spread_errors = spread_errors<S>,
     };
 }

@@ -22,7 +22,14 @@ inline void values_iq4_nl(const uint8_t* codes, const uint8_t* header, float* ou
     for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(kIq4Levels[codes[i]]);
 }
 
+inline void join_iq4_nl(const uint8_t* codes, const uint8_t* header, uint8_t* bytes) {
+    BlockIQ4_NL block;
+    std::memcpy(&block.d, header, 2);
+    join_nibbles(codes, block.qs);
+    std::memcpy(bytes, &block, sizeof(block));
+}
+
 inline constexpr BlockTraits kIQ4_NL{20, "IQ4_NL", 32, sizeof(BlockIQ4_NL), kNibble, 2, 1,
-                                 split_iq4_nl, values_iq4_nl};
+                                 split_iq4_nl, values_iq4_nl, 0, 0, join_iq4_nl};
 
 }  // namespace freehold

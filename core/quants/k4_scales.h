@@ -14,6 +14,15 @@ inline void split_scales_k4(const uint8_t* packed, uint8_t* out) {
     }
 }
 
+// The way back.
+inline void join_scales_k4(const uint8_t* in, uint8_t* packed) {
+    for (int j = 0; j < 4; ++j) {
+        packed[j] = static_cast<uint8_t>(in[j] | (in[4 + j] >> 4) << 6);
+        packed[4 + j] = static_cast<uint8_t>(in[8 + j] | (in[12 + j] >> 4) << 6);
+        packed[8 + j] = static_cast<uint8_t>((in[4 + j] & 15) | in[12 + j] << 4);
+    }
+}
+
 inline void values_k4(const uint8_t* codes, const uint8_t* header, float* out) {
     const float d = read_half(header), dmin = read_half(header + 2);
     for (int i = 0; i < 256; ++i) {

@@ -22,7 +22,14 @@ inline void values_mxfp4(const uint8_t* codes, const uint8_t* header, float* out
     for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(kMxfp4Levels[codes[i]]);
 }
 
+inline void join_mxfp4(const uint8_t* codes, const uint8_t* header, uint8_t* bytes) {
+    BlockMXFP4 block;
+    block.e = header[0];
+    join_nibbles(codes, block.qs);
+    std::memcpy(bytes, &block, sizeof(block));
+}
+
 inline constexpr BlockTraits kMXFP4{39, "MXFP4", 32, sizeof(BlockMXFP4), kNibble, 1, 0,
-                                 split_mxfp4, values_mxfp4};
+                                 split_mxfp4, values_mxfp4, 0, 0, join_mxfp4};
 
 }  // namespace freehold

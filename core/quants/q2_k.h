@@ -32,7 +32,19 @@ inline void values_q2_k(const uint8_t* codes, const uint8_t* header, float* out)
     }
 }
 
+inline void join_q2_k(const uint8_t* codes, const uint8_t* header, uint8_t* bytes) {
+    BlockQ2_K block;
+    std::memcpy(&block.d, header, 2);
+    std::memcpy(&block.dmin, header + 2, 2);
+    std::memcpy(block.scales, header + 4, 16);
+    for (int j = 0; j < 64; ++j) {
+        const uint8_t* four = codes + (j / 32) * 128 + j % 32;
+        block.qs[j] = static_cast<uint8_t>(four[0] | four[32] << 2 | four[64] << 4 | four[96] << 6);
+    }
+    std::memcpy(bytes, &block, sizeof(block));
+}
+
 inline constexpr BlockTraits kQ2_K{10, "Q2_K", 256, sizeof(BlockQ2_K), kCrumb, 20, 2,
-                                 split_q2_k, values_q2_k};
+                                 split_q2_k, values_q2_k, 0, 0, join_q2_k};
 
 }  // namespace freehold

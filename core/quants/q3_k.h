@@ -37,7 +37,29 @@ inline void values_q3_k(const uint8_t* codes, const uint8_t* header, float* out)
     }
 }
 
+inline void join_q3_k(const uint8_t* codes, const uint8_t* header, uint8_t* bytes) {
+    BlockQ3_K block;
+    std::memcpy(&block.d, header, 2);
+    std::memset(block.scales, 0, sizeof(block.scales));
+    for (int i = 0; i < 16; ++i) {
+        const int scale = static_cast<int8_t>(header[2 + i]) + 32;
+        block.scales[i % 8] |= static_cast<uint8_t>((scale & 15) << (i < 8 ? 0 : 4));
+        block.scales[8 + i % 4] |= static_cast<uint8_t>((scale >> 4) << (2 * (i / 4)));
+    }
+    for (int j = 0; j < 32; ++j) {
+        int bits = 0;
+        for (int run = 0; run < 8; ++run) bits |= (codes[32 * run + j] >> 2 & 1) << run;
+        block.hmask[j] = static_cast<uint8_t>(bits);
+    }
+    for (int j = 0; j < 64; ++j) {
+        const uint8_t* four = codes + (j / 32) * 128 + j % 32;
+        block.qs[j] = static_cast<uint8_t>((four[0] & 3) | (four[32] & 3) << 2 |
+                                           (four[64] & 3) << 4 | (four[96] & 3) << 6);
+    }
+    std::memcpy(bytes, &block, sizeof(block));
+}
+
 inline constexpr BlockTraits kQ3_K{11, "Q3_K", 256, sizeof(BlockQ3_K), kCrumb | kBit, 18, 1,
-                                 split_q3_k, values_q3_k};
+                                 split_q3_k, values_q3_k, 0, 0, join_q3_k};
 
 }  // namespace freehold

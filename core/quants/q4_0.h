@@ -22,7 +22,14 @@ inline void values_q4_0(const uint8_t* codes, const uint8_t* header, float* out)
     for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(codes[i] - 8);
 }
 
+inline void join_q4_0(const uint8_t* codes, const uint8_t* header, uint8_t* bytes) {
+    BlockQ4_0 block;
+    std::memcpy(&block.d, header, 2);
+    join_nibbles(codes, block.qs);
+    std::memcpy(bytes, &block, sizeof(block));
+}
+
 inline constexpr BlockTraits kQ4_0{2, "Q4_0", 32, sizeof(BlockQ4_0), kNibble, 2, 1,
-                                 split_q4_0, values_q4_0};
+                                 split_q4_0, values_q4_0, 0, 0, join_q4_0};
 
 }  // namespace freehold

@@ -23,7 +23,15 @@ inline void values_q4_1(const uint8_t* codes, const uint8_t* header, float* out)
     for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(codes[i]) + m;
 }
 
+inline void join_q4_1(const uint8_t* codes, const uint8_t* header, uint8_t* bytes) {
+    BlockQ4_1 block;
+    std::memcpy(&block.d, header, 2);
+    std::memcpy(&block.m, header + 2, 2);
+    join_nibbles(codes, block.qs);
+    std::memcpy(bytes, &block, sizeof(block));
+}
+
 inline constexpr BlockTraits kQ4_1{3, "Q4_1", 32, sizeof(BlockQ4_1), kNibble, 4, 2,
-                                 split_q4_1, values_q4_1};
+                                 split_q4_1, values_q4_1, 0, 0, join_q4_1};
 
 }  // namespace freehold

@@ -28,7 +28,19 @@ inline void values_q4_k(const uint8_t* codes, const uint8_t* header, float* out)
     values_k4(codes, header, out);
 }
 
+inline void join_q4_k(const uint8_t* codes, const uint8_t* header, uint8_t* bytes) {
+    BlockQ4_K block;
+    std::memcpy(&block.d, header, 2);
+    std::memcpy(&block.dmin, header + 2, 2);
+    join_scales_k4(header + 4, block.scales);
+    for (int j = 0; j < 128; ++j) {
+        const uint8_t* two = codes + (j / 32) * 64 + j % 32;
+        block.qs[j] = static_cast<uint8_t>((two[0] & 15) | two[32] << 4);
+    }
+    std::memcpy(bytes, &block, sizeof(block));
+}
+
 inline constexpr BlockTraits kQ4_K{12, "Q4_K", 256, sizeof(BlockQ4_K), kNibble, 20, 2,
-                                 split_q4_k, values_q4_k};
+                                 split_q4_k, values_q4_k, 0, 0, join_q4_k};
 
 }  // namespace freehold

@@ -24,7 +24,15 @@ inline void values_q5_0(const uint8_t* codes, const uint8_t* header, float* out)
     for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(codes[i] - 16);
 }
 
+inline void join_q5_0(const uint8_t* codes, const uint8_t* header, uint8_t* bytes) {
+    BlockQ5_0 block;
+    std::memcpy(&block.d, header, 2);
+    join_fifths(codes, block.qh);
+    join_nibbles(codes, block.qs);
+    std::memcpy(bytes, &block, sizeof(block));
+}
+
 inline constexpr BlockTraits kQ5_0{6, "Q5_0", 32, sizeof(BlockQ5_0), kNibble | kBit, 2, 1,
-                                 split_q5_0, values_q5_0};
+                                 split_q5_0, values_q5_0, 0, 0, join_q5_0};
 
 }  // namespace freehold

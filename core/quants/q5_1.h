@@ -25,7 +25,16 @@ inline void values_q5_1(const uint8_t* codes, const uint8_t* header, float* out)
     for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(codes[i]) + m;
 }
 
+inline void join_q5_1(const uint8_t* codes, const uint8_t* header, uint8_t* bytes) {
+    BlockQ5_1 block;
+    std::memcpy(&block.d, header, 2);
+    std::memcpy(&block.m, header + 2, 2);
+    join_fifths(codes, block.qh);
+    join_nibbles(codes, block.qs);
+    std::memcpy(bytes, &block, sizeof(block));
+}
+
 inline constexpr BlockTraits kQ5_1{7, "Q5_1", 32, sizeof(BlockQ5_1), kNibble | kBit, 4, 2,
-                                 split_q5_1, values_q5_1};
+                                 split_q5_1, values_q5_1, 0, 0, join_q5_1};
 
 }  // namespace freehold

@@ -32,7 +32,24 @@ inline void values_q5_k(const uint8_t* codes, const uint8_t* header, float* out)
     values_k4(codes, header, out);
 }
 
+inline void join_q5_k(const uint8_t* codes, const uint8_t* header, uint8_t* bytes) {
+    BlockQ5_K block;
+    std::memcpy(&block.d, header, 2);
+    std::memcpy(&block.dmin, header + 2, 2);
+    join_scales_k4(header + 4, block.scales);
+    for (int j = 0; j < 32; ++j) {
+        int bits = 0;
+        for (int run = 0; run < 8; ++run) bits |= (codes[32 * run + j] >> 4 & 1) << run;
+        block.qh[j] = static_cast<uint8_t>(bits);
+    }
+    for (int j = 0; j < 128; ++j) {
+        const uint8_t* two = codes + (j / 32) * 64 + j % 32;
+        block.qs[j] = static_cast<uint8_t>((two[0] & 15) | two[32] << 4);
+    }
+    std::memcpy(bytes, &block, sizeof(block));
+}
+
 inline constexpr BlockTraits kQ5_K{13, "Q5_K", 256, sizeof(BlockQ5_K), kNibble | kBit, 20, 2,
-                                 split_q5_k, values_q5_k};
+                                 split_q5_k, values_q5_k, 0, 0, join_q5_k};
 
 }  // namespace freehold

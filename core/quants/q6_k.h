@@ -38,7 +38,23 @@ inline void values_q6_k(const uint8_t* codes, const uint8_t* header, float* out)
     }
 }
 
+inline void join_q6_k(const uint8_t* codes, const uint8_t* header, uint8_t* bytes) {
+    BlockQ6_K block;
+    std::memcpy(&block.d, header, 2);
+    std::memcpy(block.scales, header + 2, 16);
+    for (int j = 0; j < 128; ++j) {
+        const uint8_t* two = codes + (j / 64) * 128 + j % 64;
+        block.ql[j] = static_cast<uint8_t>((two[0] & 15) | two[64] << 4);
+    }
+    for (int j = 0; j < 64; ++j) {
+        const uint8_t* four = codes + (j / 32) * 128 + j % 32;
+        block.qh[j] = static_cast<uint8_t>(four[0] >> 4 | (four[32] >> 4) << 2 |
+                                           (four[64] >> 4) << 4 | (four[96] >> 4) << 6);
+    }
+    std::memcpy(bytes, &block, sizeof(block));
+}
+
 inline constexpr BlockTraits kQ6_K{14, "Q6_K", 256, sizeof(BlockQ6_K), kNibble | kCrumb, 18, 1,
-                                 split_q6_k, values_q6_k};
+                                 split_q6_k, values_q6_k, 0, 0, join_q6_k};
 
 }  // namespace freehold

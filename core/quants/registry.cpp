@@ -50,4 +50,10 @@ const BlockTraits* find_traits(int type) {
     return nullptr;
 }
 
+const BlockTraits* find_traits(const char* name) {
+    for (const auto* traits : kTable)
+        if (std::strcmp(traits->name, name) == 0) return traits;
+    return nullptr;
+}
+
 }  // namespace freehold

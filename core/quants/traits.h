@@ -39,6 +39,8 @@ struct BlockTraits {
     void (*values)(const uint8_t* codes, const uint8_t* header, float* out);
     int header_singles = 0;
     int row_floats = 0;  // float32 numbers before a row's blocks, once for the whole row
+    // The way back from `split`; null where nothing is written in this type.
+    void (*join)(const uint8_t* codes, const uint8_t* header, uint8_t* block) = nullptr;
     bool floating() const { return (planes & (kHalf | kSingle | kMini)) != 0; }  // meets floats
     bool plain() const { return (planes & (kHalf | kSingle)) != 0; }  // numbers, no blocks
     bool fixed() const { return planes == kFixed; }
@@ -48,6 +50,7 @@ struct BlockTraits {
 };
 
 const BlockTraits* find_traits(int type);  // nullptr when the type is not supported
+const BlockTraits* find_traits(const char* name);  // likewise
 
 inline float half_to_float(uint16_t h) {
     const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
@@ -91,6 +94,12 @@ inline float bfloat_to_float(uint16_t b) {
     float out;
     std::memcpy(&out, &bits, 4);
     return out;
+}
+
+inline uint16_t float_to_bfloat(float f) {  // round to nearest even; f is finite
+    uint32_t x;
+    std::memcpy(&x, &f, 4);
+    return static_cast<uint16_t>((x + 0x7fffu + (x >> 16 & 1u)) >> 16);
 }
 
 inline uint16_t read_u16(const uint8_t* p) {
@@ -139,6 +148,19 @@ inline void split_nibbles(const uint8_t* qs, uint8_t* codes) {
     for (int j = 0; j < 16; ++j) {
         codes[j] = qs[j] & 15;
         codes[j + 16] = qs[j] >> 4;
+    }
+}
+
+inline void join_nibbles(const uint8_t* codes, uint8_t* qs) {
+    for (int j = 0; j < 16; ++j) qs[j] = static_cast<uint8_t>((codes[j] & 15) | codes[j + 16] << 4);
+}
+
+// The fifth bits of 32 codes, element i in bit i.
+inline void join_fifths(const uint8_t* codes, uint8_t* qh) {
+    for (int byte = 0; byte < 4; ++byte) {
+        int bits = 0;
+        for (int i = 0; i < 8; ++i) bits |= (codes[8 * byte + i] >> 4 & 1) << i;
+        qh[byte] = static_cast<uint8_t>(bits);
     }
 }
 

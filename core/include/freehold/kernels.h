@@ -94,6 +94,43 @@ struct PageKernels {
                            RowState* state, float* values, float* scratch);
 };
 
+constexpr int kMaxLanes = 16;     // floats of a vector
+constexpr int kBlockRuns = 16;    // runs of a block at most
+constexpr int kFeedUnit = 32;     // columns that are rounded before the columns after them move
+constexpr int kFeedVectors = 3;   // vectors of rows that move at once
+constexpr int kFeedTile = 4;      // columns that do
+
+// A block of as many rows as a vector has lanes, see search.h: what their numbers were divided by,
+// the scales that were found, and how a file says them.
+struct BlockScales {
+    alignas(64) float unit[kMaxLanes], inverse_unit[kMaxLanes];
+    alignas(64) float scale[kBlockRuns][kMaxLanes], offset[kBlockRuns][kMaxLanes];
+    uint16_t d[kMaxLanes], dmin[kMaxLanes];
+    uint8_t scales[kBlockRuns][kMaxLanes], mins[kBlockRuns][kMaxLanes];
+};
+
+// A unit's part of a factor of the inverse Hessian, and one over its diagonal.
+struct FeedFactor {
+    float square[kFeedUnit][kFeedUnit];
+    float inverse[kFeedUnit];
+};
+
+struct BlockCodes {
+    uint8_t of[256];  // the code of level i - 128
+};
+
+// How blocks of a type are written; `type` is -1 where they are not. Shapes: x, w and levels
+// (run * runs, lanes), of a unit (kFeedUnit, lanes).
+struct BlockSearch {
+    int type = -1;
+    int run, runs;  // elements that share a scale, and how many such runs a block has
+    void (*fit)(const float* x, const float* w, BlockScales& block, float* levels);
+    void (*choose)(const float* x, const float* w, BlockScales& block);
+    void (*feed)(int first_run, float* x, const float* w, const FeedFactor& factor,
+                 BlockScales& block, float* levels, float* errors, int error_stride);
+    BlockCodes codes;
+};
+
 struct KernelTable {
     const char* name;
     int max_tile;
@@ -137,6 +174,9 @@ struct KernelTable {
                     float* const* to);
     // Sums a buffer; used to measure memory bandwidth.
     float (*read_all)(const float* p, int64_t n);
+    int lanes;
+    BlockSearch (*search)(int type);
+    void (*spread_errors)(const float* tiles, const float* errors, int64_t count, float* x);
 };
 
 extern const KernelTable kGenericTable;

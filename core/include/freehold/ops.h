@@ -276,4 +276,17 @@ void dequantize(int type, const uint8_t* raw, size_t raw_bytes, float* out, int6
 // Bytes a second when every thread reads its share of a large buffer once.
 double measure_bandwidth();
 
+// Writes values (R, C), finite and within float16, as blocks of a file: out (R, row bytes). The scales
+// of a block are those that a search finds to lose least, each element's square counted by the
+// importance (C,) of its column; without it large weights count more.  Mutates: out.
+void quantize_rows(const float* values, int64_t rows, int64_t cols, const char* type_name,
+                   const float* importance, uint8_t* out);
+
+// The same, column after column: what a column loses, those after it make up for, by the upper
+// Cholesky factor (C, C) of the inverse Hessian. Without importance a column's is one over its
+// diagonal's square.  Mutates: out.
+void quantize_rows_with_feedback(const float* values, int64_t rows, int64_t cols,
+                                 const char* type_name, const float* inverse_factor,
+                                 const float* importance, uint8_t* out);
+
 }  // namespace freehold

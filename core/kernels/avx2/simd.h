@@ -93,6 +93,12 @@ struct Simd {
         return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
     }
     static float first(F v) { return _mm256_cvtss_f32(v); }
+    static F round(F v) {  // to nearest even
+        return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    }
+    static F pick_less(F a, F b, F yes, F no) {  // a < b ? yes : no
+        return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+    }
     static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
     static I to_int(F v) { return _mm256_cvtps_epi32(v); }
     static F power_of_two(I n) {

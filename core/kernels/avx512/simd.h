@@ -77,6 +77,12 @@ struct Simd {
     static float sum(F v) { return _mm512_reduce_add_ps(v); }
     static float largest(F v) { return _mm512_reduce_max_ps(v); }
     static float first(F v) { return _mm512_cvtss_f32(v); }
+    static F round(F v) {  // to nearest even
+        return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    }
+    static F pick_less(F a, F b, F yes, F no) {  // a < b ? yes : no
+        return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+    }
     static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
     static I to_int(F v) { return _mm512_cvtps_epi32(v); }  // round to nearest even
     static F power_of_two(I n) {  // 2^n for n in [-126, 127]

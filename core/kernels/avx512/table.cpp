@@ -23,6 +23,10 @@ namespace freehold::avx512 {
 #include "../draw.h"
 #include "../recur.h"
 #include "../adapt.h"
+#include "../search.h"
+#include "../search_lines.h"
+#include "../feedback.h"
+#include "../search_types.h"
 #include "../table.h"
 
 }  // namespace freehold::avx512

@@ -84,6 +84,12 @@ struct Simd {
         return m;
     }
     static float first(F v) { return v.v[0]; }
+    static F round(F a) {  // to nearest even, for |a| < 2^22
+        return make<F>([&](int i) { return (a.v[i] + 0x1.8p23f) - 0x1.8p23f; });
+    }
+    static F pick_less(F a, F b, F yes, F no) {
+        return make<F>([&](int i) { return a.v[i] < b.v[i] ? yes.v[i] : no.v[i]; });
+    }
     static F to_float(I a) { return make<F>([&](int i) { return static_cast<float>(a.v[i]); }); }
     static I to_int(F a) {  // to nearest even, for |a| < 2^22
         return make<I>([&](int i) { return (a.v[i] + 0x1.8p23f) - 0x1.8p23f; });

@@ -1,0 +1,53 @@
+// Room: core/kernels. Rounding with error feedback. Included after search.h.
+//
+// Columns are rounded in order; what a column loses, the columns after it make up for as well as they
+// can. Source: Frantar et al. 2022, GPTQ, algorithm 1, with U the upper Cholesky factor of the
+// inverse Hessian: e = (w_j - q_j) / U_jj, then w_k -= e U_jk for each k > j.
+
+// Rounds a unit of kFeedUnit columns: x (kFeedUnit, lanes) is used up, errors (kFeedUnit, lanes of
+// `error_stride`) are what later units have to make up for.
+template <class S, class T>
+void feed_unit(int first_run, float* x, const float* w, const FeedFactor& factor,
+               BlockScales& block, float* levels, float* errors, int error_stride) {
+    for (int start = 0; start < kFeedUnit; start += T::run) {
+        const int run = first_run + start / T::run;
+        T::Search::pick(run, x + start * S::lanes, w + start * S::lanes, block);
+        const auto scale = S::load(block.scale[run]), offset = S::load(block.offset[run]);
+        const auto inverse = inverse_or_zero<S>(scale);
+        const auto shift = S::fnma(offset, inverse, S::zero());
+        for (int j = start; j < start + T::run; ++j) {
+            const auto value = S::load(x + j * S::lanes);
+            const auto level = T::Grid::nearest(S::fma(value, inverse, shift));
+            const auto lost = S::sub(S::sub(value, offset), S::mul(scale, level));
+            const auto error = S::mul(lost, S::set(factor.inverse[j]));
+            S::store(levels + j * S::lanes, level);
+            S::store(errors + j * error_stride, error);
+            const float* row = factor.square[j];
+            for (int k = j + 1; k < kFeedUnit; ++k)
+                S::store(x + k * S::lanes,
+                         S::fnma(S::set(row[k]), error, S::load(x + k * S::lanes)));
+        }
+    }
+}
+
+// x (count, kFeedVectors lanes) -= U^T errors, with U (kFeedUnit, count) in tiles of kFeedTile
+// columns.
+template <class S>
+void spread_errors(const float* tiles, const float* errors, int64_t count, float* x) {
+    constexpr int width = kFeedVectors * S::lanes;
+    for (int64_t k = 0; k < count; k += kFeedTile, tiles += kFeedUnit * kFeedTile) {
+        typename S::F sums[kFeedTile][kFeedVectors];
+        for (int c = 0; c < kFeedTile; ++c)
+            for (int v = 0; v < kFeedVectors; ++v)
+                sums[c][v] = S::load(x + (k + c) * width + v * S::lanes);
+        for (int j = 0; j < kFeedUnit; ++j)
+            for (int v = 0; v < kFeedVectors; ++v) {
+                const auto error = S::load(errors + j * width + v * S::lanes);
+                for (int c = 0; c < kFeedTile; ++c)
+                    sums[c][v] = S::fnma(S::set(tiles[j * kFeedTile + c]), error, sums[c][v]);
+            }
+        for (int c = 0; c < kFeedTile; ++c)
+            for (int v = 0; v < kFeedVectors; ++v)
+                S::store(x + (k + c) * width + v * S::lanes, sums[c][v]);
+    }
+}
