@@ -78,6 +78,15 @@ def test_a_licence_file_is_read_and_recognised(tmp_path: Path) -> None:
     assert found.evidence.text_where == "LICENSE"
 
 
+def test_a_label_that_several_use_is_explained_by_the_licence_file(tmp_path: Path) -> None:
+    card = "license: other\nlicense_name: modified-mit"
+    assert subject(directory(tmp_path / "a", card=card)).unread == ("modified-mit",)
+    for name in ("kimi-k2", "mistral-modified-mit"):
+        found = subject(directory(tmp_path / name, card=card, licence=text_of(name)))
+        assert [licence.id for licence in found.licences] == [name]
+        assert found.unread == ()
+
+
 def test_where_card_and_file_disagree_both_hold(tmp_path: Path) -> None:
     folder = directory(tmp_path, card="license: apache-2.0", licence=text_of("llama3.1"))
     assert ids(folder) == {"apache-2.0", "llama3.1"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from freehold.library.terms import known_licences, licence_named, licence_text
 from freehold.library.terms.licences import Licence
-from freehold.library.terms.texts import recognise
+from freehold.library.terms.texts import MAX_TEXT_BYTES, recognise
 
 MIT = licence_text(next(one for one in known_licences() if one.id == "mit")) or ""
 APACHE = licence_text(next(one for one in known_licences() if one.id == "apache-2.0")) or ""
@@ -69,3 +71,15 @@ def test_a_clause_that_was_taken_out_or_changed_is_named() -> None:
 @pytest.mark.parametrize("text", ["", "All rights reserved.", "x" * 100_000])
 def test_other_texts_are_no_licence(text: str) -> None:
     assert recognise(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\n", " ", "(", "copyright ", "appendix: how to apply ", "*\n", "“", "a\n#copyright\n"],
+)
+def test_no_text_takes_long(text: str) -> None:
+    hostile = text * (MAX_TEXT_BYTES // len(text))
+    start = time.perf_counter()
+    assert recognise(hostile) is None
+    # Some hundred times what an honest text takes, and far from what a blow-up takes.
+    assert time.perf_counter() - start < 5

@@ -157,6 +157,8 @@ class _Found:
                 continue
             else:
                 licences[licence.id] = licence
+        if recognised is not None and not recognised.missing:
+            unread.clear()  # a name is the label of the licence file, which speaks for itself
         names = [text, *self.names, *([evidence.title] if evidence.title else [])]
         return Subject(
             ref=text,

@@ -17,7 +17,9 @@ MAX_TEXT_BYTES = 512 << 10
 """The most that a licence file may hold; the longest known has 40 KB."""
 
 _QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "–": "-", "—": "-"})
-_COPYRIGHT = re.compile(r"^\W*(copyright|\(c\)|©)\W.{0,200}$", re.IGNORECASE | re.MULTILINE)
+_COPYRIGHT = re.compile(
+    r"^[^\w\n(©]{0,20}(copyright|\(c\)|©)\W.{0,200}$", re.IGNORECASE | re.MULTILINE
+)
 # What the Apache License's appendix shows as a pattern, and many fill in.
 _APPENDIX = re.compile(r"appendix: how to apply.{0,1500}?limitations under the license\.?")
 # Where a clause stands in another document than the licence itself.
