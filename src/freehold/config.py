@@ -18,7 +18,14 @@ from typing import Any
 
 from freehold.errors import BadSetting
 
-__all__ = ["Settings", "config_path", "data_home", "resolve_settings", "settings_table"]
+__all__ = [
+    "Settings",
+    "config_path",
+    "data_home",
+    "parse_size",
+    "resolve_settings",
+    "settings_table",
+]
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -53,8 +60,8 @@ def _port(raw: object) -> int:
     return number
 
 
-def _size(raw: object) -> int:
-    """Bytes from a whole number, or a number with a unit: 1500MB, 2GiB."""
+def parse_size(raw: object) -> int:
+    """Bytes from a whole number, or a number with a unit: 1500MB, 2GiB. Raises: ValueError."""
     matched = _SIZE.fullmatch(str(raw).strip().lower()) if isinstance(raw, int | str) else None
     if matched is None or isinstance(raw, bool):
         raise ValueError("a size above 0 such as 2GiB or 1500MB")
@@ -166,13 +173,17 @@ class Settings:
     model_memory: int | None = field(
         default=None,
         metadata=_setting(
-            "FREEHOLD_MODEL_MEMORY", _size, "Memory for models, as 8GiB; unset: by the machine's."
+            "FREEHOLD_MODEL_MEMORY",
+            parse_size,
+            "Memory for models, as 8GiB; unset: by the machine's.",
         ),
     )
     kv_memory: int | None = field(
         default=None,
         metadata=_setting(
-            "FREEHOLD_KV_MEMORY", _size, "Memory for each model's KV cache; unset: the machine's."
+            "FREEHOLD_KV_MEMORY",
+            parse_size,
+            "Memory for each model's KV cache; unset: the machine's.",
         ),
     )
     kv_bits: int = field(

@@ -25,6 +25,7 @@ ROOMS = (
     "library",
     "inspection",
     "quantize",
+    "fit",
     "privacy",
     "tune",
     "evals",

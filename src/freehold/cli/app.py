@@ -11,6 +11,7 @@ from freehold.cli.bench import bench
 from freehold.cli.config import config
 from freehold.cli.deed import deed
 from freehold.cli.doctor import doctor
+from freehold.cli.fit import fit
 from freehold.cli.inspect import inspect
 from freehold.cli.keys import keys
 from freehold.cli.license import license_group
@@ -43,6 +44,7 @@ app.command(name="list")(list_models)
 app.command()(rm)
 app.command()(deed)
 app.command()(inspect)
+app.command()(fit)
 app.command()(bench)
 app.command()(doctor)
 app.add_typer(license_group)

@@ -10,13 +10,13 @@ import platform
 import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 
 import freehold
 from freehold.config import Settings, config_path
+from freehold.engine.machine import Memory, read_memory
 from freehold.library import shelf
 
-__all__ = ["Checkup", "Core", "Extra", "Memory", "check_up"]
+__all__ = ["Checkup", "Core", "Extra", "check_up"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +28,6 @@ class Core:
     isa_forced: str | None
     threads: int
     bandwidth_bytes_per_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Source: /proc/meminfo, and the control group's limit where there is one."""
-
-    total_bytes: int
-    available_bytes: int
-    limit_bytes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +67,7 @@ def check_up(settings: Settings) -> Checkup:
         core=core,
         core_missing=core_missing,
         cores_usable=len(os.sched_getaffinity(0)),
-        memory=_memory(),
+        memory=read_memory(),
         extras=_extras(),
         store=str(settings.models_dir),
         models={row.entry.name: row.present for row in shelf(settings.models_dir)},
@@ -103,20 +94,6 @@ def _core(threads: int | None) -> tuple[Core | None, str | None]:
         bandwidth_bytes_per_s=ops.measure_bandwidth_bytes_per_s(),
     )
     return core, None
-
-
-def _memory() -> Memory:
-    table = {}
-    for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-        name, _, rest = line.partition(":")
-        table[name] = int(rest.split()[0]) * 1024
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text("ascii").strip() if limit.is_file() else "max"
-    return Memory(
-        total_bytes=table["MemTotal"],
-        available_bytes=table["MemAvailable"],
-        limit_bytes=None if text == "max" else int(text),
-    )
 
 
 def _extras() -> list[Extra]:

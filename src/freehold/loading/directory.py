@@ -5,7 +5,8 @@ Room: loading. Everything is checked against the configuration before any weight
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -16,17 +17,29 @@ from numpy.typing import NDArray
 
 from freehold.errors import BadConfig, MissingTensor, UnknownFamily, UnsupportedType
 from freehold.formats.json_file import read_json_object
-from freehold.formats.safetensors import Dtype, SafetensorsTensor, open_safetensors
+from freehold.formats.safetensors import (
+    Dtype,
+    SafetensorsFile,
+    SafetensorsTensor,
+    open_safetensors,
+)
 from freehold.loading.gguf import Loaded
 from freehold.loading.matching import check_memory, match_tensors
-from freehold.loading.matrices import read_parameter
-from freehold.loading.quantized import Gathered, read_scheme, report_on
+from freehold.loading.plan import Plan
+from freehold.loading.quantized import Gathered, LoadReport, read_scheme, report_on
 from freehold.loading.sources import Rows, Table
 from freehold.loading.transposed import TransposedRows
-from freehold.models.base import Model, Shape, Slot
+from freehold.models.base import Shape, Slot
 from freehold.models.registry import DECODERS, ENCODERS, WRAPPERS
 
-__all__ = ["is_encoder", "load_directory", "read_directory_config", "text_config", "weights_file"]
+__all__ = [
+    "is_encoder",
+    "load_directory",
+    "plan_directory",
+    "read_directory_config",
+    "text_config",
+    "weights_file",
+]
 
 # What a wrapper's checkpoint calls its decoder, first as saved today, then as before.
 _PREFIXES = ("model.language_model.", "language_model.model.", "language_model.")
@@ -68,6 +81,21 @@ def load_directory(path: Path, *, headless: bool = False) -> Loaded:
     weights do not fit the machine's memory.
     """
     metadata = read_json_object(path / "config.json")
+    model_type, _ = read_directory_config(metadata)  # what is wrong in it is said first
+    with open_safetensors(weights_file(path)) as file:
+        plan, report = plan_directory(metadata, file, headless=headless)
+        check_memory(piece.n_bytes for pieces in plan.found.values() for piece in pieces)
+        model, _ = plan.build()
+        return Loaded(model, metadata, path, model_type, file.size_bytes, report and report())
+
+
+def plan_directory(
+    metadata: Mapping[str, Any], file: SafetensorsFile, *, headless: bool = False
+) -> tuple[Plan, Callable[[], LoadReport] | None]:
+    """What a directory's decoder is made of, and how to say afterwards what became of its values.
+
+    Raises: as `load_directory`.
+    """
     text = text_config(metadata)
     model_type = str(text.get("model_type"))
     family = _family(model_type)
@@ -75,34 +103,27 @@ def load_directory(path: Path, *, headless: bool = False) -> Loaded:
     config = table.read_config(text)
     slots: Mapping[str, Slot] = family.Model.slots(config)
     scheme = read_scheme(metadata)
-    with open_safetensors(weights_file(path)) as file:
-        tensors = _text_tensors(file.tensors, wrapped=text is not metadata)
-        sources = table.sources(slots, config, tensors)
-        taken = {name for one in sources.values() for name in one.names}
-        turned = {name for one in sources.values() if one.transposed for name in one.names}
-        gathered = scheme.gather(tensors, taken) if scheme else Gathered({}, tensors)
-        rows: dict[str, Rows] = {
-            name: TransposedRows(_FloatRows(tensor)) if name in turned else _FloatRows(tensor)
-            for name, tensor in gathered.plain.items()
-        }
-        rows.update(gathered.rows)
-        found = match_tensors(
-            rows,
-            slots,
-            sources,
-            model_type,
-            lambda name: table.may_leave(name, config),
-        )
-        tied = headless or bool(text.get("tie_word_embeddings", table.tied))
-        _settle_head(found, tied=tied, family=model_type)
-        check_memory(piece.n_bytes for pieces in found.values() for piece in pieces)
-        parameters = {
-            name: read_parameter(pieces, slots[name], sources[name])
-            for name, pieces in found.items()
-        }
-        model: Model = family.Model(config, parameters)
-        report = report_on(scheme.label, gathered.rows.values()) if scheme else None
-        return Loaded(model, metadata, path, model_type, file.size_bytes, report)
+    tensors = _text_tensors(file.tensors, wrapped=text is not metadata)
+    sources = table.sources(slots, config, tensors)
+    taken = {name for one in sources.values() for name in one.names}
+    turned = {name for one in sources.values() if one.transposed for name in one.names}
+    gathered = scheme.gather(tensors, taken) if scheme else Gathered({}, tensors)
+    rows: dict[str, Rows] = {
+        name: TransposedRows(_FloatRows(tensor)) if name in turned else _FloatRows(tensor)
+        for name, tensor in gathered.plain.items()
+    }
+    rows.update(gathered.rows)
+    found = match_tensors(
+        rows,
+        slots,
+        sources,
+        model_type,
+        lambda name: table.may_leave(name, config),
+    )
+    tied = headless or bool(text.get("tie_word_embeddings", table.tied))
+    _settle_head(found, tied=tied, family=model_type)
+    plan = Plan(family.Model, config, slots, sources, found)
+    return plan, partial(report_on, scheme.label, gathered.rows.values()) if scheme else None
 
 
 def weights_file(path: Path) -> Path:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,13 @@ from numpy.typing import NDArray
 from freehold.errors import UnknownFamily
 from freehold.formats.gguf import GgufFile, GgufTensor, open_gguf
 from freehold.loading.matching import check_memory, match_tensors
-from freehold.loading.matrices import read_parameter
+from freehold.loading.plan import Origin, Plan
 from freehold.loading.quantized import LoadReport
-from freehold.loading.sources import Source, Table
+from freehold.loading.sources import Table
 from freehold.models.base import Model, Parameter, Shape, Slot
 from freehold.models.registry import FAMILIES
 
-__all__ = ["Loaded", "Origin", "load_gguf"]
+__all__ = ["Loaded", "Origin", "load_gguf", "plan_gguf"]
 
 
 @dataclass(frozen=True)
@@ -45,13 +44,6 @@ class Loaded:
     origins: Mapping[str, Origin] = field(default_factory=dict, repr=False)
 
 
-class Origin(NamedTuple):
-    """A slot of the model, and where its values lie in a file."""
-
-    slot: Slot
-    source: Source
-
-
 def load_gguf(path: Path) -> Loaded:
     """Reads, checks and packs the model of a file.
 
@@ -60,24 +52,9 @@ def load_gguf(path: Path) -> Loaded:
     weights do not fit the machine's memory.
     """
     with open_gguf(path) as file:
-        family = _family(file)
-        table: Table = family.GGUF
-        config = table.read_config(file.metadata)
-        slots: Mapping[str, Slot] = family.Model.slots(config)
-        sources = table.sources(slots, config, file.tensors)
-        found = match_tensors(
-            file.tensors,
-            slots,
-            sources,
-            file.architecture,
-            lambda name: table.may_leave(name, config),
-        )
-        check_memory(tensor.n_bytes for pieces in found.values() for tensor in pieces)
-        parameters = {
-            name: read_parameter([_GgufRows(piece) for piece in pieces], slots[name], sources[name])
-            for name, pieces in found.items()
-        }
-        model: Model = family.Model(config, parameters)
+        plan = plan_gguf(file)
+        check_memory(piece.n_bytes for pieces in plan.found.values() for piece in pieces)
+        model, parameters = plan.build()
         return Loaded(
             model,
             file.metadata,
@@ -85,8 +62,26 @@ def load_gguf(path: Path) -> Loaded:
             file.architecture,
             file.size_bytes,
             parameters=parameters,
-            origins={name: Origin(slots[name], sources[name]) for name in found},
+            origins=plan.origins(),
         )
+
+
+def plan_gguf(file: GgufFile) -> Plan:
+    """What an open file's model is made of; no weight is read. Raises: as `load_gguf`."""
+    family = _family(file)
+    table: Table = family.GGUF
+    config = table.read_config(file.metadata)
+    slots: Mapping[str, Slot] = family.Model.slots(config)
+    sources = table.sources(slots, config, file.tensors)
+    found = match_tensors(
+        file.tensors,
+        slots,
+        sources,
+        file.architecture,
+        lambda name: table.may_leave(name, config),
+    )
+    rows = {name: tuple(_GgufRows(tensor) for tensor in tensors) for name, tensors in found.items()}
+    return Plan(family.Model, config, slots, sources, rows)
 
 
 class _GgufRows:

@@ -210,9 +210,14 @@ class Decoder:
     def prepare(self, x: Tensor, step: Step) -> None:
         """What a family computes of a step's embeddings (T, D) for all layers. Mutates: work."""
 
+    @classmethod
+    def keeps(cls, config: DecoderConfig) -> KvSpec:
+        """Keys and values of every layer, as a configuration says."""
+        return KvSpec.alike(config.layers, config.kv_heads, config.head_width)
+
     def kv_spec(self) -> KvSpec:
-        """Keys and values of every layer."""
-        return KvSpec.alike(self.config.layers, self.config.kv_heads, self.config.head_width)
+        """What the engine must keep for each token."""
+        return self.keeps(self.config)
 
     def adapter_targets(self) -> tuple[str, ...]:
         """The canonical names of the matrices that adapters may add to."""
@@ -223,10 +228,7 @@ class Decoder:
         return pack_adapter(self.layers, parts, bits)
 
     def forward(self, step: Step, kv: KvPool) -> Tensor:
-        """Logits (S, V) of the step's logit rows; valid until the next call.
-
-        Mutates: kv, by the step's keys and values.
-        """
+        """Logits (S, V) of the step's logit rows; valid until the next call. Mutates: kv."""
         x = self._body(step, kv)  # (T, D)
         rows = len(step.logit_rows)
         if rows == 0:

@@ -255,9 +255,9 @@ class Gemma4(Decoder):
             slots |= gated_slots(width, moe.expert_width, moe.experts, at + "moe.")
         return slots
 
-    def kv_spec(self) -> KvSpec:
+    @classmethod
+    def keeps(cls, config: Gemma4Config) -> KvSpec:  # type: ignore[override]
         """Keys and values of every layer that keeps its own."""
-        config = self.config
         kept = []
         for i in range(config.layers):
             heads, width = config.heads_of(i)

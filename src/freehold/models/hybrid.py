@@ -147,9 +147,11 @@ class HybridDecoder(Decoder):
         """None: an adapter's queries come with gates, and its delta nets have no place yet."""
         return ()
 
-    def kv_spec(self) -> KvSpec:
+    @classmethod
+    def keeps(cls, config: DecoderConfig) -> KvSpec:
         """Keys and values of the layers that attend, the states of the others."""
-        config, delta = self.config, self.config.delta
+        assert isinstance(config, HybridConfig), "the configuration is another family's"
+        delta = config.delta
         attends = LayerKv(config.kv_heads, config.head_width, config.head_width)
         layers = tuple(
             LayerKv(0, 0, 0) if i in delta.layers else attends for i in range(config.layers)

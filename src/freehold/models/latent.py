@@ -125,10 +125,11 @@ class LatentDecoder(Decoder):
         feed = mlp if self.config.sparse(index) is None else moe
         return _attention(self.config, parameters, index), feed(self.config, parameters, index)
 
-    def kv_spec(self) -> KvSpec:
+    @classmethod
+    def keeps(cls, config: DecoderConfig) -> KvSpec:
         """One row a token and layer."""
-        row_kept = LayerKv(1, self.config.row_width, self.config.rank, latent=True)
-        return KvSpec((row_kept,) * self.config.layers)
+        assert isinstance(config, LatentConfig), "loading gave another family's configuration"
+        return KvSpec((LayerKv(1, config.row_width, config.rank, latent=True),) * config.layers)
 
 
 def _attention_slots(config: LatentConfig, index: int) -> dict[str, Slot]:

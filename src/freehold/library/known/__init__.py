@@ -5,7 +5,13 @@ Room: library. A versioned file of data and the types it is read into; must not 
 
 from __future__ import annotations
 
-from freehold.library.known.matrices import Matrix, count_parameters, matrices
+from freehold.library.known.matrices import (
+    Matrix,
+    count_parameters,
+    is_recurrent,
+    is_windowed,
+    matrices,
+)
 from freehold.library.known.model import Experts, KnownModel, Latent, Recurrent, Shape
 from freehold.library.known.reading import known_model, known_models, known_version
 
@@ -17,6 +23,8 @@ __all__ = [
     "Recurrent",
     "Shape",
     "count_parameters",
+    "is_recurrent",
+    "is_windowed",
     "known_model",
     "known_models",
     "known_version",
