@@ -80,6 +80,8 @@ def test_measuring_for_real_gives_rates_of_this_world(monkeypatch: pytest.Monkey
     monkeypatch.setattr(rates_module, "MEASURED_TYPES", (BlockType.Q8_0, BlockType.Q4_K))
     monkeypatch.setattr(rates_module, "_STREAM_BYTES", 4 << 20)
     monkeypatch.setattr(rates_module, "_MOMENT_S", 0.0)
+    monkeypatch.setattr(rates_module, "_DEPTH", 512)
+    monkeypatch.setattr(rates_module, "_LAYERS", 2)
     steps: list[tuple[int, int]] = []
     rates = measure_rates(lambda done, total: steps.append((done, total)))
     assert steps[-1] == (7, 7)

@@ -15,7 +15,7 @@ from freehold.formats.block_types import BlockType
 from freehold.loading import load_model
 from freehold.loading.outline import Outline, Part, outline_of
 from freehold.models.base import KvSpec
-from freehold.ops import LayerKv, Tensor, Weight
+from freehold.ops import LayerKv, Weight
 from tests.fit.rates import made_rates
 from tests.loading.small_directory import write_directory, write_weights
 
@@ -124,7 +124,6 @@ def loaded_sizes(path: Path, context: int) -> tuple[int, int, int]:
     weights = sum(
         each.bytes if isinstance(each, Weight) else 4 * each.rows * each.cols
         for each in loaded.parameters.values()
-        if isinstance(each, Weight | Tensor)
     )
     runner = Runner(loaded.model, tokens=context)
     return weights, runner.kv.pages * runner.kv.page_bytes, 2 * slot_bytes(loaded.model)

@@ -105,7 +105,9 @@ def _numbers(row: dict[str, Any]) -> dict[str, float]:
 
 def _is_whole(rates: Rates) -> bool:
     numbers = [rates.bandwidth_bytes_per_s, rates.state_one, rates.state_many]
-    for each in (*rates.types.values(), *rates.attend.values()):
-        numbers += dataclasses.astuple(each)
-    named = {kind.name for kind in MEASURED_TYPES} <= rates.types.keys()
+    for kind in rates.types.values():
+        numbers += dataclasses.astuple(kind)
+    for attend in rates.attend.values():
+        numbers += dataclasses.astuple(attend)
+    named = {each.name for each in MEASURED_TYPES} <= rates.types.keys()
     return named and "latent" in rates.attend and all(number > 0 for number in numbers)

@@ -136,7 +136,7 @@ def _product_rate(kind: TypeRates, columns: int, tokens: float) -> float:
     many = 1.0 / (share / kind.narrow + (1 - share) / kind.many)
     full = min(math.log(max(tokens, 1.0)) / math.log(_MANY), 1.0)
     one = min(kind.one, many)
-    return one * (many / one) ** full
+    return float(one * (many / one) ** full)
 
 
 def _attend_s(outline: Outline, rates: Rates, tokens: int, depth: int) -> float:
