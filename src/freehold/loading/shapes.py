@@ -55,9 +55,8 @@ def read_shapes(
             found=repr(architecture)[:80],
         )
     config = table.read_config(said)
-    # What a model keeps follows from its configuration; no weights are needed to say it.
-    model = object.__new__(module.Model)
-    model.config = config
     slots = module.Model.slots(config)
     sources = table.sources(slots, config, names)
-    return ModelShapes(config.context_tokens, model.kv_spec(), slots, sources, table, config)
+    return ModelShapes(
+        config.context_tokens, module.Model.keeps(config), slots, sources, table, config
+    )
