@@ -25,7 +25,7 @@ __all__ = ["Needs", "Times", "memory_needs", "step_seconds", "times"]
 STEP_TOKENS = 512  # of a prompt, as the runner cuts it
 _MANY = 8  # tokens from which on products run at their full rate
 _NARROW, _WIDE = 512, 2048  # columns that rates were measured with
-_PROCESS_BYTES = 95_000_000  # the program, its libraries, and their buffers
+_PROCESS_BYTES = 80_000_000  # the program, its libraries, and their buffers
 _TOKEN_BYTES = 400  # of a vocabulary: a token's text, its merges, its places in tables
 _CALLS = 7  # of ops in a layer, about
 
@@ -81,13 +81,13 @@ def memory_needs(outline: Outline, *, context: int, kv_bits: int = 16) -> Needs:
 
 
 def _work_bytes(outline: Outline) -> int:
-    """Buffers of a step: the widest rows of a layer, and the logits; and the vocabulary."""
+    """Buffers of a step, as wide as what a layer makes of a token; logits; the vocabulary."""
     vocabulary = max((part.rows for part in outline.parts if _is_head(part)), default=0)
     by_layer: dict[str, int] = {}
     for part in outline.parts:
         if part.used and not _is_head(part):
-            layer = part.name.rpartition(".attn")[0] or part.name.split(".", 2)[1]
-            by_layer[layer] = by_layer.get(layer, 0) + part.rows * (1 if part.copies == 1 else 0)
+            layer = part.name.split(".", 2)[1]
+            by_layer[layer] = by_layer.get(layer, 0) + part.rows * (part.copies == 1)
     widest = max(by_layer.values(), default=0) + 2 * outline.width
     return 4 * STEP_TOKENS * widest + (8 + _TOKEN_BYTES) * vocabulary
 
