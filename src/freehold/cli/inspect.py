@@ -5,47 +5,93 @@ Room: cli. Shows what the inspection room gathers.
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from freehold.cli.options import AsJson, Reference
 
+if TYPE_CHECKING:
+    from freehold.inspection import Comparison, Report
+
 __all__ = ["inspect"]
 
-_LABELS = {"verify": "hashing", "measure": "measuring"}
+_LABELS = {"verify": "hashing", "measure": "measuring", "compare": "comparing"}
 
 
 def inspect(
     ref: Reference,
+    ref_b: Annotated[
+        str | None, typer.Argument(metavar="REF_B", help="Show what differs in this one instead.")
+    ] = None,
     *,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write the report as one page with plots."),
+    ] = None,
     tensor: Annotated[
         str | None, typer.Option("--tensor", metavar="NAME", help="Look at this one tensor.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look inside a model.
+    """Look inside a model, or compare two.
 
     Parts and sizes, memory, types, tokenizer, template, statistics, and a safety scan:
-    `freehold inspect starter`. Nothing of the file is run. Exit status 1 for a file that breaks its
-    format.
+    `freehold inspect starter --html starter.html`. Nothing of the file is run. Exit status 1 for a
+    file that breaks its format.
     """
-    from freehold.cli.inspect_text import print_report, print_tensor
-    from freehold.cli.printing import print_json, table_console
+    if ref_b is not None:
+        _compare(ref, ref_b, html, as_json=as_json)
+        return
     from freehold.cli.progress import progress_bar
     from freehold.config import resolve_settings
-    from freehold.inspection import inspect_model, plain
+    from freehold.inspection import inspect_model
     from freehold.library import resolve
 
     settings = resolve_settings()
     path = resolve(ref, settings=settings)
     with progress_bar(_LABELS) as progress:
         report = inspect_model(path, name=ref, home=settings.home, only=tensor, progress=progress)
-    if as_json:
-        print_json(plain(report))
-    elif tensor is not None:
-        print_tensor(table_console(), report, tensor)
-    else:
-        print_report(table_console(), report)
+    _show(report, html, tensor, as_json=as_json)
     if report.refused:
         raise typer.Exit(1)
+
+
+def _show(report: Report, html: Path | None, tensor: str | None, *, as_json: bool) -> None:
+    from freehold import __version__
+    from freehold.cli.inspect_text import print_report, print_tensor
+    from freehold.cli.printing import print_json, say, table_console
+    from freehold.inspection import page_of, plain
+
+    if html is not None:
+        html.write_text(page_of(report, version=__version__), "utf-8")
+        say(f"written: {html}")
+    if as_json:
+        print_json(plain(report))
+    elif tensor is not None and not report.refused:
+        print_tensor(table_console(), report, tensor)
+    elif html is None:
+        print_report(table_console(), report)
+
+
+def _compare(ref: str, ref_b: str, html: Path | None, *, as_json: bool) -> None:
+    from freehold import __version__
+    from freehold.cli.inspect_text import print_comparison
+    from freehold.cli.printing import print_json, say, table_console
+    from freehold.cli.progress import progress_bar
+    from freehold.config import resolve_settings
+    from freehold.inspection import compare_models, comparison_page, plain
+    from freehold.library import resolve
+
+    settings = resolve_settings()
+    before, after = (resolve(each, settings=settings) for each in (ref, ref_b))
+    with progress_bar(_LABELS) as progress:
+        found: Comparison = compare_models(before, after, names=(ref, ref_b), progress=progress)
+    if html is not None:
+        html.write_text(comparison_page(found, version=__version__), "utf-8")
+        say(f"written: {html}")
+    if as_json:
+        print_json({**plain(found), "relative": found.relative})
+    elif html is None:
+        print_comparison(table_console(), found)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from freehold.inspection import Finding, Report, TensorReport
+    from freehold.inspection import Comparison, Finding, Report, TensorReport
     from freehold.inspection.anatomy import Branch
     from freehold.inspection.layers import Grid
 
-__all__ = ["print_report", "print_tensor", "seen", "size", "table_of"]
+__all__ = ["print_comparison", "print_report", "print_tensor", "seen", "size", "table_of"]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _HIDDEN = frozenset({"Cc", "Cf", "Co"})
@@ -268,3 +268,47 @@ def print_tensor(console: Console, report: Report, name: str) -> None:
     )
     console.print(f"{stats.histogram.low:.3g} {strip} {stats.histogram.high:.3g}")
     console.print(table_of(("tensor", "at", ">value", ">deviations"), _outliers([tensor])))
+
+
+def print_comparison(console: Console, found: Comparison) -> None:
+    """What differs: settings, template, tensors, each layer's change as a block."""
+    from freehold.inspection.layers import grid_of
+    from freehold.inspection.report import TensorReport
+
+    whole = "unknown" if found.relative is None else f"{100 * found.relative:.3f} %"
+    changed = [change for change in found.tensors if change.relative != 0.0]
+    console.print(f"from {seen(found.before)} to {seen(found.after)}", style="bold")
+    console.print(f"change in all: {whole}; {len(changed)} of {len(found.tensors)} tensors changed")
+    for where, names in (("before", found.only_before), ("after", found.only_after)):
+        if names:
+            console.print(f"only {where}: {seen(', '.join(names), 400)}")
+    if found.keys:
+        _title(console, "Settings")
+        rows = [
+            (seen(change.key), *(seen(v or "absent", 60) for v in (change.before, change.after)))
+            for change in found.keys[:40]
+        ]
+        console.print(table_of(("key", "before", "after"), rows))
+    if found.template:
+        _title(console, "Chat template")
+        for line in found.template:
+            console.print(seen(line, 160))
+    if not changed:
+        return
+    _title(console, "Change by layer")
+    placed = [
+        TensorReport(t.name, t.part, t.shape, t.after_type, 0, t.relative or 0.0)
+        for t in found.tensors
+    ]
+    grid = grid_of(placed, lambda tensor: tensor.bits)
+    if not grid.empty:
+        console.print(table_of(("", "", ">least", ">most"), _strips(grid)))
+    rows = [
+        (
+            seen(change.name),
+            f"{change.before_type} -> {change.after_type}",
+            "not comparable" if change.relative is None else f"{100 * change.relative:.3f} %",
+        )
+        for change in sorted(changed, key=lambda t: -(t.relative or 0.0))[:12]
+    ]
+    console.print(table_of(("changed most", "type", ">change"), rows))

@@ -5,7 +5,19 @@ Room: inspection. Looks at files and at what runs on them; must not know termina
 
 from __future__ import annotations
 
+from freehold.inspection.comparing import Comparison, compare_models
+from freehold.inspection.page import comparison_page, page_of
 from freehold.inspection.report import Report, TensorReport, inspect_model, plain
 from freehold.inspection.safety import Finding
 
-__all__ = ["Finding", "Report", "TensorReport", "inspect_model", "plain"]
+__all__ = [
+    "Comparison",
+    "Finding",
+    "Report",
+    "TensorReport",
+    "compare_models",
+    "comparison_page",
+    "inspect_model",
+    "page_of",
+    "plain",
+]

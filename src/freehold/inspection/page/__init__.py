@@ -5,6 +5,7 @@ Room: inspection. The page opens from a disk and asks no network for anything.
 
 from __future__ import annotations
 
+from freehold.inspection.page.change import comparison_page
 from freehold.inspection.page.writing import page_of
 
-__all__ = ["page_of"]
+__all__ = ["comparison_page", "page_of"]
