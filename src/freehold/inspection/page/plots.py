@@ -190,7 +190,7 @@ def lines(
             f"{i * step:.1f},{height - 14 - (height - 22) * value / most:.1f}"
             for i, value in enumerate(values)
         )
-        style = heat_colour(warmth).replace("fill:", "stroke:")
+        style = heat_colour(warmth).replace("fill:", "stroke:").replace("--cold", "--k0")
         drawn.append(
             tag(
                 "polyline",

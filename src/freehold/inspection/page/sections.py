@@ -127,7 +127,7 @@ def memory_section(memory: Memory) -> Html:
             tag(
                 "tr",
                 tag("td", f"{at.context_tokens:,} tokens", of="n"),
-                tag("td", bar, attributes={"style": "width:60%"}),
+                tag("td", bar, attributes={"style": "width:60%;min-width:120px"}),
                 tag("td", size_of(whole), of="n"),
                 tag("td", size_of(whole - at.kv_bytes + at.kv_8bit_bytes), of="n"),
             )
@@ -156,7 +156,7 @@ def types_section(report: Report) -> Html:
         name = join((tag("i", of=kinds[kind]), kind))
         rows.append(
             (
-                (tag("span", name, of="legend"), kind),
+                (tag("span", name, of="key"), kind),
                 len(tensors),
                 (f"{elements:,}", elements),
                 (size_of(n_bytes), n_bytes),

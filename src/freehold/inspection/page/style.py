@@ -53,7 +53,7 @@ text{font-size:11px;fill:var(--soft);font-family:inherit}
 .k6{fill:var(--k6);background:var(--k6)}.k7{fill:var(--k7);background:var(--k7)}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:.85rem;padding:0;margin:10px 0;
 list-style:none}
-.legend i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:6px}
+.legend i,.key i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:6px}
 .scroll{overflow-x:auto;max-height:560px;overflow-y:auto;border:1px solid var(--line);
 border-radius:10px;margin-top:10px}
 table{border-collapse:collapse;width:100%;font-size:.86rem;font-variant-numeric:tabular-nums}
