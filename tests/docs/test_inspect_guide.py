@@ -36,4 +36,4 @@ def test_command_of_the_guide(
 
 
 def test_the_guide_has_commands() -> None:
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 7

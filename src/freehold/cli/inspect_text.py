@@ -15,11 +15,19 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from freehold.inspection import Comparison, Finding, Report, TensorReport
+    from freehold.inspection import Comparison, Finding, Lens, Report, TensorReport
     from freehold.inspection.anatomy import Branch
     from freehold.inspection.layers import Grid
 
-__all__ = ["print_comparison", "print_report", "print_tensor", "seen", "size", "table_of"]
+__all__ = [
+    "print_comparison",
+    "print_lens",
+    "print_report",
+    "print_tensor",
+    "seen",
+    "size",
+    "table_of",
+]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _HIDDEN = frozenset({"Cc", "Cf", "Co"})
@@ -312,3 +320,17 @@ def print_comparison(console: Console, found: Comparison) -> None:
         for change in sorted(changed, key=lambda t: -(t.relative or 0.0))[:12]
     ]
     console.print(table_of(("changed most", "type", ">change"), rows))
+
+
+def print_lens(console: Console, lens: Lens) -> None:
+    """What each layer would say next after the last tokens; the last layer first."""
+    _title(console, "Layer by layer")
+    last = slice(-6, None)
+    heads = ["", *(seen(token, 14) for token in lens.tokens[last])]
+    rows = []
+    for layer in reversed(range(len(lens.guesses))):
+        told = (
+            f"{seen(g.token, 10)} {100 * g.probability:.0f}%" for g in lens.guesses[layer][last]
+        )
+        rows.append((f"layer {layer}", *told))
+    console.print(table_of(heads, rows))

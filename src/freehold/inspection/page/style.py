@@ -88,6 +88,7 @@ border-radius:99px;font-size:.86rem;cursor:pointer;margin:4px 6px 8px 0}
 .tabs #t0:checked~.p0,.tabs #t1:checked~.p1,.tabs #t2:checked~.p2,.tabs #t3:checked~.p3
 {display:block}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:14px}
+.squares{grid-template-columns:repeat(auto-fill,minmax(118px,1fr))}
 figure{margin:0}figcaption{font-size:.84rem;margin-bottom:2px}
 .lines polyline{fill:none;stroke-width:1.1;opacity:.75}.lines polyline:hover{stroke-width:3;
 opacity:1}.zero{stroke:var(--line);stroke-dasharray:2 3}

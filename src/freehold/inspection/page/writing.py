@@ -5,6 +5,8 @@ Room: inspection.
 
 from __future__ import annotations
 
+from freehold.inspection.lens import Lens
+from freehold.inspection.page.lens import attention_section, lens_section
 from freehold.inspection.page.markup import Html, join, tag
 from freehold.inspection.page.page import Section, cards, document
 from freehold.inspection.page.sections import (
@@ -25,9 +27,13 @@ from freehold.inspection.report import Report
 __all__ = ["count_of", "head_of", "page_of"]
 
 
-def page_of(report: Report, *, version: str) -> str:
-    """The page of one model."""
+def page_of(report: Report, *, version: str, lens: Lens | None = None) -> str:
+    """The page of one model, with what it has in mind for a prompt if that was looked at."""
     sections = [Section("safety", "Safety", safety_section(report.findings))]
+    if lens is not None:
+        sections.append(Section("lens", "Layer by layer", lens_section(lens)))
+        if lens.attention:
+            sections.append(Section("attention", "Attention", attention_section(lens)))
     if report.tree is not None:
         sections.append(Section("parts", "Parts", parts_section(report.tree)))
     if report.memory is not None:
