@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from freehold.inspection import compare_models, comparison_page, inspect_model, page_of
+from freehold.inspection import (
+    compare_models,
+    comparison_page,
+    inspect_model,
+    lens_of,
+    page_of,
+)
 from freehold.inspection.page.markup import tag, text
 from freehold.inspection.page.style import SCRIPT
 from tests.loading.small import Checkpoint, small
@@ -163,3 +169,11 @@ def requested(log: Path) -> set[str]:
         for params in asked
         if "url" in params and params.get("initiator", "not an origin") != "not an origin"
     }
+
+
+def test_the_lens_keeps_to_itself_too(tmp_path: Path) -> None:
+    path = small().write(tmp_path / "model.gguf")
+    report = inspect_model(path, home=tmp_path / "home")
+    written = page_of(report, version="0", lens=lens_of(path, "<b>ab</b>"))
+    assert_keeps_to_itself(written)
+    assert {"lens", "attention"} <= {a.get("id") for _, a in read(written).elements}

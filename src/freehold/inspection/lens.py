@@ -100,16 +100,21 @@ def depth_logits(model: Decoder, ids: list[int]) -> Iterator[Floats]:
     try:
         for depth in range(1, len(layers) + 1):
             model.layers = layers[:depth]
-            yield Runner(model, tokens=len(ids), slots=2).logits(ids)
+            yield _runner(model, ids).logits(ids)
     finally:
         model.layers = layers
+
+
+def _runner(model: Any, ids: list[int]) -> Runner:
+    """A pass with room for these tokens; a decoder of any configuration is a model."""
+    return Runner(model, tokens=len(ids), slots=2)
 
 
 def watch(model: Decoder, ids: list[int]) -> list[Attended]:
     """Where each layer of plain attention looks, from its queries and keys in one pass."""
     found: list[Attended] = []
     with _watched(model, found):
-        Runner(model, tokens=len(ids), slots=2).run([Part(Sequence(), ids)])
+        _runner(model, ids).run([Part(Sequence(), ids)])
     return found
 
 

@@ -15,17 +15,16 @@ __all__ = ["attention_section", "lens_section"]
 def lens_section(lens: Lens) -> Html:
     """A row for each layer, the last one on top; a column for each of the last positions."""
     shown = lens.tokens[lens.first :]
-    heads = (tag("td", token, attributes={"title": token}) for token in shown)
+    heads = (tag("td", _shown(token), attributes={"title": _shown(token)}) for token in shown)
     rows = [tag("tr", tag("th", "prompt"), *heads)]
     for layer in reversed(range(len(lens.guesses))):
         cells = []
         for guess in lens.guesses[layer]:
             share = round(70 * guess.probability)
             style = f"background:color-mix(in oklab,var(--hot) {share}%,transparent)"
-            says = f"{guess.token}: {100 * guess.probability:.1f} %"
-            cells.append(
-                tag("td", tag("span", guess.token, attributes={"style": style, "title": says}))
-            )
+            token = _shown(guess.token)
+            says = {"style": style, "title": f"{token}: {100 * guess.probability:.1f} %"}
+            cells.append(tag("td", tag("span", token, attributes=says)))
         rows.append(tag("tr", tag("th", f"layer {layer}"), *cells))
     note = (
         "What the model would say next after each token if that layer were its last; the warmer, "
@@ -49,7 +48,12 @@ def attention_section(lens: Lens) -> Html:
 def _square(attended: Attended, tokens: tuple[str, ...]) -> Html:
     def says(row: int, column: int) -> str:
         share = 100 * attended.weights[row][column]
-        return f"{tokens[row]} looks at {tokens[column]}: {share:.1f} %"
+        return f"{_shown(tokens[row])} looks at {_shown(tokens[column])}: {share:.1f} %"
 
     caption = tag("figcaption", f"layer {attended.layer}")
     return tag("figure", caption, matrix(attended.weights, says, 8))
+
+
+def _shown(token: str) -> str:
+    """A token whose line ends and tabs can be seen."""
+    return token.replace("\n", "↵").replace("\t", "⇥") or "∅"
