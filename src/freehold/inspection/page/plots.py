@@ -27,7 +27,7 @@ class Cell:
     label: str = ""
 
 
-def svg(width: float, height: float, *inner: object, of: str = "", label: str = "") -> Html:
+def _svg(width: float, height: float, *inner: object, of: str = "", label: str = "") -> Html:
     """A drawing that fits its place."""
     return tag(
         "svg",
@@ -87,7 +87,7 @@ def heat_map(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequen
         for x, column in enumerate(columns)
         if x % step == 0
     ]
-    return tag("div", svg(width, height, *drawn, of="heat"), of="wide")
+    return tag("div", _svg(width, height, *drawn, of="heat"), of="wide")
 
 
 def _field(x: int, y: int, cell: Cell) -> Html:
@@ -126,7 +126,7 @@ def matrix(values: Sequence[Sequence[float]], says: Callable[[int, int], str], c
         for x, value in enumerate(row)
         if x <= y
     ]
-    return svg(size, size, *drawn, of="square")
+    return _svg(size, size, *drawn, of="square")
 
 
 def stacked_bar(parts: Sequence[tuple[str, float, str]], *, height: int = 26) -> Html:
@@ -171,7 +171,7 @@ def curve(counts: Sequence[int], width: int, height: int) -> Html:
         for i, n in enumerate(counts)
     ]
     path = f"M0,{height} L{' L'.join(points)} L{width},{height} Z"
-    return svg(width, height, tag("path", attributes={"d": path}), of="curve")
+    return _svg(width, height, tag("path", attributes={"d": path}), of="curve")
 
 
 def lines(
@@ -209,4 +209,4 @@ def lines(
         )
     for x, value, kind in ((0, low, "axis"), (width, high, "axis right")):
         drawn.append(tag("text", f"{value:.2g}", of=kind, attributes={"x": x, "y": height - 2}))
-    return tag("figure", tag("figcaption", title), svg(width, height, join(drawn), of="lines"))
+    return tag("figure", tag("figcaption", title), _svg(width, height, join(drawn), of="lines"))

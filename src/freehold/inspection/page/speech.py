@@ -128,13 +128,13 @@ def _sample(sample: Sample) -> Html:
 def metadata_section(metadata: Mapping[str, object]) -> Html:
     """Every key with its value, long ones cut."""
     rows = [
-        (tag("span", key, of="mono"), tag("span", told(value), of="mono"))
+        (tag("span", key, of="mono"), tag("span", _told(value), of="mono"))
         for key, value in list(metadata.items())[:_MOST_KEYS]
     ]
     return table([Column("key"), Column("value")], rows, long=True)
 
 
-def told(value: object) -> str:
+def _told(value: object) -> str:
     """A value in some words: long texts and lists by their beginning."""
     if isinstance(value, np.ndarray | list | tuple):
         first = ", ".join(str(item)[:40] for item in list(value[:6]))

@@ -39,7 +39,7 @@ def values_section(tensors: Sequence[TensorReport]) -> Html:
         ),
         (
             "Largest value",
-            farthest,
+            _farthest,
             True,
             "The largest value of each matrix in standard deviations, on a logarithmic scale.",
         ),
@@ -51,7 +51,7 @@ def values_section(tensors: Sequence[TensorReport]) -> Html:
     return join((tabs(panes) if panes else None, tag("h3", "Largest values"), _outliers(tensors)))
 
 
-def farthest(tensor: TensorReport) -> float | None:
+def _farthest(tensor: TensorReport) -> float | None:
     """How many standard deviations its largest value is from the mean."""
     if tensor.stats is None or not tensor.stats.outliers:
         return None
