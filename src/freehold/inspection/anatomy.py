@@ -156,7 +156,7 @@ def anatomy(tensors: Sequence[OpenTensor]) -> Branch:
         root.branches += _folded(stack, numbered)
     if head:
         root.branches.append(_group("head", [head]))
-    if layers and not any(part.name == "matrix" for part, _ in head):
+    if layers and not {part.name for part, _ in head} & {"matrix", "pooler"}:
         root.branches.append(Branch("head matrix", 0, 0, "none of its own: the embedding, if any"))
     return root
 
