@@ -18,6 +18,7 @@ from freehold.cli.license import license_group
 from freehold.cli.list import list_models
 from freehold.cli.ps import ps
 from freehold.cli.pull import pull
+from freehold.cli.quantize import quantize
 from freehold.cli.rm import rm
 from freehold.cli.run import run
 from freehold.cli.serve import serve
@@ -45,6 +46,7 @@ app.command()(rm)
 app.command()(deed)
 app.command()(inspect)
 app.command()(fit)
+app.command()(quantize)
 app.command()(bench)
 app.command()(doctor)
 app.add_typer(license_group)

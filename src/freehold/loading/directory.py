@@ -5,7 +5,9 @@ Room: loading. Everything is checked against the configuration before any weight
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -33,8 +35,10 @@ from freehold.models.base import Shape, Slot
 from freehold.models.registry import DECODERS, ENCODERS, WRAPPERS
 
 __all__ = [
+    "OpenDirectory",
     "is_encoder",
     "load_directory",
+    "open_directory",
     "plan_directory",
     "read_directory_config",
     "text_config",
@@ -73,6 +77,49 @@ def read_directory_config(metadata: Mapping[str, Any]) -> tuple[str, Any]:
     return model_type, table.read_config(text)
 
 
+@dataclass(frozen=True)
+class OpenDirectory:
+    """A directory whose tensors can be read: its plan, and the module of its family.
+
+    `metadata` is config.json; `report` says what became of quantized values once they were read.
+    """
+
+    path: Path
+    metadata: Mapping[str, Any]
+    model_type: str
+    family: ModuleType
+    plan: Plan
+    file_bytes: int
+    report: Callable[[], LoadReport] | None
+
+    def load(self) -> Loaded:
+        """Packs everything. Raises: UnsupportedType, BadValue; OutOfPages for want of memory."""
+        check_memory(piece.n_bytes for pieces in self.plan.found.values() for piece in pieces)
+        model, parameters = self.plan.build()
+        return Loaded(
+            model,
+            self.metadata,
+            self.path,
+            self.model_type,
+            self.file_bytes,
+            self.report and self.report(),
+            parameters,
+            self.plan.origins(),
+        )
+
+
+@contextmanager
+def open_directory(path: Path, *, headless: bool = False) -> Iterator[OpenDirectory]:
+    """A directory, planned; within the block its rows can be read. Raises: as `load_directory`."""
+    metadata = read_json_object(path / "config.json")
+    model_type, _ = read_directory_config(metadata)  # what is wrong in it is said first
+    with open_safetensors(weights_file(path)) as file:
+        plan, report = plan_directory(metadata, file, headless=headless)
+        yield OpenDirectory(
+            path, metadata, model_type, _family(model_type), plan, file.size_bytes, report
+        )
+
+
 def load_directory(path: Path, *, headless: bool = False) -> Loaded:
     """Reads, checks and packs the decoder of a directory; `headless` takes the embedding for head.
 
@@ -80,13 +127,8 @@ def load_directory(path: Path, *, headless: bool = False) -> Loaded:
     UnexpectedTensor, ShapeMismatch for sound files that are no model of ours; OutOfPages when the
     weights do not fit the machine's memory.
     """
-    metadata = read_json_object(path / "config.json")
-    model_type, _ = read_directory_config(metadata)  # what is wrong in it is said first
-    with open_safetensors(weights_file(path)) as file:
-        plan, report = plan_directory(metadata, file, headless=headless)
-        check_memory(piece.n_bytes for pieces in plan.found.values() for piece in pieces)
-        model, _ = plan.build()
-        return Loaded(model, metadata, path, model_type, file.size_bytes, report and report())
+    with open_directory(path, headless=headless) as opened:
+        return opened.load()
 
 
 def plan_directory(

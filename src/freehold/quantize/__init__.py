@@ -8,6 +8,30 @@ from __future__ import annotations
 from freehold.quantize.loss import Loss
 from freehold.quantize.opening import open_source
 from freehold.quantize.recipes import RECIPES, recipe_named
+from freehold.quantize.shrink import (
+    METHODS,
+    Outcome,
+    TextChoice,
+    checked_target,
+    method_named,
+    plan_recipe,
+    shrink,
+    texts_for,
+)
 from freehold.quantize.source import Source
 
-__all__ = ["RECIPES", "Loss", "Source", "open_source", "recipe_named"]
+__all__ = [
+    "METHODS",
+    "RECIPES",
+    "Loss",
+    "Outcome",
+    "Source",
+    "TextChoice",
+    "checked_target",
+    "method_named",
+    "open_source",
+    "plan_recipe",
+    "recipe_named",
+    "shrink",
+    "texts_for",
+]

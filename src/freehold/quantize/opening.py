@@ -13,13 +13,19 @@ from freehold import ops
 from freehold.errors import BadRecipe
 from freehold.formats.gguf import GgufFile, GgufTensor, open_gguf
 from freehold.loading.gguf import load_gguf
+from freehold.quantize.checkpoint import open_checkpoint
 from freehold.quantize.source import Floats, Source, SourceTensor
 
 __all__ = ["open_source"]
 
 
 def open_source(path: Path) -> Source:
-    """Opens a GGUF file. Raises: FormatError; BadRecipe for a file that holds no language model."""
+    """Opens a GGUF file, or a directory of safetensors.
+
+    Raises: FormatError, LoadError; BadRecipe for a file that holds no language model.
+    """
+    if path.is_dir():
+        return open_checkpoint(path)
     file = open_gguf(path)
     try:
         if file.metadata.get("general.type", "model") != "model":
@@ -36,6 +42,7 @@ def open_source(path: Path) -> Source:
             raw_metadata=_raw(file),
             tensors={name: _tensor(tensor) for name, tensor in file.tensors.items()},
             size_bytes=file.size_bytes,
+            weight_bytes=sum(tensor.n_bytes for tensor in file.tensors.values()),
             load=lambda: load_gguf(path),
             on_close=file.close,
         )

@@ -52,6 +52,7 @@ class Source:
     raw_metadata: Mapping[str, bytes]
     tensors: Mapping[str, SourceTensor]
     size_bytes: int
+    weight_bytes: int
     load: Callable[[], Loaded]
     on_close: Callable[[], None]
     places: Mapping[str, Origin] | None = None

@@ -12,6 +12,7 @@ from freehold.tokenizer.encoder import EncoderTokenizer
 from freehold.tokenizer.hub import Beside, tokenizer_from_json
 from freehold.tokenizer.pieces import MAX_PIECES_BYTES, tokenizer_from_pieces
 from freehold.tokenizer.ranked import Conversations, tokenizer_from_ranks
+from freehold.tokenizer.splits import split_name_of
 from freehold.tokenizer.stream import TextStream
 from freehold.tokenizer.tokenizer import Tokenizer
 
@@ -24,6 +25,7 @@ __all__ = [
     "TextStream",
     "Tokenizer",
     "added_tokens",
+    "split_name_of",
     "tokenizer_from_gguf",
     "tokenizer_from_json",
     "tokenizer_from_pieces",

@@ -7,7 +7,9 @@ with a weaker regex engine has to rewrite them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tokenizers import Regex, normalizers, pre_tokenizers
 from tokenizers.normalizers import Normalizer
@@ -15,7 +17,7 @@ from tokenizers.pre_tokenizers import PreTokenizer
 
 from freehold.errors import UnknownTokenizer
 
-__all__ = ["SPLITS", "WordSplit", "runnable", "split_named"]
+__all__ = ["SPLITS", "WordSplit", "runnable", "split_name_of", "split_named"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +179,47 @@ def split_named(name: str | None) -> WordSplit:
             else "use a model whose tokenizer is in the list",
         )
     return split
+
+
+def split_name_of(fields: Mapping[str, Any]) -> str:
+    """GGUF's name for how a byte-level tokenizer.json cuts words.
+
+    Raises: UnknownTokenizer where no name of the table means the same.
+    """
+    wanted = _described(fields)
+    for name, split in SPLITS.items():
+        if split.patterns == wanted.patterns and (
+            (split.whole_words, split.composes) == (wanted.whole_words, wanted.composes)
+        ):
+            return name
+    raise UnknownTokenizer(
+        "GGUF has no name for the way in which this tokenizer cuts words",
+        expected=f"as one of {', '.join(sorted(SPLITS))}",
+        found=repr(wanted.patterns)[:80],
+        hint="start from a GGUF file of the model",
+    )
+
+
+def _described(fields: Mapping[str, Any]) -> WordSplit:
+    """The split of a tokenizer.json, as far as the table's words go."""
+    first = fields.get("pre_tokenizer") or {}
+    stages = first.get("pretokenizers", [first]) if isinstance(first, dict) else []
+    patterns: list[str] = []
+    for stage in stages:
+        match stage:
+            case {"type": "Split", "pattern": {"Regex": str(pattern)}}:
+                patterns.append(runnable(pattern) or pattern)
+            case {"type": "Digits", "individual_digits": True}:
+                patterns.append(r"\p{N}")
+            case {"type": "ByteLevel", "use_regex": False}:
+                pass
+            case {"type": "ByteLevel"}:
+                patterns.append(_GPT2)
+            case _:
+                patterns.append("")
+    normalizer, model = fields.get("normalizer"), fields.get("model") or {}
+    return WordSplit(
+        tuple(patterns),
+        whole_words=bool(model.get("ignore_merges")),
+        composes=isinstance(normalizer, dict) and normalizer.get("type") == "NFC",
+    )

@@ -1,0 +1,47 @@
+"""llama.cpp's quantizer and importance matrix as a side of their own.
+
+Room: benchmarks. Turns requests into calls; must not use freehold.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.gguf_copy import write_bf16
+from benchmarks.importance import importance_of, quantize
+from benchmarks.workers import serve
+
+
+def floats(request: dict[str, Any]) -> dict[str, Any]:
+    """Write a file's dequantised weights as BF16."""
+    write_bf16(Path(request["path"]), Path(request["out"]))
+    return {}
+
+
+def importance(request: dict[str, Any]) -> dict[str, Any]:
+    """The importance matrix of ids, kept in a file."""
+    torch.set_num_threads(request["threads"])
+    found = importance_of(Path(request["path"]), np.load(request["ids"]))
+    np.savez(request["out"], **found)
+    return {"matrices": len(found)}
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """One file, and the seconds that took."""
+    kept = dict(np.load(request["importance"])) if request.get("importance") else {}
+    seconds = quantize(
+        Path(request["path"]),
+        Path(request["out"]),
+        request["file_type"],
+        kept,
+        threads=request["threads"],
+    )
+    return {"seconds": seconds}
+
+
+if __name__ == "__main__":
+    serve({"floats": floats, "importance": importance, "quantize": run})

@@ -1,0 +1,143 @@
+"""How a quantized file is shown: bars while it is made, and its loss as a table.
+
+Room: cli.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from freehold.cli.printing import say, table_console
+
+if TYPE_CHECKING:
+    from freehold.quantize import Outcome
+
+__all__ = ["outcome_record", "print_outcome", "progress_bars"]
+
+_LABELS = {"encode": "encoding", "measure": "measuring", "probe": "probing"}
+_METHODS = {
+    "feedback": "with error feedback",
+    "importance": "with the importance of columns",
+    "weights": "the weights alone",
+}
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each phase with rate and time left, on stderr; a line each where none is seen."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskID,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]:>14}"),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    seen = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not seen) as bars:
+
+        def show(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(_LABELS[phase], total=total, rate="")
+                if not seen:
+                    say(_LABELS[phase])
+            speed = bars.tasks[tasks[phase]].speed
+            rate = "" if not speed else _rate(phase, speed)
+            bars.update(tasks[phase], completed=done, total=total, rate=rate)
+
+        yield show
+
+
+def _rate(phase: str, speed: float) -> str:
+    return f"{speed / 1e6:.1f} MB/s" if phase == "encode" else f"{speed:.0f} tokens/s"
+
+
+def outcome_record(outcome: Outcome) -> dict[str, object]:
+    """The outcome as one JSON object."""
+    texts, plan = outcome.texts, outcome.plan
+    kinds: dict[str, int] = {}
+    for choice in plan.choices.values():
+        kinds[choice.type.name] = kinds.get(choice.type.name, 0) + 1
+    return {
+        "path": str(outcome.path),
+        "recipe": plan.recipe,
+        "method": outcome.method,
+        "size_bytes": outcome.size_bytes,
+        "source_bytes": outcome.source_bytes,
+        "bits_per_weight": outcome.bits_per_weight,
+        "loss": outcome.loss.as_dict(),
+        "calibration": {"text": texts.calibration_name, "tokens": texts.calibration_tokens},
+        "held_out": {"text": texts.held_out_name, "tokens": texts.held_out_tokens},
+        "types": kinds,
+        "substitutes": [
+            {"wanted": wanted.name, "type": got.name, "matrices": count}
+            for (wanted, got), count in plan.substitutes.items()
+        ],
+        "encode_s": round(outcome.encode_s, 3),
+    }
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """The file's size and loss as a table on stdout, and what a reader should know, on stderr."""
+    from rich.table import Table
+
+    loss = outcome.loss
+    share = outcome.size_bytes / outcome.source_bytes
+    change = loss.perplexity / loss.source_perplexity - 1
+    rows = (
+        (
+            "size",
+            f"{outcome.size_bytes / 1e6:.1f} MB",
+            f"{share:.0%} of the source's {outcome.source_bytes / 1e6:.1f} MB,"
+            f" {outcome.bits_per_weight:.2f} bits a weight",
+        ),
+        ("mean KL", f"{loss.mean_kl:.4f}", "nats a token; 0 would be the source itself"),
+        ("99th percentile", f"{loss.p99_kl:.4f}", "one token in a hundred is further off"),
+        ("same next token", f"{loss.agreement:.1%}", "where both would choose the likeliest"),
+        (
+            "perplexity",
+            f"{loss.perplexity:.2f}",
+            f"{change:+.1%} of the source's {loss.source_perplexity:.2f}",
+        ),
+    )
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for justify in ("left", "right", "left"):
+        table.add_column(justify=justify)
+    for row in rows:
+        table.add_row(*row)
+    say(f"{outcome.plan.recipe}, {_METHODS[outcome.method]}")
+    table_console().print(table)
+    for line in _remarks(outcome):
+        say(line)
+
+
+def _remarks(outcome: Outcome) -> Iterator[str]:
+    texts, plan = outcome.texts, outcome.plan
+    if texts.calibration:
+        yield f"fitted to {texts.calibration_tokens} tokens of {texts.calibration_name}"
+    yield f"judged by {texts.held_out_tokens} tokens of {texts.held_out_name}"
+    if "built-in" in texts.held_out_name:
+        yield "  the built-in text is short and general: --calibration with your own says more"
+    if plan.substitutes:
+        what = ", ".join(
+            f"{count} x {got.name} for {wanted.name}"
+            for (wanted, got), count in plan.substitutes.items()
+        )
+        yield f"rows that the recipe's blocks do not divide have other types: {what}"
+    missed = len(plan.choices) - len(outcome.guided)
+    if missed and texts.calibration:
+        yield f"no text guided {missed} of {len(plan.choices)} matrices"
+    yield f"  {outcome.path}"

@@ -1,0 +1,160 @@
+"""A directory of safetensors as it would lie in GGUF: names, order of rows, metadata.
+
+Room: quantize. Must not know families: loading's tables say where everything lies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freehold import ops
+from freehold.formats import gguf_writer as say
+from freehold.formats.block_types import BlockType
+from freehold.loading.directory import OpenDirectory, open_directory
+from freehold.loading.gguf import Origin
+from freehold.loading.gguf_vocabulary import vocabulary_keys
+from freehold.loading.gguf_words import architecture_of, decoder_keys, places_of, rope_divisors
+from freehold.loading.sources import Rows
+from freehold.loading.sources import Source as Place
+from freehold.quantize.source import Floats, Source, SourceTensor
+
+__all__ = ["open_checkpoint"]
+
+_LICENCE = re.compile(r"^license:\s*[\"']?([\w.+-]{1,64})[\"']?\s*$", re.MULTILINE)
+_MAX_CARD_BYTES = 1 << 20
+
+
+def open_checkpoint(path: Path) -> Source:
+    """Opens a directory. Raises: FormatError, LoadError, UnknownTokenizer, BadTokenizer."""
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_directory(path))
+        architecture = architecture_of(opened)
+        places = places_of(opened)
+        metadata = _metadata(opened, architecture)
+        tensors: dict[str, SourceTensor] = {}
+        for canonical, place in places.items():
+            tensor = _tensor(opened, canonical, place)
+            tensors[tensor.name] = tensor
+        divisors = rope_divisors(opened.plan.config)
+        if divisors is not None:
+            tensors["rope_freqs.weight"] = _vector("rope_freqs.weight", divisors)
+        return Source(
+            path=path,
+            architecture=architecture,
+            metadata=metadata,
+            raw_metadata={key: _value(value) for key, value in metadata.items()},
+            tensors=tensors,
+            size_bytes=opened.file_bytes,
+            weight_bytes=sum(piece.n_bytes for some in opened.plan.found.values() for piece in some),
+            load=opened.load,
+            on_close=stack.pop_all().close,
+            places={name: Origin(opened.plan.slots[name], place) for name, place in places.items()},
+        )
+
+
+def _metadata(opened: OpenDirectory, architecture: str) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "general.architecture": architecture,
+        "general.type": "model",
+        "general.name": opened.path.resolve().name,
+    }
+    licence = _licence(opened.path / "README.md")
+    if licence is not None:
+        said["general.license"] = licence
+    keys = decoder_keys(opened, architecture)
+    said |= {f"{architecture}.{key}": value for key, value in keys.items()}
+    return said | vocabulary_keys(opened.path, opened.plan.config.vocabulary)
+
+
+def _licence(card: Path) -> str | None:
+    """The licence that the head of a model card names."""
+    if not card.is_file() or card.stat().st_size > _MAX_CARD_BYTES:
+        return None
+    head, dashes, _rest = (
+        card.read_text("utf-8", "replace").removeprefix("---\n").partition("\n---")
+    )
+    found = _LICENCE.search(head) if dashes else None
+    return found[1] if found else None
+
+
+def _value(value: Any) -> bytes:
+    """A Python value in the type that GGUF has for its kind."""
+    if isinstance(value, bool):
+        return say.truth(value)
+    if isinstance(value, int):
+        return say.u32(value)
+    if isinstance(value, float):
+        return say.f32(value)
+    if isinstance(value, str):
+        return say.string(value)
+    return say.values(value) if isinstance(value, np.ndarray) else say.strings(value)
+
+
+def _tensor(opened: OpenDirectory, canonical: str, place: Place) -> SourceTensor:
+    slot, own = opened.plan.slots[canonical], opened.plan.sources[canonical]
+    assert len(place.names) == 1, "a slot of a directory is one tensor in GGUF"
+    (name,) = place.names
+    shape = place.piece_shape(slot)
+    take = partial(_rows, opened.plan.found[canonical], _order(own.order, place.order))
+    if not slot.matrix:
+        values = take(0, _row_count(opened.plan.found[canonical])).reshape(shape)
+        return _vector(name, values + np.float32(own.add - place.add))
+    count = int(np.prod(shape[:-1], dtype=np.int64))
+    return SourceTensor(
+        name, shape, BlockType.F32, take, lambda: take(0, count).reshape(-1).view(np.uint8)
+    )
+
+
+def _vector(name: str, values: Floats) -> SourceTensor:
+    """A tensor that is small enough to lie in memory."""
+    kept = np.ascontiguousarray(values, np.float32)
+    rows = kept.reshape(-1, kept.shape[-1])
+    return SourceTensor(
+        name,
+        kept.shape,
+        BlockType.F32,
+        lambda start, count: rows[start : start + count],
+        lambda: kept.reshape(-1).view(np.uint8),
+    )
+
+
+def _order(
+    own: NDArray[np.int64] | None, new: NDArray[np.int64] | None
+) -> NDArray[np.int64] | None:
+    """For each row in GGUF the directory's row."""
+    if new is None:
+        return own
+    inverse = np.empty_like(new)
+    inverse[new] = np.arange(len(new))
+    return inverse if own is None else own[inverse]
+
+
+def _rows(
+    pieces: Sequence[Rows], order: NDArray[np.int64] | None, start: int, count: int
+) -> Floats:
+    """Rows of the stacked pieces, in order, as floats."""
+    each = _row_count(pieces[:1])
+    columns = pieces[0].shape[-1]
+    wanted = np.arange(start, start + count) if order is None else order[start : start + count]
+    out = np.empty((count, columns), np.float32)
+    for index in np.unique(wanted // each):
+        piece, mine = pieces[index], wanted // each == index
+        at = wanted[mine] - index * each
+        first, last = int(at.min()), int(at.max()) + 1
+        raw = np.ascontiguousarray(piece.raw(first, last - first)).reshape(-1)
+        values = ops.dequantize(piece.block_type, raw, (last - first) * columns)
+        piece.release(first, last - first)
+        out[mine] = values.reshape(-1, columns)[at - first]
+    return out
+
+
+def _row_count(pieces: Sequence[Rows]) -> int:
+    return sum(int(np.prod(piece.shape[:-1], dtype=np.int64)) for piece in pieces)

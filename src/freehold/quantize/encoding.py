@@ -1,0 +1,50 @@
+"""Rows of floats -> blocks of a type: the one place that calls the core's encoders.
+
+Room: quantize. Must not know files or models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freehold import ops
+from freehold.formats.block_types import BlockType
+
+__all__ = ["Guide", "chunks_of", "encode"]
+
+Floats = NDArray[np.float32]
+
+_CHUNK_BYTES = 64 << 20
+
+
+class Guide(NamedTuple):
+    """What is known of a matrix's inputs: how large each is (C,), and where errors can go (C, C).
+
+    The factor is `moments.inverse_factor`'s.
+    """
+
+    importance: Floats
+    factor: Floats | None
+
+
+def encode(
+    rows: Floats, kind: BlockType, guide: Guide | None, *, threads: int
+) -> NDArray[np.uint8]:
+    """Rows (R, C) as blocks, (R, bytes of a row)."""
+    if guide is None or guide.factor is None:
+        importance = None if guide is None else guide.importance
+        return ops.quantize_rows(rows, kind.name, importance, threads=threads)
+    return ops.quantize_rows_with_feedback(
+        rows, kind.name, guide.factor, guide.importance, threads=threads
+    )
+
+
+def chunks_of(rows: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Runs of rows, (start, count), of bounded size as float32."""
+    step = max(1, _CHUNK_BYTES // (4 * columns))
+    for start in range(0, rows, step):
+        yield start, min(step, rows - start)

@@ -1,0 +1,201 @@
+"""One pass of a text through a model, in which every matrix is encoded just before it is used.
+
+Room: quantize. Must not know files' headers, recipes or terminals.
+
+So each matrix is fitted to the inputs that it will really get: those that the matrices before it,
+already encoded, make of the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freehold.engine.pages import Sequence as Text
+from freehold.engine.runner import Part, Runner
+from freehold.formats.block_types import BlockType
+from freehold.loading.gguf import Origin
+from freehold.loading.matrices import read_parameter
+from freehold.models.base import Model, Parameter
+from freehold.ops import PAGE_TOKENS, Weight
+from freehold.ops.watching import Inputs, watching
+from freehold.quantize.encoding import Guide, chunks_of, encode
+from freehold.quantize.moments import Moments, inverse_factor, moments_of
+from freehold.quantize.source import SourceTensor
+
+__all__ = ["Reducer", "Sink", "run_texts"]
+
+Sink = Callable[[str, int, NDArray[np.uint8]], None]  # a tensor's rows from a place on, encoded
+
+_ENOUGH_TOKENS = 128  # an expert that met fewer is guided by what all of them met
+_NEARLY_EXACT = (BlockType.Q8_0, BlockType.F16, BlockType.F32)  # have no error worth passing on
+
+
+@dataclass
+class Reducer:
+    """A watcher that encodes, stores and replaces each matrix when it is first met.
+
+    `kinds` are the types to encode in, by GGUF name; what is not named there stays as it is.
+    """
+
+    tensors: Mapping[str, SourceTensor]
+    kinds: Mapping[str, BlockType]
+    sink: Sink
+    threads: int
+    feedback: bool = True
+    damping: float = 0.01
+    guided: set[str] = field(default_factory=set)
+    done: set[str] = field(default_factory=set)
+    _names: dict[int, str] = field(default_factory=dict)
+    _origins: Mapping[str, Origin] = field(default_factory=dict)
+    _made: dict[int, Weight] = field(default_factory=dict)
+
+    def prepare(self, parameters: Mapping[str, Parameter], origins: Mapping[str, Origin]) -> None:
+        """Says whose matrices will be met, and where each lies in GGUF."""
+        self._origins = origins
+        self._names = {
+            id(parameter): name
+            for name, parameter in parameters.items()
+            if isinstance(parameter, Weight) and name in origins
+        }
+
+    def instead(self, weight: Weight) -> Weight:
+        """The encoded matrix, if it is there already."""
+        return self._made.get(id(weight), weight)
+
+    def meet(self, weights: Sequence[Weight], parts: int, inputs: Inputs) -> Sequence[Weight]:
+        """Encodes those weights that are met for the first time."""
+        todo = [weight for weight in weights if self._is_new(weight)]
+        guides: list[dict[bool, Guide]] = []
+        if todo:
+            moments = self._moments(parts, inputs, todo)
+            guides = [self._guides(each, todo) for each in moments]
+        for weight in todo:
+            self._encode(weight, guides)
+        return [self.instead(weight) for weight in weights]
+
+    def finish(self) -> None:
+        """Encodes what no text has met, without a guide."""
+        for name, kind in self.kinds.items():
+            if name not in self.done:
+                self._encode_tensor(name, kind, [None])
+
+    def _is_new(self, weight: Weight) -> bool:
+        name = self._names.get(id(weight))
+        if name is None or id(weight) in self._made:
+            return False
+        source = self._origins[name].source
+        return not source.turned and any(each in self.kinds for each in source.names)
+
+    def _uses_feedback(self, weight: Weight) -> bool:
+        names = self._origins[self._names[id(weight)]].source.names
+        kinds = [self.kinds[name] for name in names if name in self.kinds]
+        return self.feedback and any(kind not in _NEARLY_EXACT for kind in kinds)
+
+    def _moments(self, parts: int, inputs: Inputs, todo: Sequence[Weight]) -> list[Moments]:
+        products = any(self._uses_feedback(weight) for weight in todo)
+        found = [moments_of(inputs(part), products=products) for part in range(parts)]
+        if all(each.tokens >= _ENOUGH_TOKENS for each in found) or parts == 1:
+            return found
+        shared = _together(found)
+        return [each if each.tokens >= _ENOUGH_TOKENS else shared for each in found]
+
+    def _guides(self, moments: Moments, todo: Sequence[Weight]) -> dict[bool, Guide]:
+        """Without and with feedback."""
+        guides = {False: Guide(moments.squares, None)}
+        if moments.products is not None and any(self._uses_feedback(each) for each in todo):
+            factor = inverse_factor(moments.products, self.damping)
+            guides[True] = Guide(moments.squares, factor)
+        return guides
+
+    def _encode(self, weight: Weight, guides: Sequence[Mapping[bool, Guide]]) -> None:
+        slot, source = self._origins[self._names[id(weight)]]
+        rows_kept: list[_Encoded] = []
+        fits = len(guides) == 1 or (len(source.names) == 1 and source.order is None)
+        for name in source.names:
+            kind = self.kinds.get(name)
+            tensor = self.tensors[name]
+            if kind is None:
+                raw = tensor.raw().reshape(tensor.row_count, -1)
+                rows_kept.append(_Encoded(tensor, tensor.type, raw))
+                continue
+            back = self.feedback and kind not in _NEARLY_EXACT
+            chosen = [each[back] for each in guides] if fits else [None]
+            rows_kept.append(_Encoded(tensor, kind, self._encode_tensor(name, kind, chosen)))
+        made = read_parameter(rows_kept, slot, source)
+        assert isinstance(made, Weight), "a matrix stays one"
+        self._made[id(weight)] = made
+
+    def _encode_tensor(
+        self, name: str, kind: BlockType, guides: Sequence[Guide | None]
+    ) -> NDArray[np.uint8]:
+        """All rows of a tensor, of which each guide has an equal run."""
+        tensor, columns = self.tensors[name], self.tensors[name].shape[-1]
+        run = tensor.row_count // len(guides)
+        out = []
+        for part, guide in enumerate(guides):
+            for start, count in chunks_of(run, columns):
+                at = part * run + start
+                blocks = encode(tensor.rows(at, count), kind, guide, threads=self.threads)
+                tensor.release(at, count)
+                self.sink(name, at, blocks)
+                out.append(blocks)
+        self.done.add(name)
+        if guides[0] is not None:
+            self.guided.add(name)
+        return out[0] if len(out) == 1 else np.concatenate(out)
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """A tensor's new rows, as loading wants them."""
+
+    tensor: SourceTensor
+    kind: BlockType
+    blocks: NDArray[np.uint8]
+
+    @property
+    def name(self) -> str:
+        return self.tensor.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.tensor.shape
+
+    @property
+    def n_bytes(self) -> int:
+        return self.blocks.size
+
+    @property
+    def block_type(self) -> int:
+        return int(self.kind)
+
+    def raw(self, start: int, count: int) -> NDArray[np.uint8]:
+        return self.blocks[start : start + count]
+
+    def release(self, start: int, count: int) -> None:
+        """They are in memory of their own."""
+
+
+def run_texts(model: Model, texts: Sequence[Sequence[int]], reducer: Reducer) -> None:
+    """Sends all texts through the model in one step, past the reducer."""
+    tokens = sum(-(-len(text) // PAGE_TOKENS) * PAGE_TOKENS for text in texts)
+    runner = Runner(model, tokens=tokens, slots=len(texts))
+    with watching(reducer):
+        runner.run([Part(Text(), list(text)) for text in texts])
+
+
+def _together(found: Sequence[Moments]) -> Moments:
+    """The moments of all parts' tokens."""
+    tokens = sum(each.tokens for each in found)
+    weights = [each.tokens / max(tokens, 1) for each in found]
+    squares = np.zeros_like(found[0].squares)
+    products = None if found[0].products is None else np.zeros_like(found[0].products)
+    for weight, each in zip(weights, found, strict=True):
+        squares += np.float32(weight) * each.squares
+        if products is not None and each.products is not None:
+            products += np.float32(weight) * each.products
+    return Moments(squares, products, tokens)
