@@ -14,10 +14,6 @@ from freehold.cli.options import AsJson, Reference, Threads
 
 __all__ = ["quantize"]
 
-_EXAMPLE = """
-Example: freehold quantize starter Q4_0 --calibration notes.txt --output small.gguf
-"""
-
 
 def quantize(
     ref: Reference,
@@ -60,38 +56,28 @@ def quantize(
     """Write a model in fewer bits, and measure what that loses.
 
     The new file is standard GGUF. Its loss against the source, on text it was not fitted to,
-    stands in its metadata.
+    stands in its metadata and in the record.
+
+    Example: freehold quantize starter Q4_0 --calibration notes.txt --output small.gguf
     """
     from freehold.cli.printing import print_json
     from freehold.cli.quantized import outcome_record, print_outcome, progress_bars
     from freehold.config import resolve_settings
-    from freehold.library import resolve
-    from freehold.quantize import (
-        TextChoice,
-        checked_target,
-        method_named,
-        open_source,
-        plan_recipe,
-        recipe_named,
-        shrink,
-        texts_for,
-    )
+    from freehold.local.quantizing import Wanted
+    from freehold.local.quantizing import quantize as write_smaller
+    from freehold.quantize import TextChoice
 
     settings = resolve_settings({"threads": threads})
     _use_threads(settings.threads)
-    chosen, how = recipe_named(recipe), method_named(method)
-    path = resolve(ref, settings=settings)
-    target = checked_target(path, chosen.name, output, replace=force)
-    wanted = TextChoice(
+    texts = TextChoice(
         calibration=tuple(calibration or ()),
         held_out=held_out,
         calibration_tokens=tokens,
         held_out_tokens=held_out_tokens,
     )
-    with open_source(path) as source, progress_bars() as progress:
-        texts = texts_for(source, wanted, method=how)
-        plan = plan_recipe(source, chosen, method=how)
-        outcome = shrink(source, plan, texts, target, method=how, progress=progress)
+    wanted = Wanted(recipe=recipe, output=output, replace=force, method=method, texts=texts)
+    with progress_bars() as progress:
+        outcome = write_smaller(ref, wanted, settings=settings, progress=progress)
     if as_json:
         print_json(outcome_record(outcome))
     else:

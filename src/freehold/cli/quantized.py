@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["outcome_record", "print_outcome", "progress_bars"]
 
-_LABELS = {"encode": "encoding", "measure": "measuring", "probe": "probing"}
+_LABELS = {"encode": "encoding", "measure": "measuring", "verify": "hashing"}
 _METHODS = {
     "feedback": "with error feedback",
     "importance": "with the importance of columns",
@@ -62,7 +62,7 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _rate(phase: str, speed: float) -> str:
-    return f"{speed / 1e6:.1f} MB/s" if phase == "encode" else f"{speed:.0f} tokens/s"
+    return f"{speed:.0f} tokens/s" if phase == "measure" else f"{speed / 1e6:.1f} MB/s"
 
 
 def outcome_record(outcome: Outcome) -> dict[str, object]:

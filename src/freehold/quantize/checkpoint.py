@@ -31,6 +31,8 @@ __all__ = ["open_checkpoint"]
 _LICENCE = re.compile(r"^license:\s*[\"']?([\w.+-]{1,64})[\"']?\s*$", re.MULTILINE)
 _MAX_CARD_BYTES = 1 << 20
 
+_Order = NDArray[np.int64] | None  # None leaves rows as they are
+
 
 def open_checkpoint(path: Path) -> Source:
     """Opens a directory. Raises: FormatError, LoadError, UnknownTokenizer, BadTokenizer."""
@@ -137,9 +139,7 @@ def _order(
     return inverse if own is None else own[inverse]
 
 
-def _rows(
-    pieces: Sequence[Rows], order: NDArray[np.int64] | None, start: int, count: int
-) -> Floats:
+def _rows(pieces: Sequence[Rows], order: _Order, start: int, count: int) -> Floats:
     """Rows of the stacked pieces, in order, as floats."""
     each = _row_count(pieces[:1])
     columns = pieces[0].shape[-1]

@@ -21,12 +21,12 @@ from freehold.loading.gguf import Origin
 from freehold.loading.matrices import read_parameter
 from freehold.models.base import Model, Parameter
 from freehold.ops import PAGE_TOKENS, Weight
-from freehold.ops.watching import Inputs, watching
+from freehold.ops.watching import Inputs, Watcher, watching
 from freehold.quantize.encoding import Guide, chunks_of, encode
 from freehold.quantize.moments import Moments, inverse_factor, moments_of
 from freehold.quantize.source import SourceTensor
 
-__all__ = ["Reducer", "Sink", "run_texts"]
+__all__ = ["Encoded", "Reducer", "Sink", "run_past"]
 
 Sink = Callable[[str, int, NDArray[np.uint8]], None]  # a tensor's rows from a place on, encoded
 
@@ -113,18 +113,18 @@ class Reducer:
 
     def _encode(self, weight: Weight, guides: Sequence[Mapping[bool, Guide]]) -> None:
         slot, source = self._origins[self._names[id(weight)]]
-        rows_kept: list[_Encoded] = []
+        rows_kept: list[Encoded] = []
         fits = len(guides) == 1 or (len(source.names) == 1 and source.order is None)
         for name in source.names:
             kind = self.kinds.get(name)
             tensor = self.tensors[name]
             if kind is None:
                 raw = tensor.raw().reshape(tensor.row_count, -1)
-                rows_kept.append(_Encoded(tensor, tensor.type, raw))
+                rows_kept.append(Encoded(tensor, tensor.type, raw))
                 continue
             back = self.feedback and kind not in _NEARLY_EXACT
             chosen = [each[back] for each in guides] if fits else [None]
-            rows_kept.append(_Encoded(tensor, kind, self._encode_tensor(name, kind, chosen)))
+            rows_kept.append(Encoded(tensor, kind, self._encode_tensor(name, kind, chosen)))
         made = read_parameter(rows_kept, slot, source)
         assert isinstance(made, Weight), "a matrix stays one"
         self._made[id(weight)] = made
@@ -150,7 +150,7 @@ class Reducer:
 
 
 @dataclass(frozen=True)
-class _Encoded:
+class Encoded:
     """A tensor's new rows, as loading wants them."""
 
     tensor: SourceTensor
@@ -159,32 +159,37 @@ class _Encoded:
 
     @property
     def name(self) -> str:
+        """The tensor's name in GGUF."""
         return self.tensor.name
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """(..., in)."""
         return self.tensor.shape
 
     @property
     def n_bytes(self) -> int:
+        """What the blocks take."""
         return self.blocks.size
 
     @property
     def block_type(self) -> int:
+        """The core's number of their type."""
         return int(self.kind)
 
     def raw(self, start: int, count: int) -> NDArray[np.uint8]:
+        """Blocks of rows, (count, bytes of a row)."""
         return self.blocks[start : start + count]
 
     def release(self, start: int, count: int) -> None:
         """They are in memory of their own."""
 
 
-def run_texts(model: Model, texts: Sequence[Sequence[int]], reducer: Reducer) -> None:
-    """Sends all texts through the model in one step, past the reducer."""
+def run_past(model: Model, texts: Sequence[Sequence[int]], watcher: Watcher) -> None:
+    """Sends all texts through the model in one step, past a watcher."""
     tokens = sum(-(-len(text) // PAGE_TOKENS) * PAGE_TOKENS for text in texts)
     runner = Runner(model, tokens=tokens, slots=len(texts))
-    with watching(reducer):
+    with watching(watcher):
         runner.run([Part(Text(), list(text)) for text in texts])
 
 

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freehold import ops
-from freehold.errors import BadRecipe
+from freehold.errors import BadRecipe, OutOfReach
 from freehold.formats.gguf_writer import GgufWriter
 from freehold.loading.gguf import load_gguf
 from freehold.loading.text import read_text_side
 from freehold.quantize.loss import Loss, measure
 from freehold.quantize.plan import Plan, header, loss_values, plan_of
 from freehold.quantize.recipes import Choice, Recipe, choose
-from freehold.quantize.reducing import Reducer, run_texts
+from freehold.quantize.reducing import Reducer, run_past
 from freehold.quantize.source import Source, facts_of
 from freehold.quantize.texts import Texts, read_texts
 
@@ -155,6 +155,7 @@ def shrink(  # noqa: PLR0913 - what to make of what, and how
     target: Path,
     *,
     method: str = "feedback",
+    most_kl: float | None = None,
     notes: Mapping[str, str | int] | None = None,
     threads: int | None = None,
     progress: Progress = _silent,
@@ -163,7 +164,8 @@ def shrink(  # noqa: PLR0913 - what to make of what, and how
 
     `method` says what guides the encoding: "feedback" passes each column's error on to the ones
     after it, "importance" weighs columns, "weights" knows no text. `notes` go into the metadata.
-    Raises: BadRecipe, DiskFull, FormatError, LoadError, OutOfPages.
+    Raises: OutOfReach, its value the mean KL, if that exceeds `most_kl`; DiskFull, FormatError,
+    LoadError, OutOfPages.
     Peak memory: the source's and the new file's weights, and one layer's activations of all texts.
     """
     said = _notes(texts, method) | dict(notes or {})
@@ -178,6 +180,13 @@ def shrink(  # noqa: PLR0913 - what to make of what, and how
             texts.held_out,
             lambda done, total: progress("measure", done, total),
         )
+        if most_kl is not None and loss.mean_kl > most_kl:
+            raise OutOfReach(
+                "the file loses more than it may",
+                value=loss.mean_kl,
+                expected=f"a mean KL of at most {most_kl}",
+                found=f"{loss.mean_kl:.4f}",
+            )
         writer.set(loss_values(loss))
         path = writer.publish()
         size_bytes = writer.size_bytes
@@ -229,6 +238,6 @@ def _encode(  # noqa: PLR0913, PLR0917
     if method != "weights":
         loaded = source.loaded
         reducer.prepare(loaded.parameters, source.origins)
-        run_texts(loaded.model, texts.calibration, reducer)
+        run_past(loaded.model, texts.calibration, reducer)
     reducer.finish()
     return reducer

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from freehold.errors import BadRecipe
@@ -24,12 +25,17 @@ Pieces = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class Texts:
-    """Pieces to fit to, none if that is not wanted, and pieces to judge by, with their names."""
+    """Pieces to fit to, none if that is not wanted, and pieces to judge by.
+
+    With the names of their files, and the sha256 of what these hold.
+    """
 
     calibration: Pieces
     held_out: Pieces
     calibration_name: str
     held_out_name: str
+    calibration_sha256: str
+    held_out_sha256: str
 
     @property
     def calibration_tokens(self) -> int:
@@ -60,11 +66,14 @@ def read_texts(
     Without `calibration` the built-in text is taken; 0 tokens of it fit nothing.
     Raises: BadRecipe for a text that cannot be read or is too short.
     """
-    paths = list(calibration) or [built_in()]
-    ids = [token for path in paths for token in _ids(tokenizer, path)]
+    read = [_read(path) for path in calibration or [built_in()]]
+    ids = [token for text in read for token in _ids(tokenizer, text)]
+    digest = judge_digest = sha256("".join(read).encode()).hexdigest()
     name = ", ".join(path.name for path in calibration) or "built-in text"
     if held_out is not None:
-        judges, judge_name = _ids(tokenizer, held_out), held_out.name
+        judge = _read(held_out)
+        judges, judge_name = _ids(tokenizer, judge), held_out.name
+        judge_digest = sha256(judge.encode()).hexdigest()
     else:
         cut = len(ids) - min(held_out_tokens, len(ids) // _HELD_OUT_SHARE)
         ids, judges = ids[:cut], ids[cut:]
@@ -75,6 +84,8 @@ def read_texts(
         _cut(judges[:held_out_tokens], bos),
         name if calibration_tokens else "",
         judge_name,
+        digest if calibration_tokens else "",
+        judge_digest,
     )
     for label, count in (
         ("fit to", texts.calibration_tokens if calibration_tokens else LEAST_TOKENS),
@@ -90,7 +101,11 @@ def read_texts(
     return texts
 
 
-def _ids(tokenizer: Tokenizer, path: Path) -> list[int]:
+def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    return tokenizer.encode(text, add_bos=False, add_eos=False, parse_special=False)
+
+
+def _read(path: Path) -> str:
     try:
         size = path.stat().st_size
         if size > _MAX_BYTES:
@@ -101,7 +116,7 @@ def _ids(tokenizer: Tokenizer, path: Path) -> list[int]:
                 found=f"{size} bytes",
                 hint="a few hundred kilobytes are plenty",
             )
-        text = path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadRecipe(
             "the text is not UTF-8", value=str(path), found=f"byte {error.start}"
@@ -110,7 +125,6 @@ def _ids(tokenizer: Tokenizer, path: Path) -> list[int]:
         raise BadRecipe(
             "the text cannot be read", value=str(path), found=error.strerror or "no such file"
         ) from error
-    return tokenizer.encode(text, add_bos=False, add_eos=False, parse_special=False)
 
 
 def _cut(ids: list[int], bos: int | None) -> Pieces:
