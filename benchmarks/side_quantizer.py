@@ -26,7 +26,7 @@ def importance(request: dict[str, Any]) -> dict[str, Any]:
     """The importance matrix of ids, kept in a file."""
     torch.set_num_threads(request["threads"])
     found = importance_of(Path(request["path"]), np.load(request["ids"]))
-    np.savez(request["out"], **found)
+    np.savez(request["out"], allow_pickle=False, **found)
     return {"matrices": len(found)}
 
 

@@ -6,86 +6,124 @@ Room: cli. Asks, shows progress, and shows the result; how it is done is the roo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from freehold.cli.options import AsJson, Reference, Threads
 
+if TYPE_CHECKING:
+    from freehold.quantize import Goal
+
 __all__ = ["quantize"]
+
+_Type = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TYPE]",
+        help="Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_K_S, Q4_0, Q3_K_M, Q2_K or MXFP4.",
+    ),
+]
+_Fit = Annotated[
+    str | None,
+    typer.Option("--fit", metavar="SIZE", help="Instead: the best that fits, as 4GB."),
+]
+_MaxKl = Annotated[
+    float | None,
+    typer.Option("--max-kl", help="Instead: the smallest that loses at most this mean KL."),
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="FILE", help="The new file; named after both if unset."),
+]
+_Calibration = Annotated[
+    list[Path] | None,
+    typer.Option("--calibration", metavar="FILE", help="Text to fit to; may be repeated."),
+]
+_HeldOut = Annotated[
+    Path | None,
+    typer.Option("--heldout", metavar="FILE", help="Text to judge by; else the first's end."),
+]
+_Tokens = Annotated[
+    int, typer.Option("--tokens", min=64, help="How many tokens to fit to, at most.")
+]
+_HeldOutTokens = Annotated[
+    int, typer.Option("--heldout-tokens", min=64, help="How many tokens judge, at most.")
+]
+_Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="feedback passes errors on, importance weighs columns, weights reads no text.",
+    ),
+]
+_Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Draw what --fit or --max-kl chose among."),
+]
+_Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
 
 
 def quantize(
     ref: Reference,
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="TYPE",
-            help="Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_K_S, Q4_0, Q3_K_M, Q2_K or MXFP4.",
-        ),
-    ],
+    recipe: _Type = None,
     *,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The new file; named after both if unset.")
-    ] = None,
-    calibration: Annotated[
-        list[Path] | None,
-        typer.Option("--calibration", metavar="FILE", help="Text to fit to; may be repeated."),
-    ] = None,
-    held_out: Annotated[
-        Path | None,
-        typer.Option("--heldout", metavar="FILE", help="Text to judge by; else the first's end."),
-    ] = None,
-    tokens: Annotated[
-        int, typer.Option("--tokens", min=64, help="How many tokens to fit to, at most.")
-    ] = 8192,
-    held_out_tokens: Annotated[
-        int, typer.Option("--heldout-tokens", min=64, help="How many tokens judge, at most.")
-    ] = 2048,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            help="feedback passes errors on, importance weighs columns, weights reads no text.",
-        ),
-    ] = "feedback",
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    size: _Fit = None,
+    max_kl: _MaxKl = None,
+    output: _Output = None,
+    calibration: _Calibration = None,
+    held_out: _HeldOut = None,
+    tokens: _Tokens = 8192,
+    held_out_tokens: _HeldOutTokens = 2048,
+    method: _Method = "feedback",
+    html: _Html = None,
+    force: _Force = False,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a model in fewer bits, and measure what that loses.
 
     The new file is standard GGUF. Its loss against the source, on text it was not fitted to,
-    stands in its metadata and in the record.
+    stands in its metadata and in the record. With --fit or --max-kl each kind of matrix gets the
+    type that measuring finds best.
 
     Example: freehold quantize starter Q4_0 --calibration notes.txt --output small.gguf
     """
-    from freehold.cli.printing import print_json
-    from freehold.cli.quantized import outcome_record, print_outcome, progress_bars
+    from freehold.cli.quantized import show_quantized, write_with_bars
     from freehold.config import resolve_settings
     from freehold.local.quantizing import Wanted
-    from freehold.local.quantizing import quantize as write_smaller
     from freehold.quantize import TextChoice
 
-    settings = resolve_settings({"threads": threads})
-    _use_threads(settings.threads)
     texts = TextChoice(
         calibration=tuple(calibration or ()),
         held_out=held_out,
         calibration_tokens=tokens,
         held_out_tokens=held_out_tokens,
     )
-    wanted = Wanted(recipe=recipe, output=output, replace=force, method=method, texts=texts)
-    with progress_bars() as progress:
-        outcome = write_smaller(ref, wanted, settings=settings, progress=progress)
-    if as_json:
-        print_json(outcome_record(outcome))
-    else:
-        print_outcome(outcome)
+    wanted = Wanted(
+        recipe=recipe,
+        goal=_goal(size, max_kl, html),
+        output=output,
+        replace=force,
+        method=method,
+        texts=texts,
+    )
+    made = write_with_bars(ref, wanted, resolve_settings({"threads": threads}))
+    show_quantized(made, html, as_json=as_json)
 
 
-def _use_threads(count: int | None) -> None:
-    from freehold import ops
+def _goal(size: str | None, max_kl: float | None, html: Path | None) -> Goal | None:
+    """What --fit or --max-kl ask for. Raises: BadRecipe."""
+    from freehold.errors import BadRecipe
+    from freehold.quantize import Goal, read_size
 
-    if count is not None:
-        ops.set_threads(count)
+    if size is None and max_kl is None:
+        if html is not None:
+            raise BadRecipe(
+                "there is nothing to draw",
+                value=str(html),
+                expected="--fit or --max-kl with --html",
+            )
+        return None
+    return Goal(None if size is None else read_size(size), max_kl)

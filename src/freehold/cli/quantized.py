@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from freehold.cli.printing import say, table_console
+from freehold.cli.printing import print_json, say, table_console
 
 if TYPE_CHECKING:
-    from freehold.quantize import Outcome
+    from pathlib import Path
 
-__all__ = ["outcome_record", "print_outcome", "progress_bars"]
+    from freehold.config import Settings
+    from freehold.local.quantizing import Quantized, Wanted
+    from freehold.quantize import Fitted, Outcome
 
-_LABELS = {"encode": "encoding", "measure": "measuring", "verify": "hashing"}
+__all__ = ["show_quantized", "write_with_bars"]
+
+_LABELS = {"encode": "encoding", "measure": "measuring", "verify": "hashing", "probe": "probing"}
 _METHODS = {
     "feedback": "with error feedback",
     "importance": "with the importance of columns",
@@ -24,8 +29,33 @@ _METHODS = {
 }
 
 
+def write_with_bars(ref: str, wanted: Wanted, settings: Settings) -> Quantized:
+    """Makes the file while bars show how far it is."""
+    from freehold import ops
+    from freehold.local.quantizing import quantize
+
+    if settings.threads is not None:
+        ops.set_threads(settings.threads)
+    with _progress_bars() as progress:
+        return quantize(ref, wanted, settings=settings, progress=progress)
+
+
+def show_quantized(made: Quantized, html: Path | None, *, as_json: bool) -> None:
+    """The file's loss as a table or as JSON; the curve it was chosen on also as a page."""
+    if html is not None and made.fitted is not None:
+        from freehold.quantize.picture import curve_page
+
+        html.write_text(curve_page(made.fitted), "utf-8")
+    if as_json:
+        print_json(_outcome_record(made))
+        return
+    _print_outcome(made.outcome)
+    if made.fitted is not None:
+        _print_curve(made.fitted)
+
+
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each phase with rate and time left, on stderr; a line each where none is seen."""
     from rich.console import Console
     from rich.progress import (
@@ -62,11 +92,14 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _rate(phase: str, speed: float) -> str:
+    if phase == "probe":
+        return f"{speed:.1f} groups/s"
     return f"{speed:.0f} tokens/s" if phase == "measure" else f"{speed / 1e6:.1f} MB/s"
 
 
-def outcome_record(outcome: Outcome) -> dict[str, object]:
+def _outcome_record(made: Quantized) -> dict[str, object]:
     """The outcome as one JSON object."""
+    outcome, fitted = made.outcome, made.fitted
     texts, plan = outcome.texts, outcome.plan
     kinds: dict[str, int] = {}
     for choice in plan.choices.values():
@@ -87,10 +120,50 @@ def outcome_record(outcome: Outcome) -> dict[str, object]:
             for (wanted, got), count in plan.substitutes.items()
         ],
         "encode_s": round(outcome.encode_s, 3),
+        "curve": None if fitted is None else _curve_record(fitted),
     }
 
 
-def print_outcome(outcome: Outcome) -> None:
+def _curve_record(fitted: Fitted) -> dict[str, object]:
+    points = [
+        {"size_bytes": point.size_bytes + fitted.other_bytes, "expected_kl": point.expected_kl}
+        for point in fitted.curve.points
+    ]
+    named = [asdict(each) for each in fitted.named]
+    types = {name: kind.name for name, kind in fitted.point.types.items()}
+    return {"points": points, "recipes": named, "groups": types}
+
+
+def _print_curve(fitted: Fitted) -> None:
+    """What could have been had at other sizes, and which types were chosen."""
+    from rich.table import Table
+
+    outcome = fitted.outcome
+    rows: list[tuple[int, float, str]] = [
+        (each.size_bytes, each.expected_kl, each.name) for each in fitted.named
+    ]
+    points = fitted.curve.points
+    for index in sorted({round(step * (len(points) - 1) / 7) for step in range(8)}):
+        point = points[index]
+        if point is not fitted.point:
+            rows.append((point.size_bytes + fitted.other_bytes, point.expected_kl, ""))
+    measured = outcome.loss.mean_kl
+    note = f"chosen; measured {measured:.4f}"
+    rows.append((outcome.size_bytes, fitted.point.expected_kl, note))
+    table = Table("size", "expected KL", "", box=None, pad_edge=False)
+    table.columns[0].justify = table.columns[1].justify = "right"
+    for size, loss, label in sorted(rows):
+        table.add_row(f"{size / 1e6:.1f} MB", f"{loss:.4f}", label)
+    say()
+    say("what other sizes are expected to lose, without error feedback")
+    table_console().print(table)
+    groups = Table("group", "type", "expected KL", box=None, pad_edge=False)
+    for group, loss in fitted.losses():
+        groups.add_row(group, fitted.point.types[group].name, f"{loss:.5f}")
+    table_console().print(groups)
+
+
+def _print_outcome(outcome: Outcome) -> None:
     """The file's size and loss as a table on stdout, and what a reader should know, on stderr."""
     from rich.table import Table
 

@@ -79,9 +79,9 @@ def _keys(fields: Mapping[str, Any], tokenizer: Tokenizer, size: int) -> dict[st
     }
     if tokenizer.adds_eos:
         keys["tokenizer.ggml.add_eos_token"] = True
-    for role, token_id in (("bos", tokenizer.bos_id), ("eos", tokenizer.eos_id)):
-        if token_id is not None:
-            keys[f"tokenizer.ggml.{role}_token_id"] = token_id
+    for role, named in (("bos", tokenizer.bos_id), ("eos", tokenizer.eos_id)):
+        if named is not None:
+            keys[f"tokenizer.ggml.{role}_token_id"] = named
     further = sorted(tokenizer.eos_ids - {tokenizer.eos_id})
     for role, token_id in zip(("eot", "eom"), further, strict=False):
         keys[f"tokenizer.ggml.{role}_token_id"] = token_id

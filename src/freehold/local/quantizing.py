@@ -5,11 +5,15 @@ Room: local. Joins library, record and the room quantize; must not know terminal
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from freehold import library
 from freehold.config import Settings, resolve_settings
+from freehold.errors import BadRecipe
+from freehold.formats.gguf_writer import string
+from freehold.library.gate import require
 from freehold.library.identity import identity_of
 from freehold.library.record import (
     Calibration,
@@ -19,11 +23,15 @@ from freehold.library.record import (
     open_record,
     record_quantized,
 )
+from freehold.library.terms import subject_of
 from freehold.quantize import (
+    Fitted,
+    Goal,
     Outcome,
     Source,
     TextChoice,
     checked_target,
+    fit,
     method_named,
     open_source,
     plan_recipe,
@@ -32,19 +40,32 @@ from freehold.quantize import (
     texts_for,
 )
 from freehold.quantize.shrink import Progress
+from freehold.quantize.texts import Texts
 
-__all__ = ["Wanted", "quantize"]
+__all__ = ["Quantized", "Wanted", "quantize"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is to be made of a model, and how; `output` None is named after the model and recipe."""
+    """What is to be made of a model, and how: a recipe by name, or a goal for one of its own.
 
-    recipe: str
+    `output` None is named after the model and the recipe.
+    """
+
+    recipe: str | None = None
+    goal: Goal | None = None
     output: Path | None = None
     replace: bool = False
     method: str = "feedback"
     texts: TextChoice = field(default_factory=TextChoice)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """The new file; where a recipe was looked for, also what else could have been had."""
+
+    outcome: Outcome
+    fitted: Fitted | None
 
 
 def quantize(
@@ -53,30 +74,72 @@ def quantize(
     *,
     settings: Settings | None = None,
     progress: Progress = lambda _phase, _done, _total: None,
-) -> Outcome:
+) -> Quantized:
     """Writes a smaller file of a model, measures its loss, and records both with the parent.
 
-    Raises: UnknownModel, BadRecipe, DiskFull, FormatError, LoadError, StoreUnusable.
+    The model's terms are asked first, and go with the file.
+    Raises: LicenceDenied, AcceptanceNeeded, UnknownModel, BadRecipe, OutOfReach, DiskFull,
+    FormatError, LoadError, StoreUnusable.
     """
     settings = settings or resolve_settings()
-    recipe, method = recipe_named(wanted.recipe), method_named(wanted.method)
+    method, label = method_named(wanted.method), _label(wanted)
+    require(ref, "quantize", settings=settings)
     path = library.resolve(ref, settings=settings)
-    target = checked_target(path, recipe.name, wanted.output, replace=wanted.replace)
+    target = checked_target(path, label, wanted.output, replace=wanted.replace)
     with open_source(path) as source, open_record(settings) as events:
+        _inherit_terms(source, ref, settings)
         parent = identity_of(path, home=settings.home, progress=progress)
         texts = texts_for(source, wanted.texts, method=method)
-        plan = plan_recipe(source, recipe, method=method)
         notes = {"source": path.name, "source.digest": parent.digest}
-        outcome = shrink(source, plan, texts, target, method=method, notes=notes, progress=progress)
+        made = _write(source, wanted, texts, target, notes, progress)
         record_quantized(
             events,
-            _weights(source, outcome, settings),
+            _weights(source, made.outcome, settings),
             parent=parent,
-            recipe=_recipe(outcome),
-            loss=_loss(outcome),
-            calibration=_calibration(outcome),
+            recipe=_recipe(made.outcome),
+            loss=_loss(made.outcome),
+            calibration=_calibration(made.outcome),
         )
-    return outcome
+    return made
+
+
+def _label(wanted: Wanted) -> str:
+    if wanted.goal is not None and wanted.recipe is None:
+        return wanted.goal.label
+    if wanted.goal is None and wanted.recipe is not None:
+        return recipe_named(wanted.recipe).name
+    raise BadRecipe(
+        "say what is to be made",
+        expected="a type, or a size to fit, or the loss that is allowed",
+        found="nothing" if wanted.goal is None else "more than one of them",
+        hint="freehold quantize starter Q4_0",
+    )
+
+
+def _write(
+    source: Source,
+    wanted: Wanted,
+    texts: Texts,
+    target: Path,
+    notes: Mapping[str, str | int],
+    progress: Progress,
+) -> Quantized:
+    how = wanted.method
+    if wanted.goal is not None:
+        fitted = fit(source, wanted.goal, texts, target, method=how, notes=notes, progress=progress)
+        return Quantized(fitted.outcome, fitted)
+    plan = plan_recipe(source, recipe_named(wanted.recipe or ""), method=how)
+    outcome = shrink(source, plan, texts, target, method=how, notes=notes, progress=progress)
+    return Quantized(outcome, None)
+
+
+def _inherit_terms(source: Source, ref: str | Path, settings: Settings) -> None:
+    """Names the licence where the file does not and it is known. Mutates: source."""
+    licences = subject_of(ref, settings=settings).licences
+    if "general.license" not in source.metadata and len(licences) == 1:
+        said = {"general.license": licences[0].id}
+        source.metadata = {**source.metadata, **said}
+        source.raw_metadata = {**source.raw_metadata, "general.license": string(licences[0].id)}
 
 
 def _weights(source: Source, outcome: Outcome, settings: Settings) -> Weights:

@@ -68,6 +68,14 @@ class Fitted:
     curve: Curve
     named: tuple[Named, ...]
     other_bytes: int
+    sensitivity: Sensitivity
+
+    def losses(self) -> list[tuple[str, float]]:
+        """What each group is expected to lose in the type that it got, the worst first."""
+        found = [
+            (name, self.sensitivity.losses[name][kind]) for name, kind in self.point.types.items()
+        ]
+        return sorted(found, key=lambda each: -each[1])
 
 
 def fit(  # noqa: PLR0913 - as `shrink`
@@ -94,7 +102,7 @@ def fit(  # noqa: PLR0913 - as `shrink`
     other_bytes = _other_bytes(source, curve, notes or {})
 
     def write(point: Point, most_kl: float | None) -> Outcome:
-        plan = plan_of(source, _nearest(source, goal, point), curve.choices(point))
+        plan = plan_of(source, _nearest(goal, point), curve.choices(point))
         return shrink(
             source,
             plan,
@@ -113,7 +121,7 @@ def fit(  # noqa: PLR0913 - as `shrink`
         assert goal.most_kl is not None, "a goal is one of both"
         outcome, point = _search(curve, goal.most_kl, write)
     named = tuple(_named(source, sensitivity, other_bytes))
-    return Fitted(outcome, point, curve, named, other_bytes)
+    return Fitted(outcome, point, curve, named, other_bytes, sensitivity)
 
 
 def _search(
@@ -136,8 +144,7 @@ def _search(
             measured = outcome.loss.mean_kl
             best = (outcome, point)
         except OutOfReach as error:
-            assert isinstance(error.value, float), "the loss that was measured"
-            measured = error.value
+            measured = float(str(error.value))
         factor = measured / max(point.expected_kl, 1e-9)
         if best is not None and measured > _WASTEFUL * most_kl:
             break
@@ -173,7 +180,7 @@ def _other_bytes(source: Source, curve: Curve, notes: Mapping[str, str | int]) -
     return small + said + table + 32 * len(plan.tensors) + 1024
 
 
-def _nearest(source: Source, goal: Goal, point: Point) -> Recipe:
+def _nearest(goal: Goal, point: Point) -> Recipe:
     """The goal as a recipe, with the number of the usual one whose main type it mostly has."""
     sizes: dict[BlockType, int] = {}
     for kind in point.types.values():
