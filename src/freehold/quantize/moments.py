@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 __all__ = ["Moments", "inverse_factor", "moments_of"]
 
+_DAMPING = 0.05  # of the mean of the diagonal
+_LEAST_DOUBT, _MOST_DOUBT = 0.1, 0.7  # the share of the products that is left out
+
 Floats = NDArray[np.float32]
 
 _SMALL = 128  # a triangle of at most so many columns is inverted at once
@@ -42,17 +45,26 @@ def moments_of(inputs: Floats, *, products: bool) -> Moments:
     return Moments(np.ascontiguousarray(both.diagonal()), both, len(inputs))
 
 
-def inverse_factor(products: Floats, damping: float) -> Floats:
-    """U (C, C), upper triangular, with U^T U the inverse of products + damping * mean diagonal.
+def inverse_factor(moments: Moments) -> Floats:
+    """U (C, C), upper triangular, with U^T U the inverse of the damped products.
 
-    Where rounding leaves it not positive, damping grows tenfold until it is.
+    What columns have in common is known the less, the fewer tokens there were: that share of the
+    products is left out. (Fitted to 4096 tokens of one text, an MLP's matrix of 1536 columns lost
+    a third more on another text than without feedback; so it loses less.) Where rounding leaves
+    them not positive, damping grows tenfold until they are. Raises: ValueError without products.
     """
-    reversed_products = products[::-1, ::-1].astype(np.float64 if len(products) <= 2048 else None)
-    mean = float(products.diagonal().mean()) or 1.0
+    if moments.products is None:
+        raise ValueError("the products of inputs were not taken")
+    products, columns = moments.products, len(moments.products)
+    damping, mean = _DAMPING, float(products.diagonal().mean()) or 1.0
+    doubt = min(_MOST_DOUBT, _LEAST_DOUBT + columns / max(moments.tokens, 1))
+    reversed_products = products[::-1, ::-1].astype(np.float64 if columns <= 2048 else np.float32)
+    own = reversed_products.diagonal().copy()
+    reversed_products *= 1 - doubt
     for _ in range(_TRIES):
-        damped = reversed_products + damping * mean * np.eye(len(products), dtype=products.dtype)
+        reversed_products[np.diag_indices(columns)] = own + damping * mean
         try:
-            lower = np.linalg.cholesky(damped)  # of the columns in reverse: R R^T = H, R upper
+            lower = np.linalg.cholesky(reversed_products)  # of the columns in reverse: R R^T = H, R upper
         except np.linalg.LinAlgError:
             damping *= 10
             continue

@@ -46,7 +46,6 @@ class Reducer:
     sink: Sink
     threads: int
     feedback: bool = True
-    damping: float = 0.01
     guided: set[str] = field(default_factory=set)
     done: set[str] = field(default_factory=set)
     _names: dict[int, str] = field(default_factory=dict)
@@ -107,8 +106,7 @@ class Reducer:
         """Without and with feedback."""
         guides = {False: Guide(moments.squares, None)}
         if moments.products is not None and any(self._uses_feedback(each) for each in todo):
-            factor = inverse_factor(moments.products, self.damping)
-            guides[True] = Guide(moments.squares, factor)
+            guides[True] = Guide(moments.squares, inverse_factor(moments))
         return guides
 
     def _encode(self, weight: Weight, guides: Sequence[Mapping[bool, Guide]]) -> None:
