@@ -7,24 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from freehold import ops
 from freehold.config import resolve_settings
 from freehold.formats.gguf import open_gguf
 from freehold.library.identity import identity_of
 from freehold.library.record import open_record
 from tests.cli.conftest import Run
 from tests.loading.small import Dims, small
-from tests.quantize import standin
 
 DIMS = Dims(L=2, D=64, H=4, G=2, A=16, F=96, V=300, kind="BF16", context_tokens=512)
 FEW = ("--tokens", "200", "--heldout-tokens", "64")
-
-
-@pytest.fixture(autouse=True)
-def encoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Encoders of known behaviour instead of the core's."""
-    for name in ("quantize_rows", "quantize_rows_with_feedback"):
-        monkeypatch.setattr(ops, name, getattr(standin, name), raising=False)
 
 
 @pytest.fixture

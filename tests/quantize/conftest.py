@@ -1,4 +1,4 @@
-"""A small model with floats, and encoders where the core has none."""
+"""A small model with floats, and a text."""
 
 from __future__ import annotations
 
@@ -6,18 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from freehold import ops
 from tests.loading.small import Dims, small
-from tests.quantize import standin
 
 DIMS = Dims(L=2, D=64, H=4, G=2, A=16, F=96, V=300, kind="BF16", context_tokens=512)
-
-
-@pytest.fixture
-def encoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stand-ins of known behaviour instead of the core's encoders."""
-    for name in ("quantize_rows", "quantize_rows_with_feedback"):
-        monkeypatch.setattr(ops, name, getattr(standin, name), raising=False)
 
 
 @pytest.fixture

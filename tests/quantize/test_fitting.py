@@ -1,4 +1,4 @@
-"""Claims about files within a size or a loss, on a toy with encoders that stand in."""
+"""Claims about files within a size or a loss, on a toy."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import pytest
 from freehold.errors import BadRecipe, OutOfReach
 from freehold.quantize import Fitted, Goal, TextChoice, fit, open_source, texts_for
 from freehold.quantize.picture import curve_page
-
-pytestmark = pytest.mark.usefixtures("encoders")
 
 
 def fitted(source: Path, goal: Goal, target: Path, story: Path) -> Fitted:
@@ -34,7 +32,7 @@ def test_a_file_fits_its_size_and_uses_it(toy: Path, story: Path, tmp_path: Path
 
 def test_a_loss_is_kept_as_measured(toy: Path, story: Path, tmp_path: Path) -> None:
     small = fitted(toy, Goal(size_bytes=72_000), tmp_path / "small.gguf", story)
-    most = small.outcome.loss.mean_kl / 3
+    most = small.outcome.loss.mean_kl / 1.2
     made = fitted(toy, Goal(most_kl=most), tmp_path / "good.gguf", story)
     assert made.outcome.loss.mean_kl <= most
     assert small.outcome.size_bytes < made.outcome.size_bytes

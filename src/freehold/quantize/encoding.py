@@ -35,12 +35,12 @@ def encode(
     rows: Floats, kind: BlockType, guide: Guide | None, *, threads: int
 ) -> NDArray[np.uint8]:
     """Rows (R, C) as blocks, (R, bytes of a row)."""
-    if guide is None or guide.factor is None:
-        importance = None if guide is None else guide.importance
-        return ops.quantize_rows(rows, kind.name, importance, threads=threads)
-    return ops.quantize_rows_with_feedback(
-        rows, kind.name, guide.factor, guide.importance, threads=threads
-    )
+    if guide is None:
+        return ops.quantize_rows(rows, kind.name, threads=threads)
+    if guide.factor is None:
+        return ops.quantize_rows(rows, kind.name, guide.importance, threads=threads)
+    # The factor says better than the importance what a column's error will have cost in the end.
+    return ops.quantize_rows_with_feedback(rows, kind.name, guide.factor, threads=threads)
 
 
 def chunks_of(rows: int, columns: int) -> Iterator[tuple[int, int]]:

@@ -7,6 +7,7 @@ second moments, in Cholesky form.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,13 +59,16 @@ def inverse_factor(moments: Moments) -> Floats:
     products, columns = moments.products, len(moments.products)
     damping, mean = _DAMPING, float(products.diagonal().mean()) or 1.0
     doubt = min(_MOST_DOUBT, _LEAST_DOUBT + columns / max(moments.tokens, 1))
-    reversed_products = products[::-1, ::-1].astype(np.float64 if columns <= 2048 else np.float32)
+    precise = np.float64 if columns <= 2048 else np.float32
+    reversed_products: NDArray[np.floating[Any]] = products[::-1, ::-1].astype(precise)
     own = reversed_products.diagonal().copy()
     reversed_products *= 1 - doubt
     for _ in range(_TRIES):
         reversed_products[np.diag_indices(columns)] = own + damping * mean
         try:
-            lower = np.linalg.cholesky(reversed_products)  # of the columns in reverse: R R^T = H, R upper
+            lower = np.linalg.cholesky(
+                reversed_products
+            )  # of the columns in reverse: R R^T = H, R upper
         except np.linalg.LinAlgError:
             damping *= 10
             continue
@@ -72,7 +76,7 @@ def inverse_factor(moments: Moments) -> Floats:
     raise np.linalg.LinAlgError("the moments are not finite")
 
 
-def _invert(upper: NDArray[np.floating]) -> NDArray[np.floating]:
+def _invert(upper: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """The inverse of an upper triangle, in halves."""
     size = len(upper)
     if size <= _SMALL:
