@@ -55,7 +55,9 @@ def open_checkpoint(path: Path) -> Source:
             raw_metadata={key: _value(value) for key, value in metadata.items()},
             tensors=tensors,
             size_bytes=opened.file_bytes,
-            weight_bytes=sum(piece.n_bytes for some in opened.plan.found.values() for piece in some),
+            weight_bytes=sum(
+                piece.n_bytes for some in opened.plan.found.values() for piece in some
+            ),
             load=opened.load,
             on_close=stack.pop_all().close,
             places={name: Origin(opened.plan.slots[name], place) for name, place in places.items()},
