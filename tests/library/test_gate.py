@@ -177,6 +177,17 @@ def test_a_name_alone_proves_nothing_and_is_pointed_out(
     )
 
 
+@pytest.mark.parametrize("declared", ["unknown", "llama3.1", "someones-own"])
+def test_a_model_of_a_hub_is_accepted_before_it_is_here(declared: str) -> None:
+    write_profile(INDIVIDUAL)
+    ref = "somebody/something"
+    with pytest.raises((AcceptanceNeeded, UnknownLicence)) as error:
+        require(ref, "pull", settings=settings(), declared=declared)
+    assert f"freehold license accept {ref} --declared {declared}" in error.value.hint
+    accept_terms(ref, settings=settings(), declared=declared)
+    assert require(ref, "pull", settings=settings(), declared=declared).accepted
+
+
 def test_a_licence_file_that_is_none_we_know_must_be_accepted_itself(tmp_path: Path) -> None:
     folder = directory(tmp_path / "a", card="license: mit", licence="Only on Sundays.")
     with pytest.raises(AcceptanceNeeded) as error:

@@ -41,6 +41,14 @@ Reference = Annotated[
     str,
     typer.Argument(metavar="REF", help="A short name, org/name of the catalogue, or a path."),
 ]
+Declared = Annotated[
+    str | None,
+    typer.Option(
+        "--declared",
+        metavar="ID",
+        help='The licence a model\'s source states, for one that is not here; "unknown" for none.',
+    ),
+]
 
 
 @license_group.command()
@@ -48,6 +56,7 @@ def show(
     ref: Reference,
     *,
     text: Annotated[bool, typer.Option("--text", help="Print the licence's whole text.")] = False,
+    declared: Declared = None,
     policy: PolicyFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +68,7 @@ def show(
     from freehold.cli.printing import print_json
     from freehold.library.gate import ruling_on
 
-    ruling = ruling_on(ref, settings=_settings(policy))
+    ruling = ruling_on(ref, settings=_settings(policy), declared=declared)
     if text:
         _print_texts(ruling)
     elif as_json:
@@ -76,6 +85,7 @@ def accept(
         str | None,
         typer.Option("--as", metavar="NAME", help="Who accepts; unset: this user@machine."),
     ] = None,
+    declared: Declared = None,
     policy: PolicyFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -88,7 +98,7 @@ def accept(
     from freehold.cli.printing import print_json, say
     from freehold.library.accepting import accept_terms
 
-    accepted = accept_terms(ref, by=name, settings=_settings(policy))
+    accepted = accept_terms(ref, by=name, settings=_settings(policy), declared=declared)
     if as_json:
         print_json(
             {

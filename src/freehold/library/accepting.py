@@ -15,14 +15,16 @@ from freehold.library.terms.accepting import Acceptance
 __all__ = ["accept_terms"]
 
 
-def accept_terms(ref: str, *, settings: Settings, by: str | None = None) -> tuple[Acceptance, ...]:
+def accept_terms(
+    ref: str, *, settings: Settings, by: str | None = None, declared: str | None = None
+) -> tuple[Acceptance, ...]:
     """Record that the terms of a model are accepted, and return what now is; empty if none ask.
 
     Raises: LicenceDenied where they forbid the use, or this person may not accept;
     AcceptanceNeeded while they depend on an answer that the profile lacks; and as `ruling_on`.
     """
     by = whoever_asks() if by is None else by.strip()
-    ruling = ruling_on(ref, settings=settings)
+    ruling = ruling_on(ref, settings=settings, declared=declared)
     _check(ruling, ref, by)
     have = {one.digest for one in ruling.acceptances}
     missing = [text for text in ruling.texts if text.digest not in have]

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,6 +58,9 @@ __all__ = ["Ruling", "Use", "require", "ruling_on"]
 Use = Literal["pull", "run", "serve", "quantize", "tune"]
 
 _LOG = logging.getLogger(__name__)
+
+# What may be put into a line that people copy to a shell.
+_PLAIN = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}", re.ASCII)
 
 # Uses that go on, and say so, where nobody accepted the terms; and where nobody knows them.
 _GOES_ON_UNACCEPTED = ("run",)
@@ -124,11 +128,11 @@ def require(
     ruling = ruling_on(ref, settings=settings, declared=declared)
     verdict = ruling.verdict
     if verdict.outcome == "deny":
-        raise _denied(ruling, name)
+        raise _denied(ruling, name, declared)
     if verdict.outcome == "allow":
         _keep_overrides(ruling, use, settings)
         return verdict
-    error = _needed(ruling, name)
+    error = _needed(ruling, name, declared)
     if isinstance(error, UnknownLicence):
         goes_on = use in _GOES_ON_UNKNOWN or (use == "serve" and _only_here(settings.host))
     else:
@@ -209,7 +213,7 @@ def _acceptances(
         return accepted_by(events, texts, names)
 
 
-def _denied(ruling: Ruling, name: str | None) -> LicenceDenied:
+def _denied(ruling: Ruling, name: str | None, declared: str | None) -> LicenceDenied:
     reason = ruling.verdict.deciding[0]
     by = "a rule of this place" if reason.source == "policy" else "its terms"
     shown = ruling.subject.ref if name is None else name
@@ -217,24 +221,30 @@ def _denied(ruling: Ruling, name: str | None) -> LicenceDenied:
         f"{shown!r} may not be used here, by {by}: {reason.says}",
         value=shown,
         found=_words(reason),
-        hint=_hint(f"`freehold license {shown}` shows every clause and your answers", name),
+        hint=_hint(
+            f"`freehold license {_typed(shown, declared)}` shows every clause and your answers",
+            name,
+        ),
     )
 
 
-def _needed(ruling: Ruling, name: str | None) -> AcceptanceNeeded | UnknownLicence:
+def _needed(
+    ruling: Ruling, name: str | None, declared: str | None
+) -> AcceptanceNeeded | UnknownLicence:
     verdict = ruling.verdict
     ref = ruling.subject.ref if name is None else name
+    typed = _typed(ref, declared)
     if verdict.unknown:
         return UnknownLicence(
             f"the terms of {ref!r} are not known",
             value=ref,
             expected="a licence that is known here, or somebody's word for it",
             found="; ".join(one.says for one in verdict.reasons if one.source == "model"),
-            hint=_hint(f"if they may be used here: `freehold license accept {ref}`", name),
+            hint=_hint(f"if they may be used here: `freehold license accept {typed}`", name),
         )
     questions = verdict.open_questions
     if questions:
-        hint = f"`freehold config profile --set {questions[0]}=...`; `freehold license {ref}`"
+        hint = f"`freehold config profile --set {questions[0]}=...`; `freehold license {typed}`"
         return AcceptanceNeeded(
             f"whether {ref!r} may be used here depends on who you are",
             value=ref,
@@ -243,7 +253,7 @@ def _needed(ruling: Ruling, name: str | None) -> AcceptanceNeeded | UnknownLicen
             hint=_hint(hint, name),
         )
     licences = ", ".join(text.licence for text in ruling.texts)
-    hint = f"`freehold license {ref}` shows them, `freehold license accept {ref}` accepts"
+    hint = f"`freehold license {typed}` shows them, `freehold license accept {typed}` accepts"
     return AcceptanceNeeded(
         f"nobody here has accepted the terms of {ref!r} ({licences})",
         value=ref,
@@ -251,6 +261,13 @@ def _needed(ruling: Ruling, name: str | None) -> AcceptanceNeeded | UnknownLicen
         found=_words(verdict.deciding[0]),
         hint=_hint(hint, name),
     )
+
+
+def _typed(ref: str, declared: str | None) -> str:
+    """What to type for a model: one that is not here is looked up by what its source declares."""
+    if declared is None or not _PLAIN.fullmatch(declared):
+        return ref
+    return f"{ref} --declared {declared}"
 
 
 def _hint(for_owner: str, name: str | None) -> str:

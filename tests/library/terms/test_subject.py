@@ -147,6 +147,16 @@ def test_the_record_knows_the_terms_of_what_a_file_was_made_from(tmp_path: Path)
     ]
 
 
+def test_the_record_knows_which_repository_a_file_is_from(tmp_path: Path) -> None:
+    file = gguf(tmp_path)
+    with open_record(resolve_settings()) as events:
+        source = {"kind": "hub", "reference": "moonshotai/Kimi-K3:Q4_K_M"}
+        body = {"licence": "other", "source": source}
+        events.append(kind="obtained", subject=identity_of(file).digest, body=body)
+    assert ids(file) == {"kimi-k3"}
+    assert "moonshotai/Kimi-K3:Q4_K_M" in subject(file).names
+
+
 def test_a_file_that_was_never_hashed_is_not_hashed_for_this(tmp_path: Path) -> None:
     settings = resolve_settings()
     file = gguf(tmp_path)

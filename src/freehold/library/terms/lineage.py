@@ -5,6 +5,7 @@ Room: library. Reads events by digests that are known already; never hashes, so 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from freehold.config import Settings
     from freehold.store import Events
 
-__all__ = ["has_record", "recorded_claims"]
+__all__ = ["Recorded", "has_record", "recorded_terms"]
 
 _MOST_ANCESTORS = 256
+_MOST_NAME = 200
 _ABOUT_WEIGHTS = ("obtained", "imported", "quantized", "tuned", "merged")
 
 
@@ -29,21 +31,30 @@ def has_record(settings: Settings) -> bool:
     return settings.database is not None or (settings.home / "freehold.db").exists()
 
 
-def recorded_claims(path: Path, settings: Settings) -> tuple[Claim, ...]:
-    """The licences under which a file, and its ancestors, came here.
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What the record has: the licences that were stated, and the hub's names of the weights."""
 
-    Empty for a file whose digest is not known yet, and where there is no record.
+    claims: tuple[Claim, ...] = ()
+    references: tuple[str, ...] = ()
+
+
+def recorded_terms(path: Path, settings: Settings) -> Recorded:
+    """The licences under which a file, and its ancestors, came here, and where they came from.
+
+    Nothing for a file whose digest is not known yet, and where there is no record.
     Raises: StoreUnusable.
     """
     digest = _known_digest(path, settings) if has_record(settings) else None
     if digest is None:
-        return ()
+        return Recorded()
     with open_record(settings) as events:
-        return _claims(events, digest)
+        return _terms(events, digest)
 
 
-def _claims(events: Events, digest: str) -> tuple[Claim, ...]:
-    found: list[Claim] = []
+def _terms(events: Events, digest: str) -> Recorded:
+    claims: dict[Claim, None] = {}
+    references: dict[str, None] = {}
     seen: set[str] = set()
     waiting = [digest]
     while waiting and len(seen) < _MOST_ANCESTORS:
@@ -53,11 +64,13 @@ def _claims(events: Events, digest: str) -> tuple[Claim, ...]:
         seen.add(one)
         for event in events.about(one):
             waiting += event.parents
-            licence = event.body.get("licence")
+            licence, source = event.body.get("licence"), event.body.get("source")
             if event.kind in _ABOUT_WEIGHTS and isinstance(licence, str):
                 whose = "" if one == digest else " of what it was made from"
-                found.append(Claim(name=licence, where=f"the record{whose}"))
-    return tuple(dict.fromkeys(found))
+                claims[Claim(name=licence[:_MOST_NAME], where=f"the record{whose}")] = None
+            if isinstance(source, dict) and source.get("kind") == "hub":
+                references[str(source.get("reference", ""))[:_MOST_NAME]] = None
+    return Recorded(claims=tuple(claims), references=tuple(references))
 
 
 def _known_digest(path: Path, settings: Settings) -> str | None:

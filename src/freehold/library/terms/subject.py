@@ -16,7 +16,7 @@ from freehold.library.known import KnownModel, known_model
 from freehold.library.references import resolve
 from freehold.library.terms.evidence import NO_NAMES, Claim, Evidence, evidence_of
 from freehold.library.terms.licences import Licence, licence_named
-from freehold.library.terms.lineage import recorded_claims
+from freehold.library.terms.lineage import recorded_terms
 from freehold.library.terms.openness import Openness, openness_of
 from freehold.library.terms.texts import Recognised, recognise
 
@@ -82,7 +82,10 @@ def subject_of(ref: str | Path, *, settings: Settings, declared: str | None = No
         raise missing
     found.claims += evidence.claims
     if path is not None:
-        found.claims += recorded_claims(path, settings)
+        recorded = recorded_terms(path, settings)
+        found.claims += recorded.claims
+        for reference in recorded.references:
+            found.add_origin(reference)
     for parent in evidence.parents:
         found.add_parent(parent)
     recognised = None if evidence.text is None else recognise(evidence.text)
@@ -130,6 +133,14 @@ class _Found:
                 self._add_known(model, where="the catalogue of open models")
                 self.published = model.published
                 self.multimodal = sees(model)
+
+    def add_origin(self, reference: str) -> None:
+        """The repository that the record says these weights, or their ancestors, came from."""
+        self.names.append(reference)
+        model = known_model(reference)
+        if model is not None:
+            self._add_known(model, where=f"{model.hub}, where the record says it is from")
+            self.multimodal = sees(model) or self.multimodal
 
     def add_parent(self, name: str) -> None:
         """The terms of a model that this one was made from."""
