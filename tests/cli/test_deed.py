@@ -28,7 +28,7 @@ def test_reads_well(freehold: Run, house: House) -> None:
         "Made from",
         "org/toy at abc123",
         "Not verified",
-        "Head of the record: 8:",
+        "Head: 8:",
     ):
         assert words in out
 

@@ -39,8 +39,10 @@ def print_deed(deed: Deed, head: Head, checks: Sequence[Check] | None) -> None:
     if deed.parents:
         console.print()
         console.print(_heading("Made from"))
+        tree = Tree(Text(safe_text(deed.name), style="bold"), guide_style="dim")
         for parent in deed.parents:
-            console.print(_ancestry(parent))
+            _add_ancestry(tree, parent)
+        console.print(tree)
     console.print()
     _print_proof(console, head, checks)
 
@@ -51,8 +53,9 @@ def print_deeds(deeds: Sequence[Deed], head: Head, checks: Sequence[Check] | Non
     if not deeds:
         console.print("No model is on record yet: `freehold pull starter` brings a first one.")
     else:
-        columns = ("model", "digest", "size", "licence", "made from", "where")
+        columns = ("model", "sha256", "size", "licence", "made from")
         table = Table(*columns, box=None, pad_edge=False)
+        table.add_column("where", overflow="fold")
         for deed in deeds:
             parents = ", ".join(parent.name for parent in deed.parents) or "-"
             digest = deed.digest.removeprefix("sha256:")[:12]
@@ -71,7 +74,7 @@ def _print_proof(console: Console, head: Head, checks: Sequence[Check] | None) -
         proven = all(check.error is None for check in checks)
         console.print(_heading("Verified" if proven else "NOT VERIFIED"))
         console.print(_findings(checks))
-    console.print(f"Head of the record: {head}")
+    console.print(f"Head: {head}")
 
 
 def _heading(words: str) -> Text:
@@ -87,7 +90,7 @@ def _facts(deed: Deed) -> Table:
         if value:
             table.add_row(f"  {label}", safe_text(value))
 
-    row("digest", deed.digest)
+    row("sha256", deed.digest.removeprefix("sha256:"))
     for number, file in enumerate(deed.files[:_MOST_FILES]):
         label = "" if number else "files" if len(deed.files) > 1 else "file"
         digest = f", sha256 {file.sha256[:16]}…" if len(deed.files) > 1 else ""
@@ -138,32 +141,34 @@ def _history(deed: Deed) -> Table:
     return table
 
 
-def _ancestry(deed: Deed) -> Tree:
-    tree = Tree(_ancestor(deed), guide_style="dim")
+def _add_ancestry(tree: Tree, deed: Deed) -> None:
+    branch = tree.add(_ancestor(deed))
     for parent in deed.parents:
-        tree.add(_ancestry(parent))
-    return tree
+        _add_ancestry(branch, parent)
 
 
 def _ancestor(deed: Deed) -> Text:
-    size = f", {_size(deed.size_bytes)}" if deed.files else ""
-    text = Text("  ").append(safe_text(deed.name), style="bold")
-    text.append(safe_text(f"{size}, {deed.licence or 'no licence on record'}"))
-    text.append(f"\n  {deed.digest}", style="dim")
-    if deed.origin is None:
-        return text.append("\n  known by its digest alone")
-    for event in (*deed.events, *deed.acceptances):
-        if event.kind != "served":
-            text.append(safe_text(f"\n  {_time(event)}  {_kind(event)}: {event_words(event)}"))
+    text = Text(safe_text(deed.name), style="bold")
+    lines = [f"{_size(deed.size_bytes)}, "] if deed.files else [""]
+    lines[0] += deed.licence or "no licence on record"
+    lines.append(deed.digest)
+    events = sorted((*deed.events, *deed.acceptances), key=lambda event: event.seq)
+    lines += [
+        f"{_time(event)}  {_kind(event)}  {event_words(event)}"
+        for event in events
+        if event.kind != "served"
+    ]
     for event in deed.of_kind("quantized")[-1:]:
-        text.append(safe_text("".join(f"\n  {line}" for line in _loss(event.body.get("loss")))))
-    return text
+        lines += _loss(event.body.get("loss"))
+    if deed.origin is None:
+        lines.append("known by its digest alone")
+    return text.append(safe_text("".join(f"\n{line}" for line in lines)), style="not bold")
 
 
 def _findings(checks: Sequence[Check]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     for check in checks:
         mark = (
@@ -239,7 +244,7 @@ def _calibration(body: Mapping[str, Any]) -> str:
 
 
 def _text_hash(body: Mapping[str, Any]) -> str:
-    return f"text sha256 {str(body.get('text_sha256'))[:16]}…"
+    return f"text sha256 {str(body.get('text_sha256'))[:12]}…"
 
 
 def _server(server: object) -> str:

@@ -39,13 +39,18 @@ def progress_bar(labels: Mapping[str, str]) -> Iterator[Callable[[str, int, int]
     tasks: dict[str, TaskID] = {}
     # rich still prints an empty line for a bar that nobody can see.
     seen = console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=not seen) as bars:
+    bars = Progress(*columns, console=console, transient=True, disable=not seen)
 
-        def show(phase: str, done: int, total: int) -> None:
-            if phase not in tasks:
-                tasks[phase] = bars.add_task(labels[phase], total=total or None)
-                if not seen:
-                    console.print(labels[phase] + (f" {total / 1e6:.0f} MB" if total else ""))
-            bars.update(tasks[phase], completed=done, total=total or None)
+    def show(phase: str, done: int, total: int) -> None:
+        if phase not in tasks:
+            bars.start()
+            tasks[phase] = bars.add_task(labels[phase], total=total or None)
+            if not seen:
+                console.print(labels[phase] + (f" {total / 1e6:.0f} MB" if total else ""))
+        bars.update(tasks[phase], completed=done, total=total or None)
 
+    try:
         yield show
+    finally:
+        if tasks:
+            bars.stop()
