@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import sqlite3
@@ -205,6 +206,44 @@ def test_a_missing_file_is_named(house: House) -> None:
     (failed,) = failures(house)
     assert failed.error is not None
     assert failed.error.message == f"{house.small} is missing"
+
+
+def test_a_missing_file_of_a_directory_is_not_taken_for_its_namesake(
+    house: House, tmp_path: Path
+) -> None:
+    model = tmp_path / "hub"
+    (model / "1_Pooling").mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    (model / "1_Pooling" / "config.json").write_text("[]")
+    (model / "model.safetensors").write_bytes(b"weights")
+    with open_record(house.settings) as events:
+        weights = Weights(
+            identity=identity_of(model), name="hub", location=model, terms=Terms(licence=None)
+        )
+        record_obtained(events, weights, source=Source(kind="file", reference=str(model)))
+    (model / "1_Pooling" / "config.json").unlink()
+    (failed,) = failures(house, "hub")
+    assert (failed.what, failed.finding) == ("hub/1_Pooling/config.json", "missing")
+
+
+def test_a_forged_name_leads_nowhere_else(house: House, tmp_path: Path) -> None:
+    model = tmp_path / "hub"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(b"weights")
+    identity = identity_of(model)
+    outside = dataclasses.replace(identity.files[0], name="../../../../../../etc/hostname")
+    with open_record(house.settings) as events:
+        weights = Weights(
+            identity=Identity(digest=identity.digest, files=(outside, identity.files[1])),
+            name="hub",
+            location=model,
+            terms=Terms(licence=None),
+        )
+        record_obtained(events, weights, source=Source(kind="file", reference=str(model)))
+    (failed, *_) = failures(house, "hub")
+    assert failed.error is not None
+    assert failed.error.value == str(model / "etc" / "hostname")
 
 
 def test_a_change_that_sets_the_times_back_is_found(house: House) -> None:

@@ -6,7 +6,6 @@ Room: library. Hashes everything anew and asks no cache; must not know terminals
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,8 +105,9 @@ def _path_of(file: HashedFile, deed: Deed, found: dict[str, Path]) -> Path:
     if len(deed.files) == 1 and not deed.location.is_dir():
         return deed.location
     inside = deed.location if deed.location.is_dir() else deed.location.parent
-    # The record is not trusted with paths: a name that leads elsewhere is simply not there.
-    return found.get(file.name, inside / os.path.basename(file.name))  # noqa: PTH119 - no path yet
+    # The record is not trusted with paths: no name leads out of the model's own folder.
+    steps = [step for step in file.name.split("/") if step not in ("", ".", "..")]
+    return found.get(file.name, inside.joinpath(*steps))
 
 
 def _called(deed: Deed, file: HashedFile) -> str:
