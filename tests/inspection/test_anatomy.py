@@ -86,3 +86,16 @@ def assert_sums(branch: Branch) -> None:
 
 def test_runs_of_numbers() -> None:
     assert runs([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
+
+
+def test_weights_alone_are_inspected_and_what_is_missing_is_said(tmp_path: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from freehold.inspection import inspect_model
+
+    save_file({"blk.0.attn_q.weight": np.ones((4, 4), np.float32)}, tmp_path / "m.safetensors")
+    report = inspect_model(tmp_path / "m.safetensors", home=tmp_path / "home")
+    assert not report.refused
+    assert report.parameters == 16
+    assert "weights alone" in report.unread["tokenizer"]

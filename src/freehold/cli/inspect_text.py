@@ -91,7 +91,8 @@ def _head(console: Console, report: Report) -> None:
     if not report.refused:
         console.print(
             f"{report.parameters:,} parameters in {len(report.tensors)} tensors, "
-            f"{size(report.size_bytes)}, {report.format}, architecture {seen(report.architecture)}"
+            f"{size(report.size_bytes)}, {report.format}, architecture "
+            f"{seen(report.architecture) or 'not said'}"
         )
     if report.identity is not None:
         console.print(report.identity.digest, style="dim")

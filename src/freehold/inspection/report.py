@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from freehold.errors import BadRequest, FormatError, FreeholdError, LoadError
+from freehold.errors import BadConfig, BadRequest, FormatError, FreeholdError, LoadError
 from freehold.inspection.anatomy import Branch, Part, anatomy, part_of
 from freehold.inspection.conversations import ChatFacts, chat_facts
 from freehold.inspection.memory import Memory, memory_of
@@ -199,6 +199,8 @@ def _shapes(model: OpenModel) -> ModelShapes:
 
 
 def _text_side(model: OpenModel) -> TextSide | EncoderTokenizer:
+    if model.format == "safetensors" and not model.path.is_dir():
+        raise BadConfig("weights alone: no tokenizer lies in a safetensors file")
     if is_encoder(model.path):
         return load_encoder_tokenizer(read_embedder(model.path))
     return read_text_side(model.path, dict(model.metadata) if model.format == "GGUF" else None)
