@@ -12,18 +12,28 @@ from freehold.library.catalogue import (
     entry_named,
     suggested_system,
 )
+from freehold.library.held import held_models
+from freehold.library.held_record import Held
+from freehold.library.hub_pull import HubPulled, pull_from_hub
+from freehold.library.names import HubReference, is_hub_reference
 from freehold.library.pulling import Pulled, pull
 from freehold.library.references import resolve
 from freehold.library.shelf import OnShelf, remove, shelf
 
 __all__ = [
     "CatalogueEntry",
+    "Held",
+    "HubPulled",
+    "HubReference",
     "OnShelf",
     "PinnedFile",
     "Pulled",
     "entries",
     "entry_named",
+    "held_models",
+    "is_hub_reference",
     "pull",
+    "pull_from_hub",
     "remove",
     "resolve",
     "shelf",

@@ -17,7 +17,7 @@ from freehold.errors import DigestMismatch, DiskFull, DownloadFailed
 from freehold.library.catalogue import CatalogueEntry, PinnedFile
 from freehold.library.fetch import Progress
 
-__all__ = ["digest_of", "publish_members"]
+__all__ = ["digest_of", "publish_members", "sync_folder"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -60,9 +60,9 @@ def _put_in_place(unpacked: Path, target: Path) -> None:
     """Renames the folder; at most an empty one may be there already."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for folder in [unpacked, *(path for path in unpacked.rglob("*") if path.is_dir())]:
-        _sync_folder(folder)
+        sync_folder(folder)
     unpacked.replace(target)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def digest_of(path: Path, *, progress: Progress) -> str:
     return sha256.hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder reach the disk."""
     # Without this a power cut may keep the data but forget the name.
     descriptor = os.open(folder, os.O_RDONLY)
     try:

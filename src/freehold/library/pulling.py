@@ -6,12 +6,8 @@ is done, nor how progress is shown.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +16,7 @@ from freehold.errors import DigestMismatch, DiskFull
 from freehold.library.catalogue import CatalogueEntry, entry_named
 from freehold.library.fetch import Progress, fetch_wheel
 from freehold.library.identity import identity_of
+from freehold.library.locking import only_one
 from freehold.library.publish import digest_of, publish_members
 from freehold.library.record import (
     Source,
@@ -33,7 +30,6 @@ from freehold.library.shelf import checked_path, folder_of, place_of, staging_di
 
 __all__ = ["Pulled", "pull"]
 
-_LOCK_POLL_S = 0.2
 _MARGIN_BYTES = 16 << 20
 
 
@@ -70,7 +66,7 @@ def pull(
     models_dir = settings.models_dir
     staging = staging_dir(models_dir)
     staging.mkdir(parents=True, exist_ok=True)
-    with _only_one(staging / f"{entry.name}.lock", progress=progress):
+    with only_one(staging / f"{entry.name}.lock", waiting=lambda: progress("wait", 0, 0)):
         present = checked_path(entry, models_dir)
         if present is not None:
             if verify:
@@ -101,20 +97,6 @@ def _record(entry: CatalogueEntry, path: Path, settings: Settings, *, progress: 
         if weights_at(events.all(), path) != weights.identity.digest:
             source = Source(kind="package", reference=entry.requirement)
             record_obtained(events, weights, source=source)
-
-
-@contextmanager
-def _only_one(lock: Path, *, progress: Progress) -> Iterator[None]:
-    """Hold the lock file; the kernel lets go of it even if we are killed."""
-    with lock.open("ab") as handle:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                progress("wait", 0, 0)
-                time.sleep(_LOCK_POLL_S)
-        yield
 
 
 def _sweep(staging: Path, entry: CatalogueEntry) -> None:

@@ -1,4 +1,4 @@
-"""What a reference stands for: a path, or a short name in the store.
+"""What a reference stands for: a path, a short name, or a repository, in the store.
 
 Room: library. Turns text into a path that exists; must not open the file.
 """
@@ -6,25 +6,25 @@ Room: library. Turns text into a path that exists; must not open the file.
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from freehold.config import Settings, resolve_settings
 from freehold.errors import UnknownModel
 from freehold.library.catalogue import entries
+from freehold.library.held import find_held, find_named
+from freehold.library.names import HubReference, is_hub_reference
 from freehold.library.shelf import checked_path, place_of
 
 __all__ = ["resolve"]
 
-_HUB_REFERENCE = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
-
 
 def resolve(ref: str | Path, *, settings: Settings | None = None) -> Path:
-    """The model a reference names: a path, or a short name such as "starter".
+    """The model a reference names: a path, a short name, or `org/name[:quant][@revision]`.
 
-    A path is a file, or a directory with a config.json in it.
-    Raises: UnknownModel for any other directory, a missing file, a name the store lacks, and for
-    `org/name[:quant]`, which cannot be fetched yet; DigestMismatch for a damaged store file.
+    A path is a file, or a directory with a config.json in it; it goes before a repository. Nothing
+    is fetched.
+    Raises: UnknownModel for any other directory, a missing file, and what the store lacks;
+    BadReference for a malformed or ambiguous one; DigestMismatch for a damaged store file.
     """
     text = os.fspath(ref)
     for entry in entries():
@@ -41,10 +41,19 @@ def resolve(ref: str | Path, *, settings: Settings | None = None) -> Path:
             found="nothing there",
             hint=f"`freehold pull {entry.name}`",
         )
-    return _resolve_path(text)
+    return _resolve_path(text, settings, is_path=isinstance(ref, Path))
 
 
-def _resolve_path(text: str) -> Path:
+def _held(text: str, settings: Settings | None) -> Path | None:
+    """The model of this name, or of this repository, in the store."""
+    models_dir = (settings or resolve_settings()).models_dir
+    held = find_named(text, models_dir)
+    if held is None and is_hub_reference(text):
+        held = find_held(HubReference.parse(text), models_dir)
+    return held.checked_path() if held is not None else None
+
+
+def _resolve_path(text: str, settings: Settings | None, *, is_path: bool) -> Path:
     path = Path(text).expanduser()
     try:
         if path.is_file() or (path / "config.json").is_file():
@@ -52,6 +61,10 @@ def _resolve_path(text: str) -> Path:
         exists = path.exists()
     except OSError as error:
         raise _unknown(text, found=error.strerror or type(error).__name__) from error
+    if not is_path and not _looks_like_path(text):
+        held = _held(text, settings)
+        if held is not None:
+            return held
     if exists:
         found = "a directory" if path.is_dir() else "not a regular file"
         raise _unknown(
@@ -59,11 +72,13 @@ def _resolve_path(text: str) -> Path:
         )
     if _looks_like_path(text):
         raise _unknown(text, found="no such file", hint="check the path")
-    if _HUB_REFERENCE.fullmatch(text):
-        raise _unknown(
-            text,
-            found="a hub reference, which this version cannot fetch",
-            hint="download the .gguf file and pass its path",
+    if is_hub_reference(text):
+        raise UnknownModel(
+            "this model is not in the store",
+            value=text,
+            expected="a repository whose files are here",
+            found=text,
+            hint=f"`freehold pull {text}`",
         )
     raise _unknown(text, found="neither a file nor a known name")
 
