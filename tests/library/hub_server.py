@@ -1,6 +1,6 @@
 """A hub of the tests' own: the real protocol on one port, and the place of the bytes on another.
 
-Each way in which a hub, or something in its stead, can go wrong is a field of `Repository` or `Hub`.
+Each way in which a hub, or something in its stead, can go wrong is a field of the two states.
 """
 
 from __future__ import annotations

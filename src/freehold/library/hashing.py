@@ -67,12 +67,13 @@ def hash_file(
     *,
     size_bytes: int,
     digest: Digest | None = None,
-    passed: Counted = lambda count: None,
+    passed: Counted | None = None,
 ) -> Digests:
     """The digests of a file; at most one byte past `size_bytes` is read. Raises: OSError."""
     digests = Digests(size_bytes=size_bytes, digest=digest)
     with path.open("rb") as source:
         while chunk := source.read(min(_CHUNK_BYTES, size_bytes + 1 - digests.count_bytes)):
             digests.update(chunk)
-            passed(len(chunk))
+            if passed is not None:
+                passed(len(chunk))
     return digests

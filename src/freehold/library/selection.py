@@ -35,11 +35,27 @@ _TERMS = re.compile(
 )
 _CODE = re.compile(r".*\.(?:py|pyc|so|sh|js|bin|pt|pth|pkl|pickle|onnx|h5)", re.IGNORECASE)
 _COMPANIONS = frozenset(
-    """config.json generation_config.json tokenizer.json tokenizer_config.json tokenizer.model
-    tekken.json vocab.json vocab.txt merges.txt special_tokens_map.json added_tokens.json
-    chat_template.jinja chat_template.json modules.json sentence_bert_config.json
-    config_sentence_transformers.json 1_Pooling/config.json quantize_config.json
-    hf_quant_config.json""".split()
+    {
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "tokenizer.model",
+        "tekken.json",
+        "vocab.json",
+        "vocab.txt",
+        "merges.txt",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+        "chat_template.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
+        "1_Pooling/config.json",
+        "quantize_config.json",
+        "hf_quant_config.json",
+    }
 )
 _WHOLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
