@@ -22,9 +22,12 @@ from freehold.errors import (
     DownloadFailed,
     FormatError,
     FreeholdError,
+    UnknownLicence,
     UnknownModel,
 )
 from freehold.library import HubPulled, HubReference, held_models, pull_from_hub, resolve
+from freehold.library.held_events import write_down
+from freehold.library.record import open_record
 from freehold.library.shelf import staging_dir
 from tests.library import hub_server
 from tests.library.hub_server import COMMIT, Hub, Repository
@@ -42,7 +45,6 @@ def tiny() -> Repository:
             "tiny-Q8_0.gguf": Q8,
             "mmproj-tiny-Q4_K_M.gguf": b"not a model",
             "README.md": b"# Tiny",
-            "LICENSE": b"terms",
             "convert.py": b"import os",
         }
     )
@@ -59,6 +61,8 @@ def hub(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         monkeypatch.delenv("HF_TOKEN", raising=False)
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         monkeypatch.setattr("freehold.library.hub_fetch.WAIT_S", 0.0)
+        # A database for each test would cost more than the test; one below writes for real.
+        monkeypatch.setattr("freehold.library.hub_pull.write_down", lambda held, **_: None)
         yield hub
 
 
@@ -84,7 +88,7 @@ def test_default_is_q4_k_m_with_its_terms_and_nothing_else(hub: Hub) -> None:
     assert pulled.fetched
     assert pulled.held.path.read_bytes() == Q4
     names = {file.name.text for file in pulled.held.files}
-    assert names == {FILE, "README.md", "LICENSE"}
+    assert names == {FILE, "README.md"}
     on_disk = {path.name for path in (pulled.held.folder / "files").rglob("*")}
     assert on_disk == names
     assert list(staging_dir(settings().models_dir).glob("hub--*[!k]")) == []
@@ -99,6 +103,35 @@ def test_record_pins_commit_digests_and_licence(hub: Hub) -> None:
     digests = {file["name"]: file["sha256"] for file in record["files"]}
     assert digests[FILE] == hub_server.sha256(Q4)
     assert digests["README.md"] == hub_server.sha256(b"# Tiny")
+
+
+def test_hub_is_asked_for_the_model_and_nothing_else(hub: Hub) -> None:
+    pull()
+    kinds = {path.split("?")[0].split("/")[1] for path in hub.paths("GET") if path[:3] != "cdn"}
+    assert kinds == {"api", "acme"}
+    assert all(
+        path.startswith(("/api/models/acme/tiny/", "/acme/tiny/", "cdn/"))
+        for path in hub.paths("GET")
+    )
+    agents = {headers["user-agent"] for _, _, headers in hub.requests}
+    assert not any("torch" in agent or "agent/" in agent for agent in agents)
+
+
+def test_pull_is_in_the_record_and_asks_the_gate_first(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("freehold.library.hub_pull.write_down", write_down)
+    held = pull().held
+    with open_record(settings()) as events:
+        (event,) = events.all()
+    assert event.kind == "obtained"
+    assert event.subject == f"sha256:{hub_server.sha256(Q4)}"
+    assert event.body["source"] == {"kind": "hub", "reference": "acme/tiny", "revision": COMMIT}
+    assert event.body["location"] == str(held.path)
+    hub.repository.licence = None
+    with pytest.raises(UnknownLicence):
+        pull("acme/tiny:Q8_0")
+    assert len(held_models(settings().models_dir)) == 1
 
 
 def test_quantization_is_chosen_by_its_word(hub: Hub) -> None:
@@ -217,7 +250,7 @@ def test_interrupt_keeps_what_came_for_the_next_pull(hub: Hub) -> None:
 
 
 def test_finished_files_of_a_stopped_pull_are_not_fetched_again(hub: Hub) -> None:
-    hub.repository.served["LICENSE"] = b"other"
+    hub.repository.served["README.md"] = b"# Tony"
     with pytest.raises(DigestMismatch):
         pull()
     hub.repository.served.clear()

@@ -89,6 +89,12 @@ class Hub:
         headers: dict[str, str] = build_hf_headers(library_name="freehold")
         return headers
 
+    def _say_nothing_else(self) -> None:
+        # huggingface_hub would also ask which program runs it, and tell the hub what is installed.
+        from huggingface_hub import constants
+
+        constants.HF_HUB_DISABLE_TELEMETRY = True
+
     @contextmanager
     def asked(self, reference: HubReference) -> Iterator[None]:
         """Turns what goes wrong in a request into an error with a way out of it.
@@ -103,6 +109,7 @@ class Hub:
                 found="HF_HUB_OFFLINE is set",
                 hint="unset HF_HUB_OFFLINE, or bring the model with `freehold import`",
             )
+        self._say_nothing_else()
         with explained(reference, self.endpoint):
             yield
 
@@ -114,6 +121,7 @@ class Hub:
         from huggingface_hub import HfApi
 
         repo = reference.repo
+        self._say_nothing_else()
         api = HfApi(endpoint=self.endpoint, library_name="freehold")
         revision = (reference.revision or Revision("main")).text
         with self.asked(reference):
