@@ -12,6 +12,7 @@ from freehold.cli.config import config
 from freehold.cli.deed import deed
 from freehold.cli.doctor import doctor
 from freehold.cli.fit import fit
+from freehold.cli.import_ import import_model
 from freehold.cli.inspect import inspect
 from freehold.cli.keys import keys
 from freehold.cli.license import license_group
@@ -41,6 +42,7 @@ app.command()(serve)
 app.command()(ps)
 app.command()(stop)
 app.command()(pull)
+app.command(name="import")(import_model)
 app.command(name="list")(list_models)
 app.command()(rm)
 app.command()(deed)

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from freehold.library.hub import RemoteFile, hub_cache
 from freehold.library.names import RepoId, Sha256
@@ -48,23 +49,24 @@ def copies_of(file: RemoteFile, repo: RepoId) -> Iterator[Path]:
             continue
 
 
-def take(source: Path, target: Path, *, copy: bool = False) -> bool:
+def take(source: Path, target: Path, *, across: Literal["link", "copy"] = "link") -> bool:
     """Put a file at `target` without a second copy where that can be; whether it is a link to it.
 
-    A second name for the same bytes where both are on one file system, else a symbolic link; or
-    a copy, if that is asked for. Raises: OSError.
+    A second name for the same bytes on one file system; `across` two, a symbolic link or a copy.
+    Raises: OSError.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
-    if copy:
-        shutil.copyfile(source, target)
-        return False
     try:
         os.link(source, target)
     except OSError as error:
         # Another file system, one without hard links, or a file that is somebody else's.
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
             raise
-        target.symlink_to(source)
-        return True
-    return False
+    else:
+        return False
+    if across == "copy":
+        shutil.copyfile(source, target)
+        return False
+    target.symlink_to(source)
+    return True
