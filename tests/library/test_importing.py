@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -264,6 +263,6 @@ def test_symbolic_link_of_a_directory_is_taken_as_its_file(
     folder = tmp_path / "snapshot"
     folder.mkdir()
     for path in real.iterdir():
-        os.symlink(path, folder / path.name)
+        (folder / path.name).symlink_to(path)
     held = take_in(folder, settings)
     assert not any((held.folder / "files" / file.name.text).is_symlink() for file in held.files)
