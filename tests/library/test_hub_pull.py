@@ -117,9 +117,7 @@ def test_hub_is_asked_for_the_model_and_nothing_else(hub: Hub) -> None:
     assert not any("torch" in agent or "agent/" in agent for agent in agents)
 
 
-def test_pull_is_in_the_record_and_asks_the_gate_first(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pull_is_in_the_record(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("freehold.library.hub_pull.write_down", write_down)
     held = pull().held
     with open_record(settings()) as events:
@@ -128,10 +126,14 @@ def test_pull_is_in_the_record_and_asks_the_gate_first(
     assert event.subject == f"sha256:{hub_server.sha256(Q4)}"
     assert event.body["source"] == {"kind": "hub", "reference": "acme/tiny", "revision": COMMIT}
     assert event.body["location"] == str(held.path)
+
+
+def test_terms_are_asked_for_before_anything_is_fetched(hub: Hub) -> None:
     hub.repository.licence = None
     with pytest.raises(UnknownLicence):
-        pull("acme/tiny:Q8_0")
-    assert len(held_models(settings().models_dir)) == 1
+        pull()
+    assert nothing_published()
+    assert hub.paths("HEAD") == []
 
 
 def test_quantization_is_chosen_by_its_word(hub: Hub) -> None:

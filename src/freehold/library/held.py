@@ -40,7 +40,7 @@ def _shelf(models_dir: Path) -> Path:
 
 def moment() -> str:
     """Now, as a record has it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def held_models(models_dir: Path) -> tuple[Held, ...]:

@@ -123,7 +123,7 @@ class Fetch:
                     if digests.count_bytes and response.status_code == 200:
                         self._start_over(output, digests)
                     self._check_answer(file, response, digests.count_bytes)
-                    for chunk in response.iter_raw(_CHUNK_BYTES):
+                    for chunk in response.iter_raw():
                         output.write(chunk)
                         digests.update(chunk)
                         self.passed(len(chunk))
