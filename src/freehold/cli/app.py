@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from freehold.cli.bench import bench
+from freehold.cli.bundle import bundle
 from freehold.cli.config import config
 from freehold.cli.deed import deed
 from freehold.cli.doctor import doctor
@@ -43,6 +44,7 @@ app.command()(ps)
 app.command()(stop)
 app.command()(pull)
 app.command(name="import")(import_model)
+app.add_typer(bundle)
 app.command(name="list")(list_models)
 app.command()(rm)
 app.command()(deed)

@@ -5,6 +5,7 @@ Room: cli. Shows progress; what is taken and how it is checked is the library's 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,12 +14,15 @@ from freehold.cli.options import AsJson
 
 __all__ = ["import_model"]
 
+_LABELS = {"wait": "waiting for another import", "verify": "verifying"}
+
 
 def import_model(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="PATH", help="A .gguf file, a directory of safetensors, or ollama:NAME[:TAG]."
+            metavar="PATH",
+            help="A .gguf file, a directory of safetensors, ollama:NAME[:TAG], or a bundle.",
         ),
     ],
     *,
@@ -29,24 +33,36 @@ def import_model(
     link: Annotated[
         bool, typer.Option("--link", help="Only refer to where the files are now.")
     ] = False,
+    trust: Annotated[
+        str | None, typer.Option("--trust", help="Take a bundle only if this public key signed it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take a model that is on this machine into the store.
+    """Take a model that is on this machine into the store, or all models of a bundle.
 
     Every file is hashed and opened first; pickles and other forms that can run code are refused.
-    On one file system the store shares the bytes with the file, and either may be deleted.
+    On one file system the store shares the bytes with the file, and either may be deleted. A bundle
+    is taken in only after its whole list, its digests and its signature were verified.
 
     Example: freehold import model.gguf --name mine
     """
     from freehold.cli.printing import print_json, say
-    from freehold.cli.pull import progress_bar
+    from freehold.cli.progress import progress_bar
     from freehold.config import resolve_settings
+    from freehold.library.bundle_read import is_bundle
     from freehold.library.importing import import_model as take_in
 
     if copy and link:
         raise typer.BadParameter("--copy and --link exclude each other")
+    if is_bundle(Path(source).expanduser()):
+        if name is not None or copy or link:
+            raise typer.BadParameter("a bundle has its own names, and is always copied")
+        _import_bundle(Path(source).expanduser(), trust, as_json=as_json)
+        return
+    if trust is not None:
+        raise typer.BadParameter("--trust is for bundles, and this is none")
     keep = "copy" if copy else "link" if link else "share"
-    with progress_bar() as progress:
+    with progress_bar(_LABELS) as progress:
         held = take_in(source, settings=resolve_settings(), name=name, keep=keep, progress=progress)
     if as_json:
         print_json(
@@ -64,3 +80,37 @@ def import_model(
     files = "1 file" if count == 1 else f"{count} files"
     say(f"imported: {held.ref}, {files}, {held.size_bytes / 1e6:.1f} MB, each hashed and opened")
     say(f"  {held.path}")
+
+
+def _import_bundle(path: Path, trust: str | None, *, as_json: bool) -> None:
+    from freehold.cli.printing import print_json, say
+    from freehold.cli.progress import progress_bar
+    from freehold.config import resolve_settings
+    from freehold.library.bundle_read import import_bundle
+    from freehold.library.signing import read_public_key
+
+    key = read_public_key(trust) if trust is not None else None
+    with progress_bar(_LABELS) as progress:
+        came = import_bundle(path, settings=resolve_settings(), trust=key, progress=progress)
+    fingerprint = came.key.fingerprint if came.key is not None else None
+    if as_json:
+        print_json(
+            {
+                "imported": [model.ref for model in came.models],
+                "present": [model.ref for model in came.present],
+                "signed_by": fingerprint,
+                "trusted": came.trusted,
+            }
+        )
+        return
+    for models, what in ((came.models, "imported"), (came.present, "already here")):
+        for model in models:
+            say(
+                f"{what}: {model.ref}, {model.size_bytes / 1e6:.1f} MB, sha256 of each file matches"
+            )
+    if came.trusted:
+        say(f"  signed by the key you trust, {fingerprint}")
+    elif fingerprint:
+        say(f"  signed by the key {fingerprint}; --trust KEY would say that it must be")
+    else:
+        say("  not signed: its digests match, but who made it is not proven")

@@ -5,8 +5,6 @@ Room: cli. Shows progress; how a model is fetched and verified is the library's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +14,7 @@ from freehold.cli.options import AsJson, PolicyFile, with_policy
 if TYPE_CHECKING:
     from freehold.library import HubPulled, Pulled
 
-__all__ = ["progress_bar", "pull"]
+__all__ = ["pull"]
 
 _LABELS = {
     "wait": "waiting for another pull",
@@ -53,12 +51,13 @@ def pull(
 
     Example: freehold pull org/name:Q8_0
     """
+    from freehold.cli.progress import progress_bar
     from freehold.config import resolve_settings
     from freehold.library import HubReference, entries, is_hub_reference, pull_from_hub
     from freehold.library import pull as pull_model
 
     settings = with_policy(resolve_settings(), policy)
-    with progress_bar() as progress:
+    with progress_bar(_LABELS) as progress:
         known = any(entry.name == name for entry in entries())
         if not known and is_hub_reference(name):
             reference = HubReference.parse(name)
@@ -129,40 +128,3 @@ def _tell_entry(pulled: Pulled, *, as_json: bool) -> None:
         checked = f"{each} of {len(entry.files)} files matches"
     say(f"{what}: {entry.title} ({entry.licence}), {checked}")
     say(f"  {pulled.path}")
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar with bytes, rate and time left on stderr; quiet lines where nobody can see a bar."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    tasks: dict[str, TaskID] = {}
-    # rich still prints an empty line for a bar that nobody can see.
-    seen = console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=not seen) as bars:
-
-        def show(phase: str, done: int, total: int) -> None:
-            if phase not in tasks:
-                tasks[phase] = bars.add_task(_LABELS[phase], total=total or None)
-                if not seen:
-                    console.print(_LABELS[phase] + (f" {total / 1e6:.0f} MB" if total else ""))
-            bars.update(tasks[phase], completed=done, total=total or None)
-
-        yield show

@@ -21,8 +21,13 @@ from freehold.library.record import (
 __all__ = ["write_down"]
 
 
-def write_down(held: Held, *, settings: Settings, progress: Progress) -> None:
-    """Record where a published model came from. Raises: StoreUnusable, DigestMismatch, OSError."""
+def write_down(
+    held: Held, *, settings: Settings, progress: Progress, source: Source | None = None
+) -> None:
+    """Record where a published model came from: its origin, or `source` that brought it here.
+
+    Raises: StoreUnusable, DigestMismatch, OSError.
+    """
     origin = held.origin
     weights = Weights(
         identity=identity_of(held.path, home=settings.home, progress=progress),
@@ -31,8 +36,9 @@ def write_down(held: Held, *, settings: Settings, progress: Progress) -> None:
         terms=Terms(licence=held.licence),
     )
     with open_record(settings) as events:
-        if origin.repo is not None and origin.commit is not None:
-            source = Source(kind="hub", reference=origin.repo.text, revision=origin.commit.hex)
-            record_obtained(events, weights, source=source)
+        if source is None and origin.repo is not None and origin.commit is not None:
+            came = Source(kind="hub", reference=origin.repo.text, revision=origin.commit.hex)
+            record_obtained(events, weights, source=came)
         else:
-            record_imported(events, weights, source=Source(kind="file", reference=origin.place))
+            came = source or Source(kind="file", reference=origin.place)
+            record_imported(events, weights, source=came)

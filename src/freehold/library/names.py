@@ -33,6 +33,7 @@ _PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?", re.ASCI
 _REVISION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/+-]{0,126}[A-Za-z0-9_+-])?", re.ASCII)
 _QUANT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,30}[A-Za-z0-9])?", re.ASCII)
 _MODEL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?", re.ASCII)
+_ANY = re.compile(r".+", re.DOTALL)
 _HEX_40 = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _HEX_64 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PREFIXES = ("hf.co/", "https://hf.co/", "hf://")
@@ -60,6 +61,11 @@ def _refuse(what: str, found: object, expected: str, hint: str = "") -> NoReturn
     )
 
 
+def _fits(pattern: re.Pattern[str], text: object) -> bool:
+    """What comes from JSON may be anything."""
+    return isinstance(text, str) and pattern.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class RepoId:
     """`org/name` of a repository, as the hub allows it. Raises: BadReference."""
@@ -67,8 +73,8 @@ class RepoId:
     text: str
 
     def __post_init__(self) -> None:
-        parts = self.text.split("/") if isinstance(self.text, str) else []
-        good = len(parts) == 2 and all(_PART.fullmatch(part) for part in parts)
+        parts = str(self.text).split("/")
+        good = len(parts) == 2 and all(_fits(_PART, part) for part in parts)
         bad_piece = good and any(piece in self.text for piece in ("--", ".."))
         if (
             not good
@@ -99,7 +105,7 @@ class Revision:
     text: str
 
     def __post_init__(self) -> None:
-        good = isinstance(self.text, str) and _REVISION.fullmatch(self.text)
+        good = _fits(_REVISION, self.text)
         if not good or any(piece in self.text for piece in ("..", "//", "/.", "./")):
             _refuse("a revision", self.text, "a branch, a tag or a commit", "try main")
 
@@ -114,7 +120,7 @@ class Commit:
     hex: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hex, str) or not _HEX_40.fullmatch(self.hex):
+        if not _fits(_HEX_40, self.hex):
             _refuse("a commit", self.hex, "40 hexadecimal digits in lower case")
 
     def __str__(self) -> str:
@@ -128,7 +134,7 @@ class Quant:
     text: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str) or not _QUANT.fullmatch(self.text):
+        if not _fits(_QUANT, self.text):
             _refuse("a quantization", self.text, "a word such as Q4_K_M, Q8_0 or BF16")
 
     def __str__(self) -> str:
@@ -151,7 +157,7 @@ class Sha256:
     hex: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hex, str) or not _HEX_64.fullmatch(self.hex):
+        if not _fits(_HEX_64, self.hex):
             _refuse("a sha256 digest", self.hex, "64 hexadecimal digits in lower case")
 
     @classmethod
@@ -172,7 +178,7 @@ class ModelName:
     text: str
 
     def __post_init__(self) -> None:
-        good = isinstance(self.text, str) and _MODEL_NAME.fullmatch(self.text)
+        good = _fits(_MODEL_NAME, self.text)
         if not good or ".." in self.text or _RESERVED.fullmatch(self.text):
             _refuse(
                 "a name for a model",
@@ -203,7 +209,7 @@ class SafeName:
     def __post_init__(self) -> None:
         text = self.text
         good = (
-            isinstance(text, str)
+            _fits(_ANY, text)
             and text.isprintable()
             and not _FORBIDDEN & set(text)
             and unicodedata.normalize("NFC", text) == text
