@@ -22,6 +22,7 @@ ROOMS_WITH_FAMILIES = ("models", "loading")
 
 # Where a family's name is data that names something else, with the reason.
 EXCEPTIONS = {
+    "src/freehold/library/nearby.py": "the cache of the program llama.cpp",
     "src/freehold/library/catalogue.py": "titles and package names of what can be pulled",
     "src/freehold/chat/dialects": "tool dialects are named after the families that began them",
     "src/freehold/tokenizer": "GGUF names its pre-tokenizers after the families that began them",

@@ -6,11 +6,14 @@ Room: cli. Shows progress; what is taken and how it is checked is the library's 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from freehold.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from freehold.library.importing import Keep
 
 __all__ = ["import_model"]
 
@@ -46,11 +49,7 @@ def import_model(
 
     Example: freehold import model.gguf --name mine
     """
-    from freehold.cli.printing import print_json, say
-    from freehold.cli.progress import progress_bar
-    from freehold.config import resolve_settings
     from freehold.library.bundle_read import is_bundle
-    from freehold.library.importing import import_model as take_in
 
     if copy and link:
         raise typer.BadParameter("--copy and --link exclude each other")
@@ -61,7 +60,16 @@ def import_model(
         return
     if trust is not None:
         raise typer.BadParameter("--trust is for bundles, and this is none")
-    keep = "copy" if copy else "link" if link else "share"
+    keep: Keep = "copy" if copy else "link" if link else "share"
+    _import_one(source, name, keep, as_json=as_json)
+
+
+def _import_one(source: str, name: str | None, keep: Keep, *, as_json: bool) -> None:
+    from freehold.cli.printing import print_json, say
+    from freehold.cli.progress import progress_bar
+    from freehold.config import resolve_settings
+    from freehold.library.importing import import_model as take_in
+
     with progress_bar(_LABELS) as progress:
         held = take_in(source, settings=resolve_settings(), name=name, keep=keep, progress=progress)
     if as_json:
