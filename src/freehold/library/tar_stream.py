@@ -88,8 +88,8 @@ def entries_of(source: BinaryIO) -> Iterator[TarEntry]:
         if len(block) != BLOCK_BYTES:
             raise _broken("a header or the two empty blocks at the end", f"{len(block)} bytes")
         if not any(block):
-            if source.read(BLOCK_BYTES).strip(b"\0"):
-                raise _broken("the end of the archive", "more after its end")
+            if source.read(BLOCK_BYTES) != bytes(BLOCK_BYTES):
+                raise _broken("two empty blocks at the end", "one")
             return
         yield _entry(block, source)
 
