@@ -7,6 +7,7 @@ import errno
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -582,6 +583,27 @@ def test_full_disk_is_refused_before_the_download(
     with pytest.raises(DiskFull, match="room"):
         pull()
     assert hub.paths("HEAD") == []
+
+
+def _pull_without_room(results: multiprocessing.Queue[str]) -> None:
+    # What a quota does: the kernel refuses to let a file grow, in the middle of the download.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    try:
+        pull()
+    except DiskFull as error:
+        results.put(error.hint)
+
+
+def test_disk_that_fills_up_keeps_what_came_for_when_there_is_room(hub: Hub) -> None:
+    context = multiprocessing.get_context("fork")
+    results: multiprocessing.Queue[str] = context.Queue()
+    process = context.Process(target=_pull_without_room, args=(results,))
+    process.start()
+    assert "free some space" in results.get(timeout=30)
+    process.join(timeout=30)
+    assert nothing_published()
+    assert [path.stat().st_size for path in partials()] == [100_000]
+    assert pull().held.path.read_bytes() == Q4
 
 
 def _pull_in_child(results: multiprocessing.Queue[bool]) -> None:
