@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from freehold.library.names import DEFAULT_QUANT
 from freehold.library.nearby import llama_cpp_cache, ollama_store
-from freehold.library.selection import DEFAULT_QUANT
 from tests.cli.conftest import Run, freehold
 from tests.library.small_models import gguf_bytes
 

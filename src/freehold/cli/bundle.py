@@ -6,13 +6,15 @@ Room: cli. How a bundle is written and signed is the library's business.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 from typer.core import TyperGroup
 
 from freehold.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from typer._click.core import Context
 
 __all__ = ["Bundle", "bundle", "keygen", "make"]
 
@@ -20,7 +22,7 @@ __all__ = ["Bundle", "bundle", "keygen", "make"]
 class Bundle(TyperGroup):
     """Takes `freehold bundle REF` for `freehold bundle make REF`."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Puts `make` before whatever is no command and no call for help."""
         if args and args[0] not in {*self.commands, "-h", "--help"}:
             args = ["make", *args]

@@ -62,8 +62,11 @@ class Unbundled:
 
 
 class _Member(Protocol):
-    name: SafeName
-    size_bytes: int
+    @property
+    def name(self) -> SafeName: ...
+
+    @property
+    def size_bytes(self) -> int: ...
 
     def chunks(self) -> Iterator[bytes]: ...
 
@@ -273,7 +276,7 @@ def _members(path: Path) -> Iterator[Iterator[_Member]]:
         yield _folder_members(path)
     else:
         with path.open("rb") as source:
-            yield iter(entries_of(source))
+            yield entries_of(source)
 
 
 def _folder_members(folder: Path) -> Iterator[_Member]:

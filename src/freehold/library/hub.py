@@ -84,7 +84,7 @@ class Hub:
 
     def headers(self) -> dict[str, str]:
         """The headers of a request, with the person's token where there is one."""
-        from huggingface_hub.utils import build_hf_headers
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
         headers: dict[str, str] = build_hf_headers(library_name="freehold")
         return headers

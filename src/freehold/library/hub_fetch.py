@@ -109,7 +109,7 @@ class Fetch:
         Raises: DownloadFailed, DigestMismatch, OSError.
         """
         import httpx2
-        from huggingface_hub.utils import get_session, hf_raise_for_status
+        from huggingface_hub import get_session, hf_raise_for_status
 
         with self.hub.asked(self.reference):
             try:
