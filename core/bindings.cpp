@@ -242,21 +242,39 @@ void bind_data(nb::module_& m) {
              "kind"_a = 0, "slope"_a = 1.0f, "limit"_a = 0.0f);
 }
 
+// Both or none.
+std::optional<fh::Added> added_of(const fh::Step* step, const fh::Deltas* deltas) {
+    fh::require((step == nullptr) == (deltas == nullptr), "deltas without a step, or the reverse");
+    if (step == nullptr) return std::nullopt;
+    return fh::Added{*step, *deltas};
+}
+
 void bind_ops(nb::module_& m) {
     m.def("embed", &fh::embed, "weight"_a, "step"_a, "x"_a, Release());
     m.def(
         "norm_project",
         [](const fh::Tensor& x, const fh::Tensor* norm, float eps, int64_t count,
            const std::vector<const fh::Weight*>& weights,
-           const std::vector<const fh::Tensor*>& biases, const std::vector<fh::Tensor*>& outs) {
+           const std::vector<const fh::Tensor*>& biases, const std::vector<fh::Tensor*>& outs,
+           const fh::Step* step, const fh::Deltas* deltas) {
+            const auto added = added_of(step, deltas);
+            const auto both = added ? &*added : nullptr;
             if (norm == nullptr)
-                return fh::norm_project(x, nullptr, count, weights, biases, outs);
+                return fh::norm_project(x, nullptr, count, weights, biases, outs, both);
             const fh::Norm n{*norm, eps};
-            fh::norm_project(x, &n, count, weights, biases, outs);
+            fh::norm_project(x, &n, count, weights, biases, outs, both);
         },
-        "x"_a, "norm"_a.none(), "eps"_a, "count"_a, "weights"_a, "biases"_a, "outs"_a, Release());
-    m.def("project_add", &fh::project_add, "a"_a, "weight"_a, "bias"_a.none(), "count"_a, "x"_a,
-          Release());
+        "x"_a, "norm"_a.none(), "eps"_a, "count"_a, "weights"_a, "biases"_a, "outs"_a,
+        "step"_a = nb::none(), "deltas"_a = nb::none(), Release());
+    m.def(
+        "project_add",
+        [](const fh::Tensor& a, const fh::Weight& weight, const fh::Tensor* bias, int64_t count,
+           fh::Tensor& x, const fh::Step* step, const fh::Deltas* deltas) {
+            const auto added = added_of(step, deltas);
+            fh::project_add(a, weight, bias, count, x, added ? &*added : nullptr);
+        },
+        "a"_a, "weight"_a, "bias"_a.none(), "count"_a, "x"_a, "step"_a = nb::none(),
+        "deltas"_a = nb::none(), Release());
     m.def(
         "gate_up",
         [](const fh::Tensor& x, const fh::Tensor* norm, float eps, const fh::Weight& gate,

@@ -43,7 +43,8 @@ void tile_fixed_of(const uint8_t* group, int64_t cols, const uint8_t* act, int t
 }
 
 template <class S>
-void tile_fixed(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out) {
+void tile_fixed(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out,
+                Soon) {
     in_constant_tiles<S>(tile, [&](auto count, int m) {
         tile_fixed_of<S, count()>(group, cols, act, tile, m, out + kGroupRows * m);
     });

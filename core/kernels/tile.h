@@ -168,10 +168,11 @@ inline void in_constant_tiles(int tile, Body&& body) {
 }
 
 template <class S, template <class> class Format>
-void tile_q(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out) {
+void tile_q(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out,
+            [[maybe_unused]] Soon soon) {
     if (tile == 1) return tile_quantized<S, Format<S>, 1>(group, cols, act, out);
     if constexpr (S::any_tile) {
-        tile_many<S, Format<S>>(group, cols, act, tile, out);
+        tile_many<S, Format<S>>(group, cols, act, tile, out, soon);
     } else {
         if (tile == 2) return tile_quantized<S, Format<S>, 2>(group, cols, act, out);
         if (tile == 4) return tile_quantized<S, Format<S>, 4>(group, cols, act, out);
@@ -183,7 +184,8 @@ void tile_q(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, fl
 }
 
 template <class S, template <class> class Format>
-void tile_f(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out) {
+void tile_f(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out,
+            Soon) {
     in_constant_tiles<S>(tile, [&](auto count, int m) {
         const float* x = reinterpret_cast<const float*>(act) + m;
         tile_float<S, Format<S>, count()>(group, cols, x, tile, out + kGroupRows * m);
@@ -191,7 +193,8 @@ void tile_f(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, fl
 }
 
 template <class S, int Elements>
-void tile_m(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out) {
+void tile_m(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out,
+            Soon) {
     in_constant_tiles<S>(tile, [&](auto count, int m) {
         const float* x = reinterpret_cast<const float*>(act) + m;
         tile_mini<S, Elements, count()>(group, cols, x, tile, out + kGroupRows * m);

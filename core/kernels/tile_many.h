@@ -80,12 +80,14 @@ void many_half(const uint8_t* planes, const Scales<S> (&scales)[2], const ManyBl
 }
 
 template <class S, class Format>
-void tile_many(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out) {
+void tile_many(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out,
+               Soon soon) {
     constexpr int kSubs = Format::elements / kBlock;
     constexpr int kSubBytes = plane_bytes(Format::planes) + kGroupRows * Format::header / kSubs;
     static_assert(kGroupRows == 2 * S::lanes);
     const uint8_t* p = group + Format::row_floats * kGroupRows * sizeof(float);
     const uint8_t* next = group + cols / kBlock * kSubBytes;
+    const int64_t share = (soon.lines + cols / kBlock - 1) / (cols / kBlock);  // of a block
     alignas(64) float held[kMaxTile * kGroupRows];
     for (int i = 0; i < tile * kGroupRows; i += S::lanes) S::store(out + i, S::zero());
     for (int64_t b = 0; b < cols / Format::elements; ++b) {
@@ -95,6 +97,8 @@ void tile_many(const uint8_t* group, int64_t cols, const uint8_t* act, int tile,
             for (int line = 0; line < kSubBytes; line += 64)
                 __builtin_prefetch(next + line, 0, 2);
             next += kSubBytes;
+            for (int64_t i = 0; i < share && soon.lines > 0; ++i, --soon.lines, soon.at += 64)
+                __builtin_prefetch(soon.at, 0, 2);
             Scales<S> scales[2];
             for (int part = 0; part < 2; ++part)
                 Format::scales(head, sub, part * S::lanes, scales[part]);

@@ -8,6 +8,7 @@
 #include "freehold/ops.h"
 #include "freehold/threads.h"
 #include "gates.h"
+#include "project.h"
 
 namespace freehold {
 namespace {
@@ -225,6 +226,17 @@ void raise_all(const Runs& all, const float* h, const std::vector<Tensor*>& outs
 }
 
 }  // namespace
+
+Ahead matrices_of(const Added& added) {
+    Ahead ahead;
+    for (const Run& run : group_tokens(added.step, added.deltas).runs) {
+        const Thin& down = run.entry->down;
+        ahead.add(down.part(0, 0).groups, down.bytes());
+        for (const Deltas::Up& up : run.entry->ups)
+            if (up.matrix) ahead.add(up.matrix->part(0, 0).groups, up.matrix->bytes());
+    }
+    return ahead;
+}
 
 void add_deltas(const Tensor& x, const Norm* norm, const Step& step, const Deltas& deltas,
                 const std::vector<Tensor*>& outs) {

@@ -228,8 +228,8 @@ void open_experts(const Weight& gate, const Weight& up, const Sorted& s, const A
             for (int64_t g = first; g < last; ++g)
                 for (int64_t i = start; i < std::min(start + pass, expert->last_tile); ++i) {
                     const auto [place, size] = s.tiles[i];
-                    gate_fn(gate.group(base + g), gate.cols, acts.at(gate, place), size, opened);
-                    up_fn(up.group(base + g), up.cols, acts.at(up, place), size, raised);
+                    gate_fn(gate.group(base + g), gate.cols, acts.at(gate, place), size, opened, {});
+                    up_fn(up.group(base + g), up.cols, acts.at(up, place), size, raised, {});
                     if (finish) {
                         finish_inputs(table, s, s.tiles[i], bias_of(rule.gate_bias, expert->id, g),
                                       rule.weigh_inputs, opened);
@@ -260,7 +260,7 @@ void add_experts(const Weight& down, const Sorted& s, const Activations& acts,
                 for (int64_t i = expert.first_tile; i < expert.last_tile; ++i) {
                     const auto [place, size] = s.tiles[i];
                     tile_fn(down.group(expert.id * groups + g), down.cols, acts.at(down, place),
-                            size, out);
+                            size, out, {});
                     const float* bias = bias_of(rule.down_bias, expert.id, g);
                     for (int m = 0; m < size; ++m) {
                         float* row = out + m * kGroupRows;

@@ -57,7 +57,7 @@ void project_heads(const Tensor& x, const Weight& weight, int heads, int64_t cou
             for (int64_t i = h * places.head_tiles; i < (h + 1) * places.head_tiles; ++i) {
                 const auto [place, size] = places.tiles[i];
                 tile_fn(weight.group(h * groups + g), weight.cols, acts.at(weight, place), size,
-                        result);
+                        result, {});
                 for (int m = 0; m < size; ++m)
                     std::memcpy(out.row(place + m - h * count) + h * to + g * kGroupRows,
                                 result + m * kGroupRows, sizeof(float) * kGroupRows);

@@ -113,7 +113,7 @@ void append_shares(int which, int64_t groups, int64_t chunk, std::vector<Part>& 
 }  // namespace
 
 void multiply(const Activations& acts, const std::vector<const Weight*>& weights, bool paired,
-              TileBody body, void* context) {
+              TileBody body, void* context, const Ahead& ahead) {
     const KernelTable& table = kernels();
     const int64_t count = acts.count();
     const int64_t token_bytes = std::max<int64_t>(acts.cols() * 2, 64);
@@ -129,9 +129,13 @@ void multiply(const Activations& acts, const std::vector<const Weight*>& weights
         const int64_t chunk = std::clamp<int64_t>(budget / bytes, 1, std::max<int64_t>(fair, 1));
         append_shares(static_cast<int>(w), weights[w]->groups, chunk, parts);
     }
-    parallel(static_cast<int64_t>(parts.size()), [&](int64_t item, int) {
+    const auto part_count = static_cast<int64_t>(parts.size());
+    parallel(part_count, [&](int64_t item, int) {
         alignas(64) float out[2][kMaxTile * kGroupRows];
         const Part part = parts[item];
+        int64_t soon = ahead.lines() * item / part_count;
+        const int64_t soon_end = ahead.lines() * (item + 1) / part_count;
+        int64_t calls = (part.last - part.first) * tile_count;
         const Weight& weight = *weights[part.which];
         const TileFn tile_fn = table.tile_for(weight.traits->type);
         for (int64_t start = 0; start < tile_count; start += pass) {
@@ -139,11 +143,13 @@ void multiply(const Activations& acts, const std::vector<const Weight*>& weights
             for (int64_t g = part.first; g < part.last; ++g)
                 for (int64_t i = start; i < end; ++i) {
                     const auto [t, tile] = tiles[i];
-                    tile_fn(weight.group(g), weight.cols, acts.at(weight, t), tile, out[0]);
+                    const Soon lines = ahead.from(soon, (soon_end - soon + calls - 1) / calls);
+                    soon += lines.lines, --calls;
+                    tile_fn(weight.group(g), weight.cols, acts.at(weight, t), tile, out[0], lines);
                     if (paired) {
                         const Weight& other = *weights[1];
                         table.tile_for(other.traits->type)(other.group(g), other.cols,
-                                                           acts.at(other, t), tile, out[1]);
+                                                           acts.at(other, t), tile, out[1], {});
                     }
                     body(context, part.which, g, t, tile, out[0], out[1]);
                 }
@@ -167,7 +173,8 @@ void check_bias(const Tensor* bias, const Weight& weight) {
 
 void norm_project(const Tensor& x, const Norm* norm, int64_t count,
                   const std::vector<const Weight*>& weights,
-                  const std::vector<const Tensor*>& biases, const std::vector<Tensor*>& outs) {
+                  const std::vector<const Tensor*>& biases, const std::vector<Tensor*>& outs,
+                  const Added* added) {
     require(!weights.empty() && weights.size() == outs.size() && weights.size() == biases.size(),
             "norm_project: weights, biases and outputs must pair up");
     for (size_t w = 0; w < weights.size(); ++w) {
@@ -187,11 +194,13 @@ void norm_project(const Tensor& x, const Norm* norm, int64_t count,
                      if (biases[which] != nullptr)
                          table.add(to, biases[which]->data() + g * kGroupRows, n);
                  }
-             });
+             },
+             added ? matrices_of(*added) : Ahead());
+    if (added) add_deltas(x, norm, added->step, added->deltas, outs);
 }
 
 void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int64_t count,
-                 Tensor& x) {
+                 Tensor& x, const Added* added) {
     check_projection(a, nullptr, count, weight);
     check_bias(bias, weight);
     require(x.rows >= count && x.cols == weight.rows, "project_add: output shape differs");
@@ -206,7 +215,9 @@ void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int6
                      table.add(to, out + m * kGroupRows, n);
                      if (bias != nullptr) table.add(to, bias->data() + g * kGroupRows, n);
                  }
-             });
+             },
+             added ? matrices_of(*added) : Ahead());
+    if (added) add_deltas(a, nullptr, added->step, added->deltas, {&x});
 }
 
 void gate_up(const Tensor& x, const Norm* norm, const Weight& gate, const Weight& up,

@@ -57,24 +57,50 @@ inline void append_tiles(const KernelTable& table, int64_t first, int64_t count,
     }
 }
 
+// Memory that the next op will read, for a product to ask for while it computes.
+class Ahead {
+  public:
+    void add(const uint8_t* at, size_t bytes) {
+        if (bytes == 0) return;
+        runs_.push_back({at, static_cast<int64_t>(bytes + 63) / 64});
+        lines_ += runs_.back().lines;
+    }
+    int64_t lines() const { return lines_; }
+    // Up to `most` lines from the `first` one on that follow one another.
+    Soon from(int64_t first, int64_t most) const {
+        for (const Soon& run : runs_) {
+            if (first < run.lines) return {run.at + 64 * first, std::min(most, run.lines - first)};
+            first -= run.lines;
+        }
+        return {};
+    }
+
+  private:
+    std::vector<Soon> runs_;
+    int64_t lines_ = 0;
+};
+
+// What `add_deltas` will read.
+Ahead matrices_of(const Added& added);
+
 // Calls body(group, token, tile, out[tile][16]) for every tile of weight x activations, with
 // the work split over the pool. `weights` may be several with the same activations; with
 // `paired`, weights[0] and weights[1] are computed together into out[0] and out[1].
 using TileBody = void (*)(void* context, int which, int64_t group, int64_t token, int tile,
                           const float* out, const float* second);
 void multiply(const Activations& acts, const std::vector<const Weight*>& weights, bool paired,
-              TileBody body, void* context);
+              TileBody body, void* context, const Ahead& ahead);
 
 template <class Body>
 void multiply(const Activations& acts, const std::vector<const Weight*>& weights, bool paired,
-              Body&& body) {
+              Body&& body, const Ahead& ahead = {}) {
     multiply(
         acts, weights, paired,
         [](void* context, int which, int64_t g, int64_t t, int tile, const float* out,
            const float* second) {
             (*static_cast<std::remove_reference_t<Body>*>(context))(which, g, t, tile, out, second);
         },
-        &body);
+        &body, ahead);
 }
 
 // How many of `groups` groups to hand to a thread at once; changes no result.

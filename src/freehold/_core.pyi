@@ -111,8 +111,18 @@ def norm_project(
     weights: Sequence[Weight],
     biases: Sequence[Tensor | None],
     outs: Sequence[Tensor],
+    step: Step | None = None,
+    deltas: Deltas | None = None,
 ) -> None: ...
-def project_add(a: Tensor, weight: Weight, bias: Tensor | None, count: int, x: Tensor) -> None: ...
+def project_add(
+    a: Tensor,
+    weight: Weight,
+    bias: Tensor | None,
+    count: int,
+    x: Tensor,
+    step: Step | None = None,
+    deltas: Deltas | None = None,
+) -> None: ...
 def gate_up(
     x: Tensor,
     norm: Tensor | None,

@@ -140,6 +140,38 @@ def test_add_deltas_matches_its_twin_and_each_sequence_alone(
             assert np.array_equal(one.numpy(), out.numpy()[part]), "a batch changed bits"
 
 
+@pytest.mark.parametrize("normed", [False, True], ids=["plain", "normed"])
+def test_a_product_told_of_adapters_is_the_product_and_then_what_they_add(
+    isa: str, thread_count: int, normed: bool
+) -> None:
+    """That their matrices come in from memory meanwhile changes no bit."""
+    cols, rows = 96, (72, 24, 24)
+    deltas = resident(made("product", cols, rows, (16, 8, 5)))
+    rng = seeded("product", cols)
+    weights = [weight(rng, "Q4_1", n, cols)[0] for n in rows]
+    norm = tensor(floats(rng, cols)) if normed else None
+    total, step = sum(SEQUENCES), step_of(SEQUENCES, ADAPTERS)
+    x = tensor(floats(rng, total, cols))
+    ones, twos = ([ops.Tensor(total, n) for n in rows] for _ in range(2))
+    bare = [None] * len(rows)
+    ops.norm_project(x, norm, EPS, total, weights, bare, ones, step, deltas)
+    ops.norm_project(x, norm, EPS, total, weights, bare, twos)
+    product = [two.numpy().copy() for two in twos]
+    ops.add_deltas(x, norm, EPS, step, deltas, twos)
+    for one, two, alone in zip(ones, twos, product, strict=True):
+        assert np.array_equal(one.numpy(), two.numpy())
+        assert not np.array_equal(one.numpy(), alone), "the adapters added nothing"
+    lone = resident(made("down", cols, rows[:1], (16,)))
+    before = floats(rng, total, rows[0])
+    one, two = tensor(before), tensor(before)
+    ops.project_add(x, weights[0], None, total, one, step, lone)
+    ops.project_add(x, weights[0], None, total, two)
+    ops.add_deltas(x, None, EPS, step, lone, [two])
+    assert np.array_equal(one.numpy(), two.numpy())
+    with pytest.raises(ContractBroken):
+        ops.project_add(x, weights[0], None, total, one, step)
+
+
 def test_adapters_differ_and_scales_count(isa: str) -> None:
     """Else an op that mixed adapters up, or lost a scale, would pass."""
     entries = made("deltas", 72, (72, 24, 24), (16, 8, 5))

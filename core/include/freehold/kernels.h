@@ -15,9 +15,15 @@ constexpr int kThinBlock = 32;  // columns of an adapter's matrix that share a s
 
 // `m` of `tile` tokens: blocks of 32 codes a token, then the per-token numbers; see tile.h.
 using QuantizeFn = void (*)(const float* x, int64_t cols, uint8_t* act, int m, int tile);
+// Lines of 64 bytes that will be read soon. A product that waits for no memory itself may ask for
+// them meanwhile.
+struct Soon {
+    const uint8_t* at = nullptr;
+    int64_t lines = 0;
+};
 // out[m * 16 + r] = row r of the group . token m, for `tile` tokens.
 using TileFn = void (*)(const uint8_t* group, int64_t cols, const uint8_t* act, int tile,
-                        float* out);
+                        float* out, Soon soon);
 
 // One query row: a head of a token.
 struct QueryRow {

@@ -26,15 +26,25 @@ struct LayerNorm {
 // x[t] = row tokens[t] of weight (V, D).  Mutates: x.
 void embed(const Weight& weight, const Step& step, Tensor& x);
 
+class Deltas;
+
+// What a step's adapters add to a product; see `add_deltas`.
+struct Added {
+    const Step& step;
+    const Deltas& deltas;
+};
+
 // outs[i] (T, N_i) = norm(x) (T, D) . weights[i]^T + biases[i]; one norm, several matrices.
-// A null norm leaves x as it is; a null bias adds nothing.  Mutates: outs.
+// A null norm leaves x as it is; a null bias adds nothing. With `added`, as if `add_deltas` followed,
+// its matrices coming in from memory meanwhile.  Mutates: outs.
 void norm_project(const Tensor& x, const Norm* norm, int64_t count,
                   const std::vector<const Weight*>& weights,
-                  const std::vector<const Tensor*>& biases, const std::vector<Tensor*>& outs);
+                  const std::vector<const Tensor*>& biases, const std::vector<Tensor*>& outs,
+                  const Added* added = nullptr);
 
-// x (T, D) += a (T, N) . weight^T + bias.  Mutates: x.
+// x (T, D) += a (T, N) . weight^T + bias, and likewise what adapters add to it.  Mutates: x.
 void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int64_t count,
-                 Tensor& x);
+                 Tensor& x, const Added* added = nullptr);
 
 // How a gate g opens what it meets, u: silu(g) u; gelu_tanh(g) u; or, both clamped to a limit (g
 // from above alone), g sigmoid(slope g) (u + 1).

@@ -203,12 +203,14 @@ class Attention(Adaptable):
         q, k, v, attended = work["q"], work["k"], work["v"], work["attended"]
         count = step.count
         weights, biases, outs = [self.q, self.k, self.v], [*self.biases[:3]], [q, k, v]
+        added = _added(step, self.deltas[0])
         if self.gate is not None:
             weights, biases, outs = [*weights, self.gate], [*biases, None], [*outs, work["gate"]]
+            added = ()  # nothing to the gate
         ops.norm_project(
-            x, self.norm, self.eps, count, weights, biases, outs
+            x, self.norm, self.eps, count, weights, biases, outs, *added
         )  # q and gate (T, H A), k and v (T, G A)
-        if step.adapted:
+        if step.adapted and self.gate is not None:
             ops.add_deltas(x, self.norm, self.eps, step, self.deltas[0], (q, k, v))
         if self.q_norm is not None and self.k_norm is not None:
             ops.norm_heads((q, k), (self.q_norm, self.k_norm), self.eps, count)
@@ -266,9 +268,15 @@ class Mlp(Adaptable):
         """`gate_up` in parts, with the same bits, so that adapters come before the gate."""
         opened, raised, count = work["hidden"], work["raised"], step.count  # (T, F) each
         both = (opened, raised)
-        ops.norm_project(x, self.norm, self.eps, count, (self.gate, self.up), (None, None), both)
-        ops.add_deltas(x, self.norm, self.eps, step, self.deltas[0], both)
+        weights = (self.gate, self.up)
+        added = _added(step, self.deltas[0])
+        ops.norm_project(x, self.norm, self.eps, count, weights, (None, None), both, *added)
         ops.gate_rows(raised, count, opened, self.gating)
+
+
+def _added(step: Step, deltas: Deltas | None) -> tuple[Step, Deltas] | tuple[()]:
+    """What a product's op is told of the step's adapters: nothing where nobody has one."""
+    return (step, deltas) if deltas is not None and step.adapted else ()
 
 
 def add_projected(
@@ -282,14 +290,10 @@ def add_projected(
     """x (T, D) += norm(a . weight^T + bias + what adapters add). Mutates: x."""
     (weight, bias, deltas), (after, eps) = projection, norm
     if after is None:
-        ops.project_add(a, weight, bias, step.count, x)
-        if step.adapted and deltas is not None:
-            ops.add_deltas(a, None, 0.0, step, deltas, (x,))
+        ops.project_add(a, weight, bias, step.count, x, *_added(step, deltas))
         return
     y = work["y"]  # (T, D)
-    ops.norm_project(a, None, 0.0, step.count, (weight,), (bias,), (y,))
-    if step.adapted and deltas is not None:
-        ops.add_deltas(a, None, 0.0, step, deltas, (y,))
+    ops.norm_project(a, None, 0.0, step.count, (weight,), (bias,), (y,), *_added(step, deltas))
     ops.add_normed(y, after, eps, step.count, x)
 
 
