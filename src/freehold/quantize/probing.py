@@ -33,6 +33,7 @@ _WIDE = (T.Q2_K, T.Q3_K, T.Q4_K, T.Q5_K, T.Q6_K, T.Q8_0)
 _NARROW = (T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0)
 _STRETCHES = 4  # parts of the depth that are told apart
 _SAMPLED_ROWS = 512
+_EXACT = 1e-6  # a relative error that rounding alone makes
 _LAYER = re.compile(r"blk\.(\d+)\.(.+)\.weight")
 
 Progress = Callable[[int, int], None]
@@ -102,18 +103,27 @@ def probe(
     losses: dict[str, Mapping[BlockType, float]] = {}
     for done, group in enumerate(groups):
         progress(done, len(groups))
-        tried = group.types[min(1, len(group.types) - 1)]
+        mean = {kind: seen.mean_error(group, kind) for kind in group.types}
+        tried = _tried(mean)
         swapped = _Swapped(_encoded(source, group, tried, seen))
         meter = Meter()
         with watching(swapped):
             for text, pieces in zip(texts, before, strict=True):
                 for ours, theirs in zip(pieces, logits_of(source.loaded.model, text), strict=True):
                     meter.add(ours, theirs, ())
-        mean = {kind: seen.mean_error(group, kind) for kind in group.types}
-        rate = meter.loss().mean_kl / max(mean[tried], 1e-30)
+        rate = meter.loss().mean_kl / mean[tried] if mean[tried] > _EXACT else 0.0
         losses[group.name] = {kind: rate * error for kind, error in mean.items()}
     progress(len(groups), len(groups))
     return Sensitivity(groups, losses)
+
+
+def _tried(mean: Mapping[BlockType, float]) -> BlockType:
+    """The type to measure a group with: the second smallest, unless it has the source's values.
+
+    Of a source in 4 bits, a type of as many may lose nothing, and say nothing.
+    """
+    types = tuple(mean)
+    return next((kind for kind in types[1::-1] if mean[kind] > _EXACT), types[0])
 
 
 @dataclass
