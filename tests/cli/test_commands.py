@@ -35,6 +35,7 @@ def test_no_command_shows_the_help(home: Path) -> None:
     assert "Commands" in ran.out + ran.err
 
 
+@pytest.mark.alone
 def test_help_comes_quickly(home: Path) -> None:
     # Processor time of this one child: other work on the machine is not what is measured.
     with subprocess.Popen([*REAL, "--help"], stdout=subprocess.DEVNULL) as child:
