@@ -49,14 +49,19 @@ def test_a_file_named_like_the_model_needs_its_path(
     assert resolve("./starter") == Path("starter")
 
 
+@pytest.mark.parametrize("ref", ["org/name", "org/name:Q4_K_M"])
+def test_a_repository_whose_files_are_not_here_is_refused_with_how_to_pull_it(ref: str) -> None:
+    with pytest.raises(UnknownModel, match="not in the store") as caught:
+        resolve(ref)
+    assert caught.value.hint == f"`freehold pull {ref}`"
+
+
 @pytest.mark.parametrize(
     ("ref", "found"),
     [
         ("missing.gguf", "no such file"),
         ("./missing", "no such file"),
         ("/nowhere/model", "no such file"),
-        ("org/name", "org/name"),
-        ("org/name:Q4_K_M", "org/name:Q4_K_M"),
         ("nonesuch", "neither a file nor a known name"),
         ("", "a directory"),
         (".", "a directory"),
