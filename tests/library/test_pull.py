@@ -19,7 +19,7 @@ from freehold.config import Settings, resolve_settings
 from freehold.errors import DigestMismatch, DiskFull, DownloadFailed, UnknownModel
 from freehold.library import entries, pull, remove, resolve, shelf
 from freehold.library.catalogue import CatalogueEntry
-from freehold.library.fetch import Progress
+from freehold.library.progress import Progress
 from freehold.library.shelf import place_of, staging_dir
 from tests.library.conftest import CONTENT, Index, pinned, write_wheel
 

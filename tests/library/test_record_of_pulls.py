@@ -12,8 +12,8 @@ from freehold.cli import main
 from freehold.config import Settings, resolve_settings
 from freehold.library import pull
 from freehold.library.catalogue import CatalogueEntry
-from freehold.library.fetch import Progress
 from freehold.library.identity import identity_of
+from freehold.library.progress import Progress
 from freehold.library.record import open_record
 from freehold.store import Event
 from tests.library.conftest import Index

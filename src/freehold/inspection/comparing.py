@@ -7,22 +7,22 @@ Peak memory: some MB; both files are read chunk by chunk.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
 from itertools import islice
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
 from freehold.errors import BadRequest
 from freehold.inspection.anatomy import Part, part_of
 from freehold.inspection.weights import CHUNK, OpenModel, OpenTensor, open_model
+from freehold.library.progress import Progress
 from freehold.loading import read_text_side
 
 __all__ = ["Comparison", "KeyChange", "TensorChange", "compare_models"]
-
-Progress = Callable[[str, int, int], None]
 
 _MOST_DIFF_LINES = 400
 _MOST_SHOWN = 120
@@ -108,21 +108,18 @@ def _keys(before: Mapping[str, object], after: Mapping[str, object]) -> Iterable
         if _same(first, second) or key.startswith("tokenizer.chat_template"):
             continue
         if _is_list(first) and _is_list(second):
-            yield KeyChange(key, *_lists(first, second))  # type: ignore[arg-type]
+            yield KeyChange(key, *_lists(first, second))
         else:
             yield KeyChange(key, _told(first), _told(second))
 
 
-def _is_list(value: object) -> bool:
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
     return isinstance(value, list | tuple | np.ndarray)
 
 
 def _same(first: object, second: object) -> bool:
     if _is_list(first) and _is_list(second):
-        return len(first) == len(second) and all(  # type: ignore[arg-type]
-            a == b
-            for a, b in zip(first, second, strict=True)  # type: ignore[call-overload]
-        )
+        return len(first) == len(second) and all(a == b for a, b in zip(first, second, strict=True))
     return type(first) is type(second) and first == second
 
 
@@ -140,7 +137,7 @@ def _lists(first: Sequence[object], second: Sequence[object]) -> tuple[str, str]
 def _told(value: object) -> str | None:
     if value is None:
         return None
-    said = f"{len(value):,} items" if _is_list(value) else str(value)  # type: ignore[arg-type]
+    said = f"{len(value):,} items" if _is_list(value) else str(value)
     return said if len(said) <= _MOST_SHOWN else said[:_MOST_SHOWN] + "…"
 
 

@@ -27,6 +27,7 @@ from freehold.inspection.statistics import TensorStats, measure_tensor
 from freehold.inspection.weights import OpenModel, OpenTensor, open_model
 from freehold.inspection.words import TokenizerFacts, tokenizer_facts
 from freehold.library.identity import Identity, identity_of
+from freehold.library.progress import Progress, silent
 from freehold.loading import (
     ModelShapes,
     TextSide,
@@ -38,18 +39,12 @@ from freehold.loading import (
 )
 from freehold.tokenizer import EncoderTokenizer
 
-__all__ = ["Report", "Silent", "TensorReport", "inspect_model", "plain"]
+__all__ = ["Report", "TensorReport", "inspect_model", "plain"]
 
-Progress = Callable[[str, int, int], None]
 """Called with a phase ("verify" or "measure"), the bytes done and the bytes in all."""
 
 _THREADS = 2
 _MOST_ITEMS = 4096  # more are a vocabulary, or an attack
-
-
-def Silent(phase: str, done: int, total: int) -> None:  # noqa: N802 - stands for a Progress
-    """A Progress that nobody sees."""
-    del phase, done, total
 
 
 @dataclass(frozen=True)
@@ -106,7 +101,7 @@ def inspect_model(
     name: str | None = None,
     home: Path | None = None,
     only: str | None = None,
-    progress: Progress = Silent,
+    progress: Progress = silent,
 ) -> Report:
     """Looks at a model. Unsound files are reported, not refused: see `Report.refused`.
 

@@ -30,7 +30,6 @@ from freehold.library.bundle_manifest import (
     parse_signature,
 )
 from freehold.library.catalogue import CatalogueEntry, entries
-from freehold.library.fetch import Progress
 from freehold.library.hashing import Digests
 from freehold.library.held import held_models, publish_held
 from freehold.library.held_events import write_down
@@ -39,6 +38,7 @@ from freehold.library.hub_fetch import disk_full
 from freehold.library.locking import only_one
 from freehold.library.names import SafeName
 from freehold.library.opening import check_opens
+from freehold.library.progress import Progress
 from freehold.library.pulling import pull
 from freehold.library.record import Source
 from freehold.library.shelf import checked_path, folder_of, staging_dir

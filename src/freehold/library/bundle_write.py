@@ -27,12 +27,12 @@ from freehold.library.bundle_manifest import (
 from freehold.library.catalogue import entries
 from freehold.library.deed import find_deed
 from freehold.library.deed_export import deed_document
-from freehold.library.fetch import Progress
 from freehold.library.hashing import Digests
 from freehold.library.held import held_named, moment
 from freehold.library.held_record import FILES, Held, HeldFile, Origin
 from freehold.library.identity import identity_of
 from freehold.library.names import ModelName, SafeName, Sha256
+from freehold.library.progress import Progress
 from freehold.library.publish import sync_folder
 from freehold.library.record import open_record
 from freehold.library.shelf import checked_path, folder_of

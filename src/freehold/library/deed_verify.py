@@ -21,13 +21,12 @@ from freehold.library.identity import (
     hash_file,
     pieces_differ,
 )
+from freehold.library.progress import Progress
 
 if TYPE_CHECKING:
     from freehold.store import Event, Events, Head
 
 __all__ = ["Check", "check_chain", "check_deeds"]
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,16 +12,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from freehold.errors import DiskFull, DownloadFailed
 from freehold.library.catalogue import CatalogueEntry
+from freehold.library.progress import Progress
 
-__all__ = ["Progress", "fetch_wheel"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with a phase ("download" or "verify"), the bytes done and the bytes in all."""
+__all__ = ["fetch_wheel"]
 
 _POLL_S = 0.1
 _UNREACHABLE = ("Retrying (", "Failed to establish", "Temporary failure in name resolution")

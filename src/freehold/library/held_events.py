@@ -6,9 +6,9 @@ Room: library. Knows held models and the record; must not know how a file came.
 from __future__ import annotations
 
 from freehold.config import Settings
-from freehold.library.fetch import Progress
 from freehold.library.held_record import Held
 from freehold.library.identity import identity_of
+from freehold.library.progress import Progress
 from freehold.library.record import (
     Source,
     Terms,

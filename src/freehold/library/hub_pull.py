@@ -13,7 +13,6 @@ from pathlib import Path
 
 from freehold.config import Settings
 from freehold.errors import DigestMismatch
-from freehold.library.fetch import Progress
 from freehold.library.hashing import hash_file
 from freehold.library.held import find_held, moment, publish_held
 from freehold.library.held_events import write_down
@@ -24,6 +23,7 @@ from freehold.library.locking import only_one
 from freehold.library.names import HubReference, Revision
 from freehold.library.nearby import copies_of, take
 from freehold.library.opening import check_opens
+from freehold.library.progress import Progress
 from freehold.library.selection import Selection, select
 from freehold.library.shelf import staging_dir
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from freehold.errors import BadReference, DigestMismatch
 from freehold.library.hash_cache import HashCache, Stamp
+from freehold.library.progress import Progress, silent
 
 __all__ = [
     "HashedFile",
@@ -32,7 +33,6 @@ __all__ = [
     "pieces_differ",
 ]
 
-Progress = Callable[[str, int, int], None]
 """Called with "verify", the bytes done and the bytes in all."""
 
 _READ_BYTES = 1 << 20
@@ -86,12 +86,8 @@ class Identity:
         return sum(file.size_bytes for file in self.files)
 
 
-def _silent(phase: str, done: int, total: int) -> None:
-    del phase, done, total
-
-
 def identity_of(
-    path: Path, *, home: Path | None = None, fresh: bool = False, progress: Progress = _silent
+    path: Path, *, home: Path | None = None, fresh: bool = False, progress: Progress = silent
 ) -> Identity:
     """The identity of the model at `path`: a file, the first file of a split one, or a directory.
 

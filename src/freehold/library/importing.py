@@ -16,7 +16,6 @@ from typing import Literal
 from freehold.config import Settings
 from freehold.errors import BadReference, DigestMismatch, UnknownModel
 from freehold.library.catalogue import entries
-from freehold.library.fetch import Progress
 from freehold.library.hashing import hash_file
 from freehold.library.held import find_named, moment, publish_held
 from freehold.library.held_events import write_down
@@ -28,6 +27,7 @@ from freehold.library.names import ModelName, SafeName, Sha256, check_distinct
 from freehold.library.nearby import take
 from freehold.library.ollama_models import ollama_model
 from freehold.library.opening import check_opens
+from freehold.library.progress import Progress
 from freehold.library.selection import is_companion, is_weights_of_directory
 from freehold.library.shelf import staging_dir
 

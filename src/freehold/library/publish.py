@@ -15,7 +15,7 @@ from pathlib import Path
 
 from freehold.errors import DigestMismatch, DiskFull, DownloadFailed
 from freehold.library.catalogue import CatalogueEntry, PinnedFile
-from freehold.library.fetch import Progress
+from freehold.library.progress import Progress
 
 __all__ = ["digest_of", "publish_members", "sync_folder"]
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from freehold.config import Settings
 from freehold.errors import DigestMismatch, DiskFull
 from freehold.library.catalogue import CatalogueEntry, entry_named
-from freehold.library.fetch import Progress, fetch_wheel
+from freehold.library.fetch import fetch_wheel
 from freehold.library.identity import identity_of
 from freehold.library.locking import only_one
+from freehold.library.progress import Progress, silent
 from freehold.library.publish import digest_of, publish_members
 from freehold.library.record import (
     Source,
@@ -43,12 +44,8 @@ class Pulled:
     digest_checked: bool
 
 
-def _silent(phase: str, done: int, total: int) -> None:
-    del phase, done, total
-
-
 def pull(
-    name: str, *, settings: Settings, verify: bool = False, progress: Progress = _silent
+    name: str, *, settings: Settings, verify: bool = False, progress: Progress = silent
 ) -> Pulled:
     """Make sure the named model is in the store, fetching it if it is not.
 

@@ -15,6 +15,7 @@ from freehold.errors import BadRecipe
 from freehold.formats.gguf_writer import string
 from freehold.library.gate import require
 from freehold.library.identity import identity_of
+from freehold.library.progress import Progress
 from freehold.library.record import (
     Calibration,
     MeasuredLoss,
@@ -39,7 +40,6 @@ from freehold.quantize import (
     shrink,
     texts_for,
 )
-from freehold.quantize.shrink import Progress
 from freehold.quantize.texts import Texts
 
 __all__ = ["Quantized", "Wanted", "quantize"]

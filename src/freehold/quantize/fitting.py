@@ -12,11 +12,12 @@ from pathlib import Path
 from freehold import ops
 from freehold.errors import BadRecipe, OutOfReach
 from freehold.formats.block_types import BlockType
+from freehold.library.progress import Progress
 from freehold.quantize.plan import header, plan_of
 from freehold.quantize.probing import Sensitivity, probe, size_bytes
 from freehold.quantize.recipes import RECIPES, Choice, Recipe, choose
 from freehold.quantize.search import Curve, Point, best_within, curve_of, smallest_within
-from freehold.quantize.shrink import Outcome, Progress, shrink
+from freehold.quantize.shrink import Outcome, shrink
 from freehold.quantize.source import Source, facts_of
 from freehold.quantize.texts import Texts
 

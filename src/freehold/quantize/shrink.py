@@ -6,7 +6,7 @@ Room: quantize. Must not know licences, records or terminals.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from freehold import ops
 from freehold.errors import BadRecipe, OutOfReach
 from freehold.formats.gguf_writer import GgufWriter
+from freehold.library.progress import Progress, silent
 from freehold.loading.gguf import load_gguf
 from freehold.loading.text import read_text_side
 from freehold.quantize.loss import Loss, measure
@@ -29,7 +30,6 @@ from freehold.quantize.texts import Texts, read_texts
 __all__ = [
     "METHODS",
     "Outcome",
-    "Progress",
     "TextChoice",
     "checked_plan",
     "checked_target",
@@ -43,14 +43,6 @@ _TYPE_ENDING = re.compile(
     r"[.-](BF16|F16|F32|Q\d+_\w+|IQ\d+_\w+|MXFP4|\d{5}-of-\d{5})$", re.IGNORECASE
 )
 METHODS = ("feedback", "importance", "weights")
-
-
-# Hears how far a phase has come: "encode" in bytes written, "measure" in tokens. Called often.
-Progress = Callable[[str, int, int], None]
-
-
-def _silent(_phase: str, _done: int, _total: int) -> None:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +150,7 @@ def shrink(  # noqa: PLR0913 - what to make of what, and how
     most_kl: float | None = None,
     notes: Mapping[str, str | int] | None = None,
     threads: int | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Outcome:
     """Writes the planned file at `target` and measures its loss; all of it or nothing appears.
 
