@@ -36,13 +36,21 @@ def test_no_command_shows_the_help(home: Path) -> None:
 
 
 @pytest.mark.alone
-def test_help_comes_quickly(home: Path) -> None:
-    # Processor time of this one child: other work on the machine is not what is measured.
-    with subprocess.Popen([*REAL, "--help"], stdout=subprocess.DEVNULL) as child:
+def test_help_comes_quickly(home: Path, tmp_path: Path) -> None:
+    # The second time: what a person's first command compiles, the next ones find compiled.
+    environment = os.environ | {"PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    processor_time_of([*REAL, "--help"], environment)
+    assert processor_time_of([*REAL, "--help"], environment) < 0.3
+
+
+def processor_time_of(command: list[str], environment: dict[str, str]) -> float:
+    # Of this one child: other work on the machine is not what is measured.
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as child:
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     assert child.returncode == 0
-    assert used.ru_utime + used.ru_stime < 0.3
+    return used.ru_utime + used.ru_stime
 
 
 def test_list_says_what_is_absent(freehold: Run) -> None:
