@@ -14,6 +14,8 @@ FreeholdError                            code, message, value, expected, found, 
 │                 weights                BadBundle · LicenceDenied · AcceptanceNeeded
 │                                        UnknownLicence
 ├─ QuantizeError  writing other types    BadRecipe · OutOfReach
+├─ EvalError      measuring models       BadTask · MissingData · NoIsolation · NotComparable
+│                                        TargetFailed
 ├─ RequestError   param                  BadRequest · UnsupportedField · BadPrompt · PromptTooLong
 │                 the asker's fault      BadSampling · BadSchema · BadToolSchema · UnknownModel
 │                                        WrongTask · TemplateError · NotFound · TooLarge · TooSlow
@@ -32,6 +34,14 @@ An error never holds the text of a prompt or of an answer: say its length instea
 from __future__ import annotations
 
 from freehold.errors.base import FreeholdError
+from freehold.errors.evals import (
+    BadTask,
+    EvalError,
+    MissingData,
+    NoIsolation,
+    NotComparable,
+    TargetFailed,
+)
 from freehold.errors.files import (
     BadConfig,
     BadMagic,
@@ -128,6 +138,7 @@ __all__ = [
     "BadSampling",
     "BadSchema",
     "BadSetting",
+    "BadTask",
     "BadTokenizer",
     "BadToolSchema",
     "BadValue",
@@ -142,6 +153,7 @@ __all__ = [
     "DuplicateName",
     "EgressBlocked",
     "EngineDied",
+    "EvalError",
     "Forbidden",
     "FormatError",
     "FreeholdError",
@@ -150,9 +162,12 @@ __all__ = [
     "LicenceDenied",
     "LimitExceeded",
     "LoadError",
+    "MissingData",
     "MissingShard",
     "MissingTensor",
     "ModelLoading",
+    "NoIsolation",
+    "NotComparable",
     "NotFound",
     "OutOfPages",
     "OutOfReach",
@@ -167,6 +182,7 @@ __all__ = [
     "ShapeMismatch",
     "StoreError",
     "StoreUnusable",
+    "TargetFailed",
     "TemplateError",
     "TooLarge",
     "TooSlow",

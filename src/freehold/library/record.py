@@ -37,6 +37,7 @@ __all__ = [
     "note_removal",
     "open_record",
     "record_acceptance",
+    "record_evaluated",
     "record_imported",
     "record_obtained",
     "record_quantized",
@@ -195,6 +196,13 @@ def record_quantized(
         ],
     }
     return _append(events, "quantized", weights.identity.digest, body, [parent.digest])
+
+
+def record_evaluated(
+    events: Events, digest: str, *, name: str, dataset: str, run: Mapping[str, Any]
+) -> Event:
+    """A model was measured on a data set; both by digest. `run` is what was asked and found."""
+    return _append(events, "evaluated", digest, {"name": name, "run": dict(run)}, [dataset])
 
 
 def record_served(

@@ -120,6 +120,24 @@ class Model:
             sequences = min(max(fits, 2), 64)
         return Runner(self._network, tokens=tokens, kv_bits=self._kv_bits, slots=sequences)
 
+    def new_engine(self, tokens: int, *, max_running: int = 64) -> Engine:
+        """An engine of its own over the same weights and adapters, with `tokens` tokens of KV pool.
+
+        For many texts at once; one thread drives it, and nothing else runs this model meanwhile.
+        """
+        engine = Engine(self.new_runner(tokens), max_running=max_running, bounds_chunks=False)
+        engine.adapters = self._engine.adapters
+        return engine
+
+    def adapter_index(self, name: str) -> int:
+        """The index that a runner knows an adapter by; -1 for "". Raises: UnknownModel."""
+        return self._engine.adapters.index(name)
+
+    def prompt_ids(self, messages: Sequence[Mapping[str, object]]) -> list[int]:
+        """The tokens that an answer to these messages begins with. Raises: TemplateError."""
+        dialect = dialect_of(self.template.source)
+        return prompt_tokens(self.template, self.tokenizer, messages, dialect=dialect).tokens
+
     def load_adapter(self, name: str, path: str | Path) -> int:
         """Adds a LoRA adapter, which answers then may name; returns its size in bytes.
 
@@ -220,10 +238,8 @@ class Model:
         What messages say is text: a control token's spelling in it stays text.
         Raises: TemplateError, PromptTooLong, BadSampling, UnknownModel for the adapter.
         """
-        dialect = dialect_of(self.template.source)
-        rendered = prompt_tokens(self.template, self.tokenizer, messages, dialect=dialect)
         asked = _Asked(sampling or Sampling(), max_tokens, adapter or "")
-        return self._answer(rendered.tokens, asked, stream)
+        return self._answer(self.prompt_ids(messages), asked, stream)
 
     def embed(self, texts: object, *, truncate: object = None) -> NoReturn:
         """Raises: WrongTask, since this model chats."""
