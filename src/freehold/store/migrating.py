@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["HEAD", "KNOWN", "alembic_config", "bring_up_to_date"]
 
 # Every step's number, oldest first; a test compares this with the files of the steps.
-KNOWN = ("0001", "0002", "0003")
+KNOWN = ("0001", "0002", "0003", "0004")
 HEAD = KNOWN[-1]
 
 _OURS = "freehold"

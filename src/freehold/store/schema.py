@@ -8,7 +8,22 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
-__all__ = ["event_head", "events", "keys", "meta", "metadata", "responses", "usage"]
+__all__ = [
+    "datasets",
+    "eval_items",
+    "evals",
+    "event_head",
+    "events",
+    "files",
+    "job_events",
+    "jobs",
+    "keys",
+    "meta",
+    "metadata",
+    "promotions",
+    "responses",
+    "usage",
+]
 
 metadata = MetaData()
 
@@ -93,4 +108,106 @@ event_head = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("seq", BigInteger, nullable=False),
     Column("hash", String(64), nullable=False),
+)
+
+# What was uploaded or made by a job; the bytes lie in the home under the file's id.
+files = Table(
+    "files",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Index("ix_files_owner", "owner", "created_at"),
+)
+
+# Work in the background. `worker` holds a running job until `leased_until`; `told` counts its
+# events; `asked` is what its owner wants of it next; `spec` and `state` are JSON.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("parent", String),
+    Column("status", String, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("asked", String),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Column("worker", String),
+    Column("leased_until", Double),
+    Column("told", BigInteger, nullable=False),
+    Index("ix_jobs_owner", "owner", "kind", "created_at"),
+    Index("ix_jobs_waiting", "kind", "status", "created_at"),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("job_id", String, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("level", String, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("data", Text, nullable=False),
+)
+
+# Evaluations; each run of one is a job whose `parent` it is, and has its items here.
+evals = Table(
+    "evals",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("ix_evals_owner", "owner", "created_at"),
+)
+
+eval_items = Table(
+    "eval_items",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("item", Text, nullable=False),
+)
+
+# Data that may be trained on, and why it may; withdrawn ones stay to be found.
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("digest", String(71), nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("tokens", BigInteger),
+    Column("form", String, nullable=False),
+    Column("licence", Text, nullable=False),
+    Column("basis", String, nullable=False),
+    Column("consent", Text),
+    Column("provenance", Text, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("withdrawn_at", Double),
+    Index("ix_datasets_digest", "digest"),
+)
+
+# Which model a name stands for: every decision is kept, the last one holds.
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("owner", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
 )

@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING
 
 from freehold.errors import StoreUnusable
 from freehold.store.database import connect
+from freehold.store.datasets import Datasets
+from freehold.store.evals import Evals
 from freehold.store.events import Events
+from freehold.store.files import Files
+from freehold.store.jobs import Jobs
 from freehold.store.keys import Keys
 from freehold.store.migrating import bring_up_to_date
+from freehold.store.promotions import Promotions
 from freehold.store.responses import Responses
 from freehold.store.usage import Usage
 from freehold.store.witness import Witness
@@ -25,12 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["Store", "open_store"]
 
 _FLUSH_EVERY_S = 2.0
+_FILES = "files"
 
 _log = logging.getLogger(__name__)
 
 
 class Store:
-    """Keys, usage, responses and the record of events of one database.
+    """Everything that is kept in one database, and the files beside it.
 
     What is only counted reaches the database from a thread, every two seconds and at the end.
     """
@@ -40,6 +46,7 @@ class Store:
         database: Database,
         *,
         witness: Witness | None = None,
+        files: Path | None = None,
         flush_every_s: float = _FLUSH_EVERY_S,
     ) -> None:
         self.database = database
@@ -47,6 +54,11 @@ class Store:
         self.keys = Keys(database)
         self.usage = Usage(database)
         self.responses = Responses(database)
+        self.files = Files(database, files or Path(database.place).parent / _FILES)
+        self.jobs = Jobs(database)
+        self.evals = Evals(database)
+        self.datasets = Datasets(database)
+        self.promotions = Promotions(database)
         self._every_s = flush_every_s
         self._ending = threading.Event()
         self._writer = threading.Thread(target=self._write, name="freehold-store", daemon=True)
@@ -88,4 +100,4 @@ def open_store(url: str | None, home: Path) -> Store:
     except BaseException:
         database.close()
         raise
-    return Store(database, witness=Witness(home, database.place))
+    return Store(database, witness=Witness(home, database.place), files=home / _FILES)
