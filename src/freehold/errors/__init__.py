@@ -16,6 +16,8 @@ FreeholdError                            code, message, value, expected, found, 
 ├─ QuantizeError  writing other types    BadRecipe · OutOfReach
 ├─ EvalError      measuring models       BadTask · MissingData · NoIsolation · NotComparable
 │                                        TargetFailed
+├─ ExportError    handing on what was    BadExport · RenderingDiffers · AnswersDrift
+│                 taught
 ├─ RequestError   param                  BadRequest · UnsupportedField · BadPrompt · PromptTooLong
 │                 the asker's fault      BadSampling · BadSchema · BadToolSchema · UnknownModel
 │                                        WrongTask · TemplateError · NotFound · TooLarge · TooSlow
@@ -74,6 +76,7 @@ from freehold.errors.house import (
     StoreUnusable,
     UnsupportedIsa,
 )
+from freehold.errors.publishing import AnswersDrift, BadExport, ExportError, RenderingDiffers
 from freehold.errors.requests import (
     AccessError,
     BadPrompt,
@@ -127,8 +130,10 @@ from freehold.errors.weights import (
 __all__ = [
     "AcceptanceNeeded",
     "AccessError",
+    "AnswersDrift",
     "BadBundle",
     "BadConfig",
+    "BadExport",
     "BadMagic",
     "BadOffset",
     "BadPrompt",
@@ -154,6 +159,7 @@ __all__ = [
     "EgressBlocked",
     "EngineDied",
     "EvalError",
+    "ExportError",
     "Forbidden",
     "FormatError",
     "FreeholdError",
@@ -176,6 +182,7 @@ __all__ = [
     "QuantizeError",
     "QueueFull",
     "RateLimited",
+    "RenderingDiffers",
     "RequestError",
     "RetentionForbidden",
     "SetupError",

@@ -23,6 +23,7 @@ from freehold.errors import (
     Draining,
     EngineDied,
     EvalError,
+    ExportError,
     Forbidden,
     FormatError,
     FreeholdError,
@@ -108,6 +109,7 @@ _STATUS: dict[type[FreeholdError], int] = {
     EvalError: 500,
     BadTask: 400,
     NotComparable: 400,
+    ExportError: 400,
     ToolError: 500,
     KernelError: 500,
 }
