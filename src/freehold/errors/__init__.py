@@ -18,6 +18,7 @@ FreeholdError                            code, message, value, expected, found, 
 │                                        TargetFailed
 ├─ ExportError    handing on what was    BadExport · RenderingDiffers · AnswersDrift
 │                 taught
+├─ TuneError      teaching models        BadTraining · BadCheckpoint · Diverged
 ├─ RequestError   param                  BadRequest · UnsupportedField · BadPrompt · PromptTooLong
 │                 the asker's fault      BadSampling · BadSchema · BadToolSchema · UnknownModel
 │                                        WrongTask · TemplateError · NotFound · TooLarge · TooSlow
@@ -110,6 +111,7 @@ from freehold.errors.requests import (
     WrongMediaType,
     WrongTask,
 )
+from freehold.errors.tuning import BadCheckpoint, BadTraining, Diverged, TuneError
 from freehold.errors.weights import (
     AcceptanceNeeded,
     BadBundle,
@@ -132,6 +134,7 @@ __all__ = [
     "AccessError",
     "AnswersDrift",
     "BadBundle",
+    "BadCheckpoint",
     "BadConfig",
     "BadExport",
     "BadMagic",
@@ -146,6 +149,7 @@ __all__ = [
     "BadTask",
     "BadTokenizer",
     "BadToolSchema",
+    "BadTraining",
     "BadValue",
     "CapacityError",
     "ChainBroken",
@@ -153,6 +157,7 @@ __all__ = [
     "DeadlineExceeded",
     "DigestMismatch",
     "DiskFull",
+    "Diverged",
     "DownloadFailed",
     "Draining",
     "DuplicateName",
@@ -199,6 +204,7 @@ __all__ = [
     "ToolFailed",
     "ToolRetry",
     "Truncated",
+    "TuneError",
     "Unauthenticated",
     "UnexpectedTensor",
     "UnknownConfigKey",

@@ -5,7 +5,7 @@ Room: models. The only place, beside the families and their loading tables, that
 
 from __future__ import annotations
 
-__all__ = ["DECODERS", "ENCODERS", "FAMILIES", "WRAPPERS"]
+__all__ = ["DECODERS", "ENCODERS", "FAMILIES", "PLAIN_LAYERS", "WRAPPERS"]
 
 # general.architecture of a file -> family: models/<family>.py and loading/names/<family>.py
 FAMILIES = {
@@ -62,3 +62,16 @@ ENCODERS = {"bert": "bert", "roberta": "bert", "xlm-roberta": "bert"}
 
 # model_type of a model for several media, whose text_config names the decoder
 WRAPPERS = frozenset({"gemma3", "gemma4", "llama4", "mistral3", "qwen3_5", "qwen3_5_moe"})
+
+# Families whose layers are the plain decoder's, as far as the checkpoint has slots for its parts,
+# and the gate of their MLPs: whoever builds the network anew needs to know no more.
+PLAIN_LAYERS = {
+    "gemma3": "gelu_tanh",
+    "llama": "silu",
+    "ministral3": "silu",
+    "olmo2": "silu",
+    "qwen2": "silu",
+    "qwen3": "silu",
+    "seed_oss": "silu",
+    "smollm3": "silu",
+}
