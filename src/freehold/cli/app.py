@@ -12,6 +12,7 @@ from freehold.cli.bundle import bundle
 from freehold.cli.config import config
 from freehold.cli.deed import deed
 from freehold.cli.doctor import doctor
+from freehold.cli.eval import evaluate
 from freehold.cli.fit import fit
 from freehold.cli.import_ import import_model
 from freehold.cli.inspect import inspect
@@ -51,6 +52,7 @@ app.command()(deed)
 app.command()(inspect)
 app.command()(fit)
 app.command()(quantize)
+app.command(name="eval")(evaluate)
 app.command()(bench)
 app.command()(doctor)
 app.add_typer(license_group)

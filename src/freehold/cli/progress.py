@@ -1,4 +1,4 @@
-"""A bar with bytes, rate and time left, for whatever takes long.
+"""A bar with bytes or counts, rate and time left, for whatever takes long.
 
 Room: cli. Must not know what is counted.
 """
@@ -12,15 +12,18 @@ __all__ = ["progress_bar"]
 
 
 @contextmanager
-def progress_bar(labels: Mapping[str, str]) -> Iterator[Callable[[str, int, int], None]]:
+def progress_bar(
+    labels: Mapping[str, str], *, counts: bool = False
+) -> Iterator[Callable[[str, int, int], None]]:
     """A bar on stderr, quiet lines where nobody can see one; called with phase, done and total.
 
-    `labels` says what each phase is called.
+    `labels` says what each phase is called; `counts` that things are counted, not bytes.
     """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
+        MofNCompleteColumn,
         Progress,
         TaskID,
         TextColumn,
@@ -29,11 +32,11 @@ def progress_bar(labels: Mapping[str, str]) -> Iterator[Callable[[str, int, int]
     )
 
     console = Console(stderr=True)
+    amounts = (MofNCompleteColumn(),) if counts else (DownloadColumn(), TransferSpeedColumn())
     columns = (
         TextColumn("{task.description:<12}"),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        *amounts,
         TimeRemainingColumn(),
     )
     tasks: dict[str, TaskID] = {}
@@ -46,7 +49,8 @@ def progress_bar(labels: Mapping[str, str]) -> Iterator[Callable[[str, int, int]
             bars.start()
             tasks[phase] = bars.add_task(labels[phase], total=total or None)
             if not seen:
-                console.print(labels[phase] + (f" {total / 1e6:.0f} MB" if total else ""))
+                size = f"{total} items" if counts else f"{total / 1e6:.0f} MB"
+                console.print(labels[phase] + (f" {size}" if total else ""))
         bars.update(tasks[phase], completed=done, total=total or None)
 
     try:
