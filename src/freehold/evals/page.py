@@ -86,7 +86,11 @@ def _notes(results: Sequence[Result]) -> Html | None:
 
 def _figures(results: Sequence[Result]) -> Html:
     metrics = results[0].metrics
-    columns = [Column("model"), *(Column(m.name, numbers=True) for m in metrics), Column("items", numbers=True)]
+    columns = [
+        Column("model"),
+        *(Column(m.name, numbers=True) for m in metrics),
+        Column("items", numbers=True),
+    ]
     rows = [
         [
             result.target.name,
