@@ -30,7 +30,7 @@ def show_report(report: Report, *, html: Path | None, items: Path | None, as_jso
     if items is not None:
         _write_items(report, items)
     if as_json:
-        print_json(report_record(report))
+        print_json(_record(report))
         return
     for task in dict.fromkeys(result.task for result in report.results):
         _print_task(task, report)
@@ -41,7 +41,7 @@ def show_report(report: Report, *, html: Path | None, items: Path | None, as_jso
             say(f"wrote {path}")
 
 
-def report_record(report: Report) -> dict[str, Any]:
+def _record(report: Report) -> dict[str, Any]:
     """The report as JSON has it, without the items."""
     return {
         "results": [result.as_dict() for result in report.results],
