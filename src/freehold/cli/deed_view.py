@@ -191,6 +191,8 @@ def event_words(event: Event) -> str:
             words += [f"for {', '.join(map(str, uses))}"] if uses else []
         case "quantized":
             words = [f"to {_type(body)} {who}", _calibration(body)]
+        case "merged" | "exported":
+            words = [f"{_form(body)} {who}", _drift(body.get("drift"))]
         case "served":
             words = [f"as {body.get('name')}", _server(body.get("server"))]
         case "removed":
@@ -236,6 +238,21 @@ def _loss(loss: object) -> list[str]:
         ]
     except (KeyError, TypeError, ValueError):
         return ["a loss that cannot be read"]
+
+
+def _form(body: Mapping[str, Any]) -> str:
+    kind = f" in {body['type']}" if body.get("type") else ""
+    return f"with {body.get('adapter')} as {body.get('form')}{kind}"
+
+
+def _drift(drift: object) -> str:
+    """How far the answers are from the adapter's."""
+    if not isinstance(drift, dict):
+        return ""
+    try:
+        return f"mean KL {drift['mean_kl']:.3g} from the adapter on {drift['tokens']:,} tokens"
+    except (KeyError, TypeError, ValueError):
+        return "a drift that cannot be read"
 
 
 def _calibration(body: Mapping[str, Any]) -> str:

@@ -38,7 +38,9 @@ __all__ = [
     "open_record",
     "record_acceptance",
     "record_evaluated",
+    "record_exported",
     "record_imported",
+    "record_merged",
     "record_obtained",
     "record_quantized",
     "record_removed",
@@ -203,6 +205,26 @@ def record_evaluated(
 ) -> Event:
     """A model was measured on a data set; both by digest. `run` is what was asked and found."""
     return _append(events, "evaluated", digest, {"name": name, "run": dict(run)}, [dataset])
+
+
+def record_merged(
+    events: Events, weights: Weights, *, parents: Sequence[Identity], made: Mapping[str, Any]
+) -> Event:
+    """A base and an adapter became one model. `made` says how, as plain JSON: form, type, drift."""
+    body = weights.facts() | dict(made)
+    return _append(
+        events, "merged", weights.identity.digest, body, [parent.digest for parent in parents]
+    )
+
+
+def record_exported(
+    events: Events, weights: Weights, *, parents: Sequence[Identity], made: Mapping[str, Any]
+) -> Event:
+    """An adapter was written in another form, for the same base. `made` as of `record_merged`."""
+    body = weights.facts() | dict(made)
+    return _append(
+        events, "exported", weights.identity.digest, body, [parent.digest for parent in parents]
+    )
 
 
 def record_served(

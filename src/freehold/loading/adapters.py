@@ -7,10 +7,12 @@ Peak memory: the packed adapter, twice its matrices in float32.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,17 +35,22 @@ from freehold.formats.safetensors import Dtype, SafetensorsTensor, open_safetens
 from freehold.loading.adapter_config import Scaling, gguf_scaling, peft_scaling
 from freehold.loading.gguf import Loaded
 from freehold.loading.matching import check_memory
+from freehold.loading.plan import Plan
 from freehold.loading.sources import Source, Table
 from freehold.models.adapting import BITS, Adapter, LowRank
 from freehold.models.base import Slot
 from freehold.models.decoder import Decoder
 from freehold.models.registry import DECODERS, FAMILIES
 
-__all__ = ["load_adapter"]
+__all__ = ["gguf_names", "load_adapter", "peft_names", "read_adapter"]
+
+T = TypeVar("T")
 
 _PEFT_CONFIG = "adapter_config.json"
 _PEFT_WEIGHTS = "adapter_model.safetensors"
 _FLOATS = {Dtype.F32: 0, Dtype.F16: 1, Dtype.BF16: 30}
+# Whatever of a layer the engine can add to.
+_PARTS = frozenset({"attn.q", "attn.k", "attn.v", "attn.out", "mlp.gate", "mlp.up", "mlp.down"})
 _WRAPPED = ("model.language_model.", "language_model.model.")  # a decoder inside a larger model
 _KINDS = {  # what else such files hold, and why it is refused
     "lora_embedding_": "an adapter of the embedding",
@@ -102,9 +109,43 @@ def load_adapter(path: Path, base: Loaded, *, bits: int = 8) -> Adapter:
             expected="a decoder with matrices that adapters are carried for",
             found=base.architecture,
         )
+    targets = tuple(model.adapter_targets())
+    told = _Base(base.architecture, model.config, model.slots(model.config), targets)
+
+    def packed(found: list[_Target]) -> Adapter:
+        check_memory(
+            bits * int(np.prod(half.shape)) // 8 for t in found for half in (t.lower, t.upper)
+        )
+        return model.adapt({target.canonical: _read(target) for target in found}, bits)
+
+    return _with_targets(path, told, packed)
+
+
+def read_adapter(path: Path, plan: Plan, architecture: str) -> dict[str, LowRank]:
+    """What an adapter adds to each matrix of a planned model, by canonical name, rows in our order.
+
+    No weight of the model is read. Raises: as `load_adapter`.
+    """
+    targets = tuple(name for name in plan.slots if name.split(".", 2)[-1] in _PARTS)
+    told = _Base(architecture, plan.config, plan.slots, targets)
+    return _with_targets(
+        path, told, lambda found: {target.canonical: _read(target) for target in found}
+    )
+
+
+def _with_targets(path: Path, base: _Base, read: Callable[[list[_Target]], T]) -> T:
+    """What `read` makes of an adapter's matrices while its files are open."""
     try:
-        read = _read_peft if path.is_dir() else _read_gguf
-        return read(path, base, model, bits)
+        if path.is_dir():
+            scaling = peft_scaling(read_json_object(path / _PEFT_CONFIG))
+            with open_safetensors(_peft_weights(path)) as weights:
+                halves = {half.name: half for half in map(_peft_half, weights.tensors.values())}
+                return read(_targets(halves, _Names(base, "HUB", peft_names), scaling))
+        with open_gguf(path) as file:
+            scaling = gguf_scaling(file.metadata)
+            _check_architecture(file.architecture, base)
+            halves = {name: _gguf_half(tensor) for name, tensor in file.tensors.items()}
+            return read(_targets(halves, _Names(base, "GGUF", gguf_names), scaling))
     except OSError as error:
         raise FormatError(
             "the adapter cannot be read",
@@ -114,41 +155,41 @@ def load_adapter(path: Path, base: Loaded, *, bits: int = 8) -> Adapter:
         ) from error
 
 
-def _read_peft(path: Path, base: Loaded, model: Decoder, bits: int) -> Adapter:
-    scaling = peft_scaling(read_json_object(path / _PEFT_CONFIG))
-    with open_safetensors(_peft_weights(path)) as weights:
-        halves = {half.name: half for half in map(_peft_half, weights.tensors.values())}
-        return _packed(halves, _Names(base, model, "HUB", _peft_names), scaling, bits)
+@dataclass(frozen=True)
+class _Base:
+    """The model that an adapter is for, as far as names and shapes go."""
 
-
-def _read_gguf(path: Path, base: Loaded, model: Decoder, bits: int) -> Adapter:
-    with open_gguf(path) as file:
-        scaling = gguf_scaling(file.metadata)
-        _check_architecture(file.architecture, base)
-        halves = {name: _gguf_half(tensor) for name, tensor in file.tensors.items()}
-        return _packed(halves, _Names(base, model, "GGUF", _gguf_names), scaling, bits)
+    architecture: str
+    config: Any
+    slots: Mapping[str, Slot]
+    targets: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Names:
     """Where a model's matrices are in one form of adapter."""
 
-    base: Loaded
-    model: Decoder
+    base: _Base
     form: str  # the family's table
     halves: Callable[[str], tuple[str, str]]  # a tensor of the model -> A and B
 
     def sources(self) -> dict[str, Source]:
-        """The source of each matrix that adapters may add to and that is one tensor."""
+        """The source of each matrix that adapters may add to and that is one tensor of its own."""
         table: Table | None = getattr(_family(self.base.architecture), self.form)
-        if table is None:
+        if table is None or not self.base.targets:
             return {}
-        found = table.sources(self.model.adapter_targets(), self.model.config)
-        return {name: source for name, source in found.items() if len(source.names) == 1}
+        every = table.sources(self.base.slots, self.base.config)
+        users = Counter(name for source in every.values() for name in source.names)
+        found = {name: every[name] for name in self.base.targets if name in every}
+        return {
+            name: source
+            for name, source in found.items()
+            if len(source.names) == 1 and users[source.names[0]] == 1
+        }
 
 
-def _packed(halves: Mapping[str, _Half], names: _Names, scaling: Scaling, bits: int) -> Adapter:
-    slots = names.model.slots(names.model.config)
+def _targets(halves: Mapping[str, _Half], names: _Names, scaling: Scaling) -> list[_Target]:
+    slots = names.base.slots
     targets: list[_Target] = []
     known: set[str] = set()
     for canonical, source in names.sources().items():
@@ -161,10 +202,7 @@ def _packed(halves: Mapping[str, _Half], names: _Names, scaling: Scaling, bits: 
         scale = scaling.of(source.names[0].removesuffix(".weight"), pair[0].shape[0])
         targets.append(_Target(canonical, *pair, source.order, scale))
     _check_all_known(halves, known, names)
-    check_memory(
-        bits * int(np.prod(half.shape)) // 8 for t in targets for half in (t.lower, t.upper)
-    )
-    return names.model.adapt({target.canonical: _read(target) for target in targets}, bits)
+    return targets
 
 
 def _read(target: _Target) -> LowRank:
@@ -214,7 +252,7 @@ def _check_all_known(halves: Mapping[str, _Half], known: set[str], names: _Names
         if name in known:
             continue
         kind = next((why for part, why in _KINDS.items() if part in name), "a matrix")
-        kinds = sorted({target.split(".", 2)[2] for target in names.model.adapter_targets()})
+        kinds = sorted({target.split(".", 2)[2] for target in names.base.targets})
         raise UnexpectedTensor(
             f"the adapter changes {name[:120]}, {kind}: adapters of that are not carried",
             family="lora",
@@ -272,16 +310,18 @@ def _alone(name: str) -> str:
     return name
 
 
-def _peft_names(tensor: str) -> tuple[str, str]:
+def peft_names(tensor: str) -> tuple[str, str]:
+    """What PEFT calls A and B of a tensor of a directory."""
     module = "base_model.model." + tensor.removesuffix(".weight")
     return f"{module}.lora_A.weight", f"{module}.lora_B.weight"
 
 
-def _gguf_names(tensor: str) -> tuple[str, str]:
+def gguf_names(tensor: str) -> tuple[str, str]:
+    """What llama.cpp calls A and B of a tensor of a file."""
     return f"{tensor}.lora_a", f"{tensor}.lora_b"
 
 
-def _check_architecture(architecture: str, base: Loaded) -> None:
+def _check_architecture(architecture: str, base: _Base) -> None:
     """A directory's model_type and a file's architecture may name one family differently."""
     names = {architecture, FAMILIES.get(architecture)}
     if base.architecture in names or DECODERS.get(base.architecture) in names - {None}:

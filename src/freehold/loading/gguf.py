@@ -23,7 +23,7 @@ from freehold.loading.sources import Table
 from freehold.models.base import Model, Parameter, Shape, Slot
 from freehold.models.registry import FAMILIES
 
-__all__ = ["Loaded", "Origin", "load_gguf", "plan_gguf"]
+__all__ = ["Loaded", "Origin", "load_gguf", "load_planned", "plan_gguf"]
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,22 @@ def load_gguf(path: Path) -> Loaded:
     weights do not fit the machine's memory.
     """
     with open_gguf(path) as file:
-        plan = plan_gguf(file)
-        check_memory(piece.n_bytes for pieces in plan.found.values() for piece in pieces)
-        model, parameters = plan.build()
-        return Loaded(
-            model,
-            file.metadata,
-            path,
-            file.architecture,
-            file.size_bytes,
-            parameters=parameters,
-            origins=plan.origins(),
-        )
+        return load_planned(file, plan_gguf(file))
+
+
+def load_planned(file: GgufFile, plan: Plan) -> Loaded:
+    """The model of an open file, as it was planned. Raises: as `load_gguf`."""
+    check_memory(piece.n_bytes for pieces in plan.found.values() for piece in pieces)
+    model, parameters = plan.build()
+    return Loaded(
+        model,
+        file.metadata,
+        file.path,
+        file.architecture,
+        file.size_bytes,
+        parameters=parameters,
+        origins=plan.origins(),
+    )
 
 
 def plan_gguf(file: GgufFile) -> Plan:

@@ -42,7 +42,7 @@ from freehold.quantize import (
 )
 from freehold.quantize.texts import Texts
 
-__all__ = ["Quantized", "Wanted", "quantize"]
+__all__ = ["Quantized", "Wanted", "inherit_terms", "quantize"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def quantize(
     path = library.resolve(ref, settings=settings)
     target = checked_target(path, label, wanted.output, replace=wanted.replace)
     with open_source(path) as source, open_record(settings) as events:
-        _inherit_terms(source, ref, settings)
+        inherit_terms(source, ref, settings)
         parent = identity_of(path, home=settings.home, progress=progress)
         texts = texts_for(source, wanted.texts, method=method)
         notes = {"source": path.name, "source.digest": parent.digest}
@@ -133,7 +133,7 @@ def _write(
     return Quantized(outcome, None)
 
 
-def _inherit_terms(source: Source, ref: str | Path, settings: Settings) -> None:
+def inherit_terms(source: Source, ref: str | Path, settings: Settings) -> None:
     """Names the licence where the file does not and it is known. Mutates: source."""
     licences = subject_of(ref, settings=settings).licences
     if "general.license" not in source.metadata and len(licences) == 1:

@@ -6,23 +6,22 @@ Room: quantize. Must not know families: loading's tables say where everything li
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from freehold import ops
 from freehold.formats import gguf_writer as say
 from freehold.formats.block_types import BlockType
 from freehold.loading.directory import OpenDirectory, open_directory
 from freehold.loading.gguf import Origin
 from freehold.loading.gguf_vocabulary import vocabulary_keys
 from freehold.loading.gguf_words import architecture_of, decoder_keys, places_of, rope_divisors
-from freehold.loading.sources import Rows
+from freehold.loading.placing import placed
+from freehold.loading.plan import Plan
 from freehold.loading.sources import Source as Place
 from freehold.quantize.source import Floats, Source, SourceTensor
 
@@ -31,13 +30,16 @@ __all__ = ["open_checkpoint"]
 _LICENCE = re.compile(r"^license:\s*[\"']?([\w.+-]{1,64})[\"']?\s*$", re.MULTILINE)
 _MAX_CARD_BYTES = 1 << 20
 
-_Order = NDArray[np.int64] | None  # None leaves rows as they are
 
+def open_checkpoint(path: Path, change: Callable[[Plan, str], Plan] | None = None) -> Source:
+    """Opens a directory; `change` may plan it otherwise, given its plan and its model_type.
 
-def open_checkpoint(path: Path) -> Source:
-    """Opens a directory. Raises: FormatError, LoadError, UnknownTokenizer, BadTokenizer."""
+    Raises: FormatError, LoadError, UnknownTokenizer, BadTokenizer.
+    """
     with ExitStack() as stack:
         opened = stack.enter_context(open_directory(path))
+        if change is not None:
+            opened = replace(opened, plan=change(opened.plan, opened.model_type))
         architecture = architecture_of(opened)
         places = places_of(opened)
         metadata = _metadata(opened, architecture)
@@ -103,17 +105,15 @@ def _value(value: Any) -> bytes:
 
 
 def _tensor(opened: OpenDirectory, canonical: str, place: Place) -> SourceTensor:
-    slot, own = opened.plan.slots[canonical], opened.plan.sources[canonical]
-    assert len(place.names) == 1, "a slot of a directory is one tensor in GGUF"
-    (name,) = place.names
-    shape = place.piece_shape(slot)
-    take = partial(_rows, opened.plan.found[canonical], _order(own.order, place.order))
-    if not slot.matrix:
-        values = take(0, _row_count(opened.plan.found[canonical])).reshape(shape)
-        return _vector(name, values + np.float32(own.add - place.add))
-    count = int(np.prod(shape[:-1], dtype=np.int64))
+    (found,) = placed(opened.plan, canonical, place)  # a slot of a directory is one tensor in GGUF
+    if not found.matrix:
+        return _vector(found.name, found.rows(0, found.row_count).reshape(found.shape))
     return SourceTensor(
-        name, shape, BlockType.F32, take, lambda: take(0, count).reshape(-1).view(np.uint8)
+        found.name,
+        found.shape,
+        BlockType.F32,
+        found.rows,
+        lambda: found.rows(0, found.row_count).reshape(-1).view(np.uint8),
     )
 
 
@@ -128,35 +128,3 @@ def _vector(name: str, values: Floats) -> SourceTensor:
         lambda start, count: rows[start : start + count],
         lambda: kept.reshape(-1).view(np.uint8),
     )
-
-
-def _order(
-    own: NDArray[np.int64] | None, new: NDArray[np.int64] | None
-) -> NDArray[np.int64] | None:
-    """For each row in GGUF the directory's row."""
-    if new is None:
-        return own
-    inverse = np.empty_like(new)
-    inverse[new] = np.arange(len(new))
-    return inverse if own is None else own[inverse]
-
-
-def _rows(pieces: Sequence[Rows], order: _Order, start: int, count: int) -> Floats:
-    """Rows of the stacked pieces, in order, as floats."""
-    each = _row_count(pieces[:1])
-    columns = pieces[0].shape[-1]
-    wanted = np.arange(start, start + count) if order is None else order[start : start + count]
-    out = np.empty((count, columns), np.float32)
-    for index in np.unique(wanted // each):
-        piece, mine = pieces[index], wanted // each == index
-        at = wanted[mine] - index * each
-        first, last = int(at.min()), int(at.max()) + 1
-        raw = np.ascontiguousarray(piece.raw(first, last - first)).reshape(-1)
-        values = ops.dequantize(piece.block_type, raw, (last - first) * columns)
-        piece.release(first, last - first)
-        out[mine] = values.reshape(-1, columns)[at - first]
-    return out
-
-
-def _row_count(pieces: Sequence[Rows]) -> int:
-    return sum(int(np.prod(piece.shape[:-1], dtype=np.int64)) for piece in pieces)

@@ -63,6 +63,11 @@ class Meter:
         self._source_surprise.append(-p[places])
         self._surprise.append(-q[places])
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was added."""
+        return not self._kl
+
     def loss(self) -> Loss:
         """The loss over everything that was added."""
         kl = np.maximum(np.concatenate(self._kl), 0.0)

@@ -15,6 +15,7 @@ from freehold.tokenizer.ranked import Conversations, tokenizer_from_ranks
 from freehold.tokenizer.splits import split_name_of
 from freehold.tokenizer.stream import TextStream
 from freehold.tokenizer.tokenizer import Tokenizer
+from freehold.tokenizer.written import tokenizer_json
 
 __all__ = [
     "MAX_PIECES_BYTES",
@@ -30,4 +31,5 @@ __all__ = [
     "tokenizer_from_json",
     "tokenizer_from_pieces",
     "tokenizer_from_ranks",
+    "tokenizer_json",
 ]

@@ -23,7 +23,7 @@ __all__ = ["Recorded", "has_record", "recorded_terms"]
 
 _MOST_ANCESTORS = 256
 _MOST_NAME = 200
-_ABOUT_WEIGHTS = ("obtained", "imported", "quantized", "tuned", "merged")
+_ABOUT_WEIGHTS = ("obtained", "imported", "quantized", "tuned", "merged", "exported")
 
 
 def has_record(settings: Settings) -> bool:
