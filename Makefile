@@ -5,7 +5,7 @@
 #   make test                set up with the test tools, pull the starter model, run the tests
 #   make setup               leave .venv/bin/freehold behind
 #   make check               lint, types, format and tests: before every commit
-#   make bench fuzz probe soak test-all docs clean
+#   make bench section fuzz probe soak test-all docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -26,7 +26,7 @@ export PROMPT
 
 NATIVE := CMakeLists.txt $(shell find core -type f 2>/dev/null)
 
-.PHONY: setup serve chat test test-all check lint docs bench fuzz probe soak clean
+.PHONY: setup serve chat test test-all check lint docs bench section fuzz probe soak clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.freehold
@@ -104,6 +104,12 @@ docs: $(VENV)/.freehold
 bench: $(VENV)/.freehold
 	@$(BIN)/freehold pull starter
 	@$(BIN)/freehold bench "$(MODEL)"
+
+# A narrow task taught to the starter model, asked before, after and once exported; LLAMA=... names a
+# Python that has llama_cpp, which is then asked too.
+section: $(VENV)/.freehold $(VENV)/.test-packages
+	@$(BIN)/freehold pull starter
+	@$(BIN)/python -m benchmarks.section $(if $(LLAMA),--llama-python "$(LLAMA)")
 
 # Requests generated from the OpenAPI description, hundreds for each route.
 probe: $(VENV)/.freehold $(VENV)/.test-packages

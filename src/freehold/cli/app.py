@@ -13,6 +13,7 @@ from freehold.cli.config import config
 from freehold.cli.deed import deed
 from freehold.cli.doctor import doctor
 from freehold.cli.eval import evaluate
+from freehold.cli.export import export, merge
 from freehold.cli.fit import fit
 from freehold.cli.import_ import import_model
 from freehold.cli.inspect import inspect
@@ -53,6 +54,8 @@ app.command()(inspect)
 app.command()(fit)
 app.command()(quantize)
 app.command(name="eval")(evaluate)
+app.command()(merge)
+app.command()(export)
 app.command()(bench)
 app.command()(doctor)
 app.add_typer(license_group)

@@ -19,9 +19,16 @@ if TYPE_CHECKING:
     from freehold.local.quantizing import Quantized, Wanted
     from freehold.quantize import Fitted, Outcome
 
-__all__ = ["show_quantized", "write_with_bars"]
+__all__ = ["progress_bars", "show_quantized", "write_with_bars"]
 
-_LABELS = {"encode": "encoding", "measure": "measuring", "verify": "hashing", "probe": "probing"}
+_LABELS = {
+    "compare": "comparing",
+    "encode": "encoding",
+    "measure": "measuring",
+    "probe": "probing",
+    "verify": "hashing",
+    "write": "writing",
+}
 _METHODS = {
     "feedback": "with error feedback",
     "importance": "with the importance of columns",
@@ -36,7 +43,7 @@ def write_with_bars(ref: str, wanted: Wanted, settings: Settings) -> Quantized:
 
     if settings.threads is not None:
         ops.set_threads(settings.threads)
-    with _progress_bars() as progress:
+    with progress_bars() as progress:
         return quantize(ref, wanted, settings=settings, progress=progress)
 
 
@@ -55,7 +62,7 @@ def show_quantized(made: Quantized, html: Path | None, *, as_json: bool) -> None
 
 
 @contextmanager
-def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each phase with rate and time left, on stderr; a line each where none is seen."""
     from rich.console import Console
     from rich.progress import (
@@ -94,7 +101,7 @@ def _progress_bars() -> Iterator[Callable[[str, int, int], None]]:
 def _rate(phase: str, speed: float) -> str:
     if phase == "probe":
         return f"{speed:.1f} groups/s"
-    return f"{speed:.0f} tokens/s" if phase == "measure" else f"{speed / 1e6:.1f} MB/s"
+    return f"{speed:.0f} tokens/s" if phase in ("measure", "compare") else f"{speed / 1e6:.1f} MB/s"
 
 
 def _outcome_record(made: Quantized) -> dict[str, object]:

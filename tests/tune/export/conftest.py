@@ -20,7 +20,7 @@ from tests.chat.small_templates import CHATML
 from tests.loading.small import Checkpoint, Dims, small
 from tests.loading.small_adapter import small_adapter
 
-DIMS = Dims(L=2, D=64, H=4, G=2, A=16, F=96, V=300, kind="Q8_0", context_tokens=512)
+DIMS = Dims(L=2, D=64, H=4, G=2, A=16, F=96, V=300, kind="F16", context_tokens=512)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _answer(number: int) -> dict[str, str]:
 
 @pytest.fixture
 def trained(tmp_path: Path, lines: Path) -> Trained:
-    """The base in 8 bits, and an adapter of every matrix."""
+    """The base, and an adapter of every matrix."""
     base = checkpoint().write(tmp_path / "base.gguf")
     adapter = small_adapter(DIMS).write(tmp_path / "adapter")
     provenance(base, adapter)

@@ -25,7 +25,11 @@ from tests.parity import family as families
 from tests.parity import lora as loras
 from tests.parity import toys_mistral, toys_qwen
 
-pytestmark = pytest.mark.parity
+pytestmark = [
+    pytest.mark.parity,
+    # Of transformers, asked for by peft.
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
+]
 
 TOYS = {
     toy.name: toy
@@ -93,6 +97,9 @@ def test_what_peft_saves_is_carried_here_and_merges_alike(folder: Path) -> None:
         task_type="CAUSAL_LM",
     )
     adapted = peft.get_peft_model(oracle(folder / "model"), config)
+    for name, values in adapted.named_parameters():
+        if "lora_B" in name:
+            values.data.mul_(0.2)  # as drawn, it drowns the model
     wanted = logits_of(adapted)
     adapted.save_pretrained(folder / "peft")
     for base in ("model", "model.gguf"):
