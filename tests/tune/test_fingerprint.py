@@ -84,7 +84,9 @@ def test_a_template_that_refuses_what_it_rendered_is_told_by_its_error() -> None
 
 def test_another_vocabulary_is_refused_by_what_it_cuts_or_by_its_tokens() -> None:
     trained = fingerprint_of(text_side())
-    tokens = list(metadata(Dims(V=300))["tokenizer.ggml.tokens"])  # type: ignore[call-overload]
+    said = metadata(Dims(V=300))["tokenizer.ggml.tokens"]
+    assert isinstance(said, list)
+    tokens = [str(token) for token in said]
     tokens[tokens.index("he")] = "th"
     with pytest.raises(RenderingDiffers, match="the probe 'text: prose' at token"):
         check_rendering(trained, text_side(tokens=tokens, merges=["t h"]))

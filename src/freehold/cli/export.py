@@ -178,7 +178,7 @@ def _show(made: Exported, *, as_json: bool) -> None:
         rows.append(("quantizing lost", f"{outcome.loss.mean_kl:.4f}", words))
     table = Table(box=None, pad_edge=False, show_header=False)
     for justify in ("left", "right", "left"):
-        table.add_column(justify=justify)  # type: ignore[arg-type]
+        table.add_column(justify=justify)
     for row in rows:
         table.add_row(*row)
     table_console().print(table)

@@ -76,7 +76,7 @@ class SafetensorsFolder:
         """Writes whole rows of a tensor, (rows, columns). Raises: BadValue, DiskFull."""
         descriptor, at, tensor = self._places[name]
         row_bytes = _BYTES[tensor.kind] * values.shape[-1]
-        view = memoryview(as_floats(values, tensor.kind)).cast("B")
+        view = as_floats(values, tensor.kind).data.cast("B")
         start = start_row * row_bytes
         if start + len(view) > tensor.n_bytes:
             raise ValueError(f"{len(view)} bytes from row {start_row} of {tensor}")

@@ -77,8 +77,8 @@ def trained(tmp_path: Path, lines: Path) -> Trained:
     provenance(base, adapter)
 
     def run(form: str, name: str, **how: Any) -> Exported:
+        model = Path(how.pop("base", base))
         how = {"held_out": lines, "bound": Bound(mean_kl=0.01)} | how
-        model = how.pop("base", base)
         wanted = Wanted(form=form, output=tmp_path / name, **how)  # type: ignore[arg-type]
         return export(model, adapter, wanted)
 

@@ -101,7 +101,7 @@ def test_what_peft_saves_is_carried_here_and_merges_alike(folder: Path) -> None:
         if "lora_B" in name:
             values.data.mul_(0.2)  # as drawn, it drowns the model
     wanted = logits_of(adapted)
-    adapted.save_pretrained(folder / "peft")
+    adapted.save_pretrained(str(folder / "peft"))
     for base in ("model", "model.gguf"):
         assert close(ours(folder / base, folder / "peft"), wanted)
         made = folder / f"merged-{base}"

@@ -41,7 +41,8 @@ def read_lines(text: TextSide, path: Path | None, *, tokens: int) -> Lines:
 
 def _first(said: Sequence[Said], tokens: int) -> list[Said]:
     """The first lines that fit; at least one."""
-    kept, used = [], 0
+    kept: list[Said] = []
+    used = 0
     for line in said:
         if kept and used + len(line.ids) > tokens:
             break
@@ -125,12 +126,13 @@ def _messages(path: Path) -> Iterator[Sequence[Mapping[str, Any]]]:
             found = parse_object(path, line.encode(), SMALL).get("messages")
         except FormatError as error:
             raise _bad_line(path, number, error.message) from error
-        good = isinstance(found, list) and all(
-            isinstance(m, dict) and isinstance(m.get("role"), str) and "content" in m for m in found
-        )
-        if not good:
+        if not isinstance(found, list) or not all(map(_is_message, found)):
             raise _bad_line(path, number, "no list of messages with role and content")
         yield found
+
+
+def _is_message(said: object) -> bool:
+    return isinstance(said, dict) and isinstance(said.get("role"), str) and "content" in said
 
 
 def _bad_line(path: Path, number: int, found: str) -> BadExport:
