@@ -59,11 +59,35 @@ struct BytePage {  // int8 codes, then float16 scales; see types.h
     }
 };
 
-// scores[r][k] = scale * q_r . key_k for the keys of one page, R rows at a time.
+// acc[r][v] += row(r) * column(v), each fetched once. The shorter list is held, so that with the
+// sums it stays in registers.
+template <class S, int R, int V, class Row, class Column>
+inline __attribute__((always_inline)) void add_products(typename S::F (&acc)[R][V], Row&& row,
+                                                        Column&& column) {
+    typename S::F held[R < V ? R : V];
+    if constexpr (R < V) {
+        for (int r = 0; r < R; ++r) held[r] = row(r);
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) {
+            const auto value = column(v);
+            for (int r = 0; r < R; ++r) acc[r][v] = S::fma(held[r], value, acc[r][v]);
+        }
+    } else {
+        for (int v = 0; v < V; ++v) held[v] = column(v);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            const auto value = row(r);
+            for (int v = 0; v < V; ++v) acc[r][v] = S::fma(value, held[v], acc[r][v]);
+        }
+    }
+}
+
+// scores[r][k] = scale * q_r . key_k for the keys of one page, R rows at a time. Not inlined: beside
+// the constants of `soften`, which outlive a page, the sums would not stay in registers.
 template <class S, class P, int R>
-inline void score_page(const PageView& view, const uint16_t* keys, const uint16_t* next,
+__attribute__((noinline)) void score_page(const PageView& view, const uint16_t* keys, const uint16_t* next,
                        const QueryRow* rows, int count, float (*scores)[kPageTokens]) {
-    constexpr int kVectors = S::attend_vectors;
+    constexpr int kVectors = S::template attend_vectors<R>;
     for (int k = 0; k < count; k += kVectors * S::lanes) {
         typename S::F acc[R][kVectors];
         for (int r = 0; r < R; ++r)
@@ -76,14 +100,11 @@ inline void score_page(const PageView& view, const uint16_t* keys, const uint16_
             const int end = std::min(view.key_width, start + P::kGroup);
             for (int a = start; a < end; ++a) {
                 if (k == 0) P::prefetch(next, a);
-                typename S::F key[kVectors];
-                for (int v = 0; v < kVectors; ++v)
-                    key[v] = P::key(keys, a * kPageTokens + k + v * S::lanes, scale[v]);
-#pragma GCC unroll 8
-                for (int r = 0; r < R; ++r) {
-                    const auto q = S::set(rows[r].q[a]);
-                    for (int v = 0; v < kVectors; ++v) acc[r][v] = S::fma(q, key[v], acc[r][v]);
-                }
+                add_products<S>(
+                    acc, [&](int r) { return S::set(rows[r].q[a]); },
+                    [&](int v) {
+                        return P::key(keys, a * kPageTokens + k + v * S::lanes, scale[v]);
+                    });
             }
         }
         for (int r = 0; r < R; ++r)
@@ -134,13 +155,20 @@ inline float soften(float* scores, int hidden, int keys, RowState& state) {
     return factor;
 }
 
-// values[r] = values[r] * factor[r] + sum over the page's keys of weight . value row.
+// values[r] = values[r] * factor[r] + sum over the page's keys of weight . value row. Not inlined,
+// as `score_page`.
 template <class S, class P, int R>
-inline void weigh_page(const PageView& view, const typename P::Unit* page,
+__attribute__((noinline)) void weigh_page(const PageView& view, const typename P::Unit* page,
                        const typename P::Unit* next, int count,
                        const float (*weights)[kPageTokens], const float* factors, float* values) {
-    constexpr int kVectors = S::attend_vectors;
+    constexpr int kVectors = S::template attend_vectors<R>;
     const int stride = P::stride(view);
+    for (int r = 0; r < R; ++r) {
+        float* row = values + r * view.value_padded;
+        if (factors[r] == 1.0f) continue;
+        for (int a = 0; a < view.value_padded; a += S::lanes)
+            S::store(row + a, S::mul(S::set(factors[r]), S::load(row + a)));
+    }
     for (int a = 0; a < view.value_padded; a += kVectors * S::lanes) {
         const int left = (view.value_padded - a) / S::lanes;
         const auto run = [&](auto vectors) {
@@ -151,29 +179,28 @@ inline void weigh_page(const PageView& view, const typename P::Unit* page,
                 P::value_scales(view, page, (a + v * S::lanes) / P::kGroup, scales[v]);
             for (int r = 0; r < R; ++r)
                 for (int v = 0; v < N; ++v)
-                    acc[r][v] = S::mul(S::set(factors[r]),
-                                       S::load(values + r * view.value_padded + a + v * S::lanes));
+                    acc[r][v] = S::load(values + r * view.value_padded + a + v * S::lanes);
             for (int k = 0; k < count; ++k) {
-                P::prefetch(next, a + k);
-                typename S::F value[N];
-                for (int v = 0; v < N; ++v) {
-                    const int at = k * stride + a + v * S::lanes;
-                    value[v] = P::value(page, at, scales[v], k);
-                }
-#pragma GCC unroll 8
-                for (int r = 0; r < R; ++r) {
-                    const auto w = S::set(weights[r][k]);
-                    for (int v = 0; v < N; ++v) acc[r][v] = S::fma(w, value[v], acc[r][v]);
-                }
+                if (a % kPageTokens == 0) P::prefetch(next, a + k);
+                add_products<S>(
+                    acc, [&](int r) { return S::set(weights[r][k]); },
+                    [&](int v) {
+                        return P::value(page, k * stride + a + v * S::lanes, scales[v], k);
+                    });
             }
             for (int r = 0; r < R; ++r)
                 for (int v = 0; v < N; ++v)
                     S::store(values + r * view.value_padded + a + v * S::lanes, acc[r][v]);
         };
-        if (left >= kVectors) run(std::integral_constant<int, kVectors>{});
-        else if (left == 3) run(std::integral_constant<int, 3>{});
-        else if (left == 2) run(std::integral_constant<int, 2>{});
-        else run(std::integral_constant<int, 1>{});
+        if (left >= kVectors) {
+            run(std::integral_constant<int, kVectors>{});
+            continue;
+        }
+        if constexpr (kVectors == 4) {
+            if (left == 3) run(std::integral_constant<int, 3>{});
+            if (left == 2) run(std::integral_constant<int, 2>{});
+        }
+        if (left == 1) run(std::integral_constant<int, 1>{});
     }
 }
 

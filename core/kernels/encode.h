@@ -227,17 +227,20 @@ inline void weigh_values(const HeadView& view, const HeadScratch& own, const flo
         }
 }
 
-// Calls body with 1 to 4 vectors at a time until `count` elements are done.
-template <class S, class Body>
+// Calls body with up to S::attend_vectors<R> vectors at a time until `count` elements are done.
+template <class S, int R, class Body>
 inline void in_vectors(int count, Body&& body) {
     const int vectors = (count + S::lanes - 1) / S::lanes;
     for (int done = 0; done < vectors;) {
         const int at = done * S::lanes;
-        const int now = vectors - done < 4 ? vectors - done : 4;
-        if (now == 4) body(std::integral_constant<int, 4>{}, at);
-        else if (now == 3) body(std::integral_constant<int, 3>{}, at);
-        else if (now == 2) body(std::integral_constant<int, 2>{}, at);
-        else body(std::integral_constant<int, 1>{}, at);
+        constexpr int kMost = S::template attend_vectors<R>;
+        const int now = vectors - done < kMost ? vectors - done : kMost;
+        if constexpr (kMost == 4) {
+            if (now == 4) body(std::integral_constant<int, 4>{}, at);
+            if (now == 3) body(std::integral_constant<int, 3>{}, at);
+        }
+        if (now == 2) body(std::integral_constant<int, 2>{}, at);
+        if (now == 1) body(std::integral_constant<int, 1>{}, at);
         done += now;
     }
 }
@@ -263,12 +266,12 @@ inline float soften_row(float* scores, int tokens) {
 template <class S, int R>
 void attend_queries(const HeadView& view, const HeadScratch& own, int row) {
     float inverse[R];
-    in_vectors<S>(view.tokens, [&](auto vectors, int at) {
+    in_vectors<S, R>(view.tokens, [&](auto vectors, int at) {
         score_keys<S, R, decltype(vectors)::value>(view, own, row, at);
     });
     for (int r = 0; r < R; ++r)
         inverse[r] = soften_row<S>(own.scores + r * own.padded_tokens, view.tokens);
-    in_vectors<S>(view.width, [&](auto vectors, int at) {
+    in_vectors<S, R>(view.width, [&](auto vectors, int at) {
         weigh_values<S, R, decltype(vectors)::value>(view, own, inverse, row, at);
     });
 }

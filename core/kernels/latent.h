@@ -34,7 +34,7 @@ inline void unpack_rows(const PageView& view, const uint16_t* page, int count, f
 template <class S, int R>
 inline void score_rows(const PageView& view, const float* page, const QueryRow* rows, int count,
                        float (*scores)[kPageTokens]) {
-    constexpr int kKeys = S::attend_vectors;
+    constexpr int kKeys = S::template attend_vectors<R>;
     for (int k = 0; k < count; k += kKeys) {
         typename S::F acc[R][kKeys];
         for (int r = 0; r < R; ++r)

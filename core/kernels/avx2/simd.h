@@ -14,8 +14,8 @@ struct Simd {
     static constexpr int lanes = 8;
     static constexpr int max_tile = 16;
     static constexpr bool any_tile = true;  // see tile_many.h
-    static constexpr int attend_rows = 3;
-    static constexpr int attend_vectors = 4;
+    static constexpr int attend_rows = 6;
+    template <int R> static constexpr int attend_vectors = R > 3 ? 2 : 4;  // sums stay in registers
     static constexpr bool exact_bytes = false;  // dot() needs codes up to 63
 
     static F zero() { return _mm256_setzero_ps(); }

@@ -15,7 +15,8 @@ struct Simd {
     static constexpr int max_tile = 16;       // tokens per matrix tile
     static constexpr bool any_tile = false;   // powers of two only
     static constexpr int attend_rows = 6;     // query rows per attention tile
-    static constexpr int attend_vectors = 4;  // vectors of keys or values per attention tile
+    // Vectors of keys or values per attention tile of R rows.
+    template <int R> static constexpr int attend_vectors = 4;
     static constexpr bool exact_bytes = true; // dot() is exact for codes up to 255
 
     static F zero() { return _mm512_setzero_ps(); }

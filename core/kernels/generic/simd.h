@@ -22,7 +22,7 @@ struct Simd {
     static constexpr int max_tile = 4;
     static constexpr bool any_tile = false;
     static constexpr int attend_rows = 3;
-    static constexpr int attend_vectors = 4;
+    template <int R> static constexpr int attend_vectors = 4;
     static constexpr bool exact_bytes = true;
 
     template <class V, class Fn>
