@@ -131,6 +131,7 @@ class Engine:
             max_chunk=_LOGIT_ROWS if wants_prompt else 1 << 30,
             shares_prefix=not wants_prompt,  # a cached page has no logits to report
             scope=(request.owner, request.adapter) if request.adapter else None,
+            background=request.background,
         )
         self.scheduler.add(entry)
         self.adapters.hold(request.adapter)

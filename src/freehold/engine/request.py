@@ -22,6 +22,7 @@ class Request:
     chosen one's alone. `grammar` is in llguidance's form. `owner` is who waits fairly with others
     and shares cached prefixes with nobody else. `branch` tells several answers of one seed apart.
     `adapter` is the id of one that the engine holds; without one the model answers as it is.
+    `background` takes what others leave.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Request:
     owner: str = ""
     branch: int = 0
     adapter: str = ""
+    background: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """Who runs next, and how many tokens of it: computed tokens catch up with known ones.
 
 Room: engine. Plain data: imports neither model nor array. There is no prefill phase: a sequence
-that has one unknown token to go decodes, one that has more takes a chunk of the same step.
+that has one unknown token to go decodes, one that has more takes a chunk of the same step. The
+background takes part in a step only while nobody else is here, and gives way at once.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 from freehold.engine.pages import PageList, Sequence
@@ -29,6 +30,7 @@ class Entry:
     max_chunk: int = 1 << 30
     shares_prefix: bool = True
     scope: Hashable = None  # who may share its pages; None for its owner
+    background: bool = False  # takes what others leave
     sequence: Sequence = field(default_factory=Sequence)
     cached_tokens: int = -1  # of the first admission; -1 before it
 
@@ -58,7 +60,8 @@ class Scheduler:
         self.queries_tokens = 0  # of prompts that were looked up in the cache
         self.hits_tokens = 0
         self._again: deque[Entry] = deque()  # preempted: before everybody who waits
-        self._waiting: OrderedDict[str, deque[Entry]] = OrderedDict()  # owner -> in order
+        # (is in the background, owner) -> in order
+        self._waiting: OrderedDict[tuple[bool, str], deque[Entry]] = OrderedDict()
 
     @property
     def num_waiting(self) -> int:
@@ -71,16 +74,17 @@ class Scheduler:
 
     def add(self, entry: Entry) -> None:
         """Puts an entry at the end of its owner's queue. Raises: QueueFull."""
-        room = self.max_waiting + max(0, self.max_running - len(self.running))
-        if entry.branch == 0 and self.num_waiting >= room:
+        alike = entry.background
+        room = self.max_waiting + max(0, self.max_running - _count(self.running, alike))
+        if entry.branch == 0 and _count(self.waiting(), alike) >= room:
             raise QueueFull(
                 "too many requests are waiting",
                 expected=f"at most {self.max_waiting}",
-                found=str(self.num_waiting),
+                found=str(_count(self.waiting(), alike)),
                 retry_after_s=1.0,
                 hint="ask again later, or raise the limit of the queue",
             )
-        self._waiting.setdefault(entry.owner, deque()).append(entry)
+        self._waiting.setdefault(_queue_of(entry), deque()).append(entry)
 
     def remove(self, entry: Entry) -> None:
         """Forgets an entry, wherever it is, and takes its pages."""
@@ -90,11 +94,11 @@ class Scheduler:
         elif entry in self._again:
             self._again.remove(entry)
         else:
-            queue = self._waiting.get(entry.owner, deque())
+            queue = self._waiting.get(_queue_of(entry), deque())
             if entry in queue:
                 queue.remove(entry)
             if not queue:
-                self._waiting.pop(entry.owner, None)
+                self._waiting.pop(_queue_of(entry), None)
 
     def plan(self, budget: Budget) -> list[tuple[Entry, int]]:
         """The step: entries and how many of their tokens, with pages for all of them.
@@ -102,18 +106,21 @@ class Scheduler:
         Mutates: the queues and the entries' pages.
         """
         planned: dict[Entry, int] = {}
-        for entry in [entry for entry in self.running if entry.pending == 1]:
+        idle = not any(not entry.background for entry in [*self.running, *self.waiting()])
+        turn = [entry for entry in self.running if entry.background is idle]
+        for entry in [entry for entry in turn if entry.pending == 1]:
             if entry in self.running and self._room_for_one(entry, planned):
                 planned[entry] = 1
-        left = budget.alone_tokens
+        # Whoever comes while only the background works must not wait for a long step.
+        left = budget.mixed_tokens if idle else budget.alone_tokens
         if planned:
             left = max(budget.mixed_tokens - len(planned), _LEAST_CHUNK)
-        for entry in [entry for entry in self.running if entry.pending > 1]:
+        for entry in [entry for entry in turn if entry.pending > 1 and entry in self.running]:
             left -= self._take_chunk(entry, left, planned)
         while left > 0 and (admitted := self._admit()):
             left -= self._take_chunk(admitted, left, planned)
         if not planned and len(self.running) > 1:  # every prompt waits for another's pages
-            self._preempt(self.running[-1])
+            self._preempt(self._victims()[0])
             return self.plan(budget)
         return list(planned.items())
 
@@ -123,7 +130,7 @@ class Scheduler:
             try:
                 self.pages.extend(entry.sequence, len(entry.known))
             except OutOfPages:
-                victim = next(e for e in reversed(self.running) if e not in planned)
+                victim = next(e for e in self._victims() if e not in planned)
                 self._preempt(victim)
                 if victim is entry:
                     return False
@@ -154,19 +161,15 @@ class Scheduler:
 
     def _admit(self) -> Entry | None:
         """The next entry that fits, with the pages it shares; None when nobody does."""
-        if len(self.running) >= self.max_running or not self.pages.has_slot:
-            return None
-        entry = self._again[0] if self._again else self._first_waiting()
+        entry = self._next()
         if entry is None:
             return None
-        if entry.shares_prefix:
-            scope = entry.owner if entry.scope is None else entry.scope
-            entry.sequence = self.pages.match(entry.known, scope)
-        needed = len(entry.known) // self.pages.page_tokens + 1 - len(entry.sequence.pages)
-        # Those who run will need more pages soon; a newcomer must not push them out at once.
-        if self.running and needed + len(self.running) > self.pages.num_pages_free:
-            self.pages.release(entry.sequence)
-            return None
+        while not self._fits(entry):
+            # Whoever came for an answer does not wait for the background.
+            givers = [] if entry.background else [e for e in self._victims() if e.background]
+            if not givers:
+                return None
+            self._preempt(givers[0])
         self.pages.seat(entry.sequence)
         self._dequeue(entry)
         if entry.cached_tokens < 0:
@@ -176,17 +179,44 @@ class Scheduler:
         self.running.append(entry)
         return entry
 
-    def _first_waiting(self) -> Entry | None:
-        return next((queue[0] for queue in self._waiting.values()), None)
+    def _fits(self, entry: Entry) -> bool:
+        """Whether there is room for an entry, which then holds the pages it shares."""
+        if len(self.running) >= self.max_running or not self.pages.has_slot:
+            return False
+        if entry.shares_prefix:
+            scope = entry.owner if entry.scope is None else entry.scope
+            entry.sequence = self.pages.match(entry.known, scope)
+        needed = len(entry.known) // self.pages.page_tokens + 1 - len(entry.sequence.pages)
+        # Those who run will need more pages soon; a newcomer must not push them out at once.
+        if self.running and needed + len(self.running) > self.pages.num_pages_free:
+            self.pages.release(entry.sequence)
+            return False
+        return True
+
+    def _next(self) -> Entry | None:
+        """Who is admitted next; from the background only while nobody else is here."""
+        found = self._first_waiting(background=False)
+        if found is not None or any(not entry.background for entry in self.running):
+            return found
+        return self._first_waiting(background=True)
+
+    def _first_waiting(self, *, background: bool) -> Entry | None:
+        again = (entry for entry in self._again if entry.background is background)
+        queues = (queue for (kind, _), queue in self._waiting.items() if kind is background)
+        return next(again, None) or next((queue[0] for queue in queues), None)
 
     def _dequeue(self, entry: Entry) -> None:
-        if self._again and self._again[0] is entry:
-            self._again.popleft()
+        if entry in self._again:
+            self._again.remove(entry)
             return
-        queue = self._waiting.pop(entry.owner)
+        queue = self._waiting.pop(_queue_of(entry))
         queue.popleft()
         if queue:
-            self._waiting[entry.owner] = queue  # behind the other owners
+            self._waiting[_queue_of(entry)] = queue  # behind the other owners
+
+    def _victims(self) -> list[Entry]:
+        """Who gives up pages first: the background, then the youngest."""
+        return sorted(self.running[::-1], key=lambda entry: not entry.background)
 
     def _preempt(self, entry: Entry) -> None:
         """Takes an entry's pages; it is computed again, from what is still remembered."""
@@ -194,3 +224,11 @@ class Scheduler:
         self.pages.release(entry.sequence)
         self._again.appendleft(entry)
         self.num_preempted += 1
+
+
+def _queue_of(entry: Entry) -> tuple[bool, str]:
+    return entry.background, entry.owner
+
+
+def _count(entries: Iterable[Entry], background: bool) -> int:
+    return sum(entry.background is background for entry in entries)

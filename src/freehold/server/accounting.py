@@ -36,7 +36,8 @@ class Accounting:
 
         A prompt's tokens count whether or not they came from the cache.
         """
-        self.limits.tokens_used(asker.key_id, prompt_tokens + completion_tokens)
+        if not asker.background:  # a key's rates are for those who wait
+            self.limits.tokens_used(asker.key_id, prompt_tokens + completion_tokens)
         if self._usage is not None:
             self._usage.add(
                 asker.key_id,

@@ -194,9 +194,11 @@ def _prepared(resident: Resident, ask: Ask, asker: Asker) -> tuple[Request, Rend
         logprobs=ask.logprobs,
         prompt_logprobs=ask.prompt_logprobs,
         grammar=None if constraint is None else constraint.grammar,
-        deadline_s=_sooner(ask.deadline_s, resident.request_s),
+        # What waits for others to leave may wait for long.
+        deadline_s=None if asker.background else _sooner(ask.deadline_s, resident.request_s),
         owner=asker.key_id,
         adapter=resident.adapter,
+        background=asker.background,
     )
     return request, rendered
 

@@ -22,11 +22,15 @@ __all__ = ["Asker", "Context", "House", "RouteContext", "asker_of"]
 
 @dataclass(frozen=True, kw_only=True)
 class Asker:
-    """Who sent a request. Without keys, on loopback, everybody is the one `local` owner."""
+    """Who sent a request. Without keys, on loopback, everybody is the one `local` owner.
+
+    What a job asks for is asked in the `background`: it takes what others leave.
+    """
 
     key_id: str = "local"
     scopes: frozenset[str] = frozenset({"*"})
     request_id: str = ""
+    background: bool = False
 
     def may(self, scope: str) -> bool:
         """Whether the asker's key covers this scope."""
