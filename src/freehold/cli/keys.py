@@ -33,7 +33,7 @@ Scope = Annotated[
     list[str] | None,
     typer.Option(
         "--scope",
-        help="generate, embed, read, metrics, admin or *; may be given again. "
+        help="generate, embed, read, jobs, tune, metrics, admin or *; may be given again. "
         "Unset: generate, embed and read.",
     ),
 ]

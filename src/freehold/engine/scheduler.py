@@ -216,7 +216,8 @@ class Scheduler:
 
     def _victims(self) -> list[Entry]:
         """Who gives up pages first: the background, then the youngest."""
-        return sorted(self.running[::-1], key=lambda entry: not entry.background)
+        youngest = self.running[::-1]
+        return [e for e in youngest if e.background] + [e for e in youngest if not e.background]
 
     def _preempt(self, entry: Entry) -> None:
         """Takes an entry's pages; it is computed again, from what is still remembered."""

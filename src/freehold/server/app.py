@@ -25,13 +25,16 @@ from freehold.server.cors import Cors
 from freehold.server.doors import Doors
 from freehold.server.front import Front, Traffic
 from freehold.server.http_errors import from_validation, plain_body, surface_of
+from freehold.server.inside import Inside
 from freehold.server.logs import Log
 from freehold.server.metrics import Metrics
 from freehold.server.routes import adapters, admin, anthropic, ollama
 from freehold.server.routes.openai import (
+    batches,
     chat,
     completions,
     embeddings,
+    files,
     models,
     rerank,
     responses,
@@ -68,6 +71,7 @@ def create_app(house: House, *, outside: Outside | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: f"{surface_of(route.path)}_{route.name}",
     )
     app.state.house = house
+    house.inside = Inside(app, outside.limits)
     app.state.metrics = outside.metrics
     for router in _routers():
         app.include_router(router)
@@ -94,9 +98,11 @@ def _routers() -> list[APIRouter]:
     return [
         adapters.router,
         admin.router,
+        batches.router,
         chat.router,
         completions.router,
         embeddings.router,
+        files.router,
         models.router,
         rerank.router,
         responses.router,

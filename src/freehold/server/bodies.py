@@ -1,7 +1,7 @@
 """The limits of a request, and the bodies that stay within them.
 
 Room: server. Every body is received whole, in time, and read as strict JSON before any route sees
-it; must not know what any field means.
+it, but for uploads, which their route receives piece by piece; must not know what any field means.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freehold.errors import BadRequest, TooLarge, TooSlow, WrongMediaType
 
-__all__ = ["Bodies", "Limits", "check_json"]
+__all__ = ["UPLOADS", "Bodies", "Limits", "check_json"]
 
+UPLOADS = frozenset({"/v1/files"})
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 # Possessive, and matching an open end too, so that no text costs more than its length.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
@@ -53,7 +54,8 @@ class Bodies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app with the whole body at hand."""
-        if scope["type"] != "http" or scope["method"] not in _WITH_BODY:
+        taken_whole = scope["type"] == "http" and scope["method"] in _WITH_BODY
+        if not taken_whole or scope["path"] in UPLOADS:
             await self._app(scope, receive, send)
             return
         body = await self._received(scope, receive)

@@ -17,12 +17,14 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from freehold.server.bodies import UPLOADS
 from freehold.server.http_errors import plain_body, surface_of
 
 __all__ = ["BoundedConnection"]
 
 HEAD_S = 15.0  # from the connection, or a request's first byte, to the end of its headers
 BODY_S = 60.0  # from there to the end of the body; the app has a shorter limit, and an answer
+# An upload's body may take longer, as long as no pause in it does.
 LINGER_S = 1.0  # for a refused client to read why, while what it still sends is thrown away
 HEAD_BYTES = 64 << 10
 MOST_CONNECTIONS = 900  # below the usual limit of 1024 open files
@@ -77,6 +79,8 @@ class BoundedConnection(HttpToolsProtocol):
         super().data_received(_without_upgrade(data) if was_in_head else data)
         if not was_in_head or self._heads > heads:
             self._head_bytes = 0
+            if self._alarm and not self._in_head and _path(self.url) in UPLOADS:
+                self._expect_within(BODY_S)
         else:
             self._head_bytes += len(data)
         if self._head_bytes > HEAD_BYTES:
@@ -126,7 +130,7 @@ class BoundedConnection(HttpToolsProtocol):
         _tell_gone(waiting)
         request_id = "req_" + secrets.token_hex(12)
         _log.warning("%s: refused with %d before any route: %s", request_id, status, said)
-        surface = surface_of(self.url.partition(b"?")[0].decode("latin-1"))
+        surface = surface_of(_path(self.url))
         body = plain_body(surface, status, said, code=f"request.{code}", request_id=request_id)
         self.transport.write(_response(status, body, request_id))
         # Closed at once, a client that still sends would see a reset instead of the answer.
@@ -151,6 +155,10 @@ class BoundedConnection(HttpToolsProtocol):
             self._refuse(408, f"the request's headers took more than {HEAD_S:g} s", "too_slow")
         elif not self.transport.is_closing():
             self.transport.close()
+
+
+def _path(url: bytes) -> str:
+    return url.partition(b"?")[0].decode("latin-1")
 
 
 def _tell_gone(cycles: list[RequestResponseCycle]) -> None:

@@ -14,6 +14,8 @@ from freehold.server.accounting import Accounting
 
 if TYPE_CHECKING:
     from freehold.config import Settings
+    from freehold.server.inside import Inside
+    from freehold.server.jobs import Background
     from freehold.server.residents import Residents
     from freehold.store import Store
 
@@ -46,6 +48,13 @@ class House:
     store: Store
     draining: bool = field(default=False)
     accounting: Accounting = field(default_factory=Accounting)
+    inside: Inside | None = field(default=None)
+    background: Background | None = field(default=None)
+
+    def wake(self) -> None:
+        """Tells the background, where there is one, that there is something new to do."""
+        if self.background is not None:
+            self.background.wake()
 
 
 @dataclass(frozen=True)

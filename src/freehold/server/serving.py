@@ -25,10 +25,12 @@ from freehold.library.gate import require
 from freehold.server.accounting import Accounting
 from freehold.server.adapters import AdapterSpec
 from freehold.server.app import Outside, create_app
+from freehold.server.batches.running import Batches
 from freehold.server.browsers import is_loopback
 from freehold.server.connections import BoundedConnection
 from freehold.server.context import House
 from freehold.server.deployments import Deployments
+from freehold.server.jobs import Background
 from freehold.server.listening import Listening, listen_at, listen_on
 from freehold.server.logs import Log, LogForm
 from freehold.server.metrics import Metrics
@@ -38,6 +40,7 @@ from freehold.store import Store, open_store
 
 __all__ = ["Started", "serve"]
 
+_BATCHES = 4  # at once, however many wait
 _LAST_WORDS_S = 3.0  # for streams to say why they end, when their time is up
 
 
@@ -142,6 +145,11 @@ class _Run:
         )
         outside = Outside(log=self._log, metrics=metrics, origins=settings.allowed_origins)
         app = create_app(house, outside=outside)
+        house.background = self._background = Background(
+            house,
+            {"batch": (Batches(outside.limits), _BATCHES)},
+            on_bug=lambda error, job: self._log.bug(error, request_id=job),
+        )
         self._server = _Server(_config(app), house, outside, settings.drain_s)
         self._failed: FreeholdError | None = None
         self.on_start: Callable[[], None] = lambda: None
@@ -175,6 +183,7 @@ class _Run:
         finally:
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
+            await self._background.close()
             await self._residents.close()
         if not loading.cancelled():
             loading.result()
@@ -184,6 +193,7 @@ class _Run:
         gc.freeze()  # what is imported stays; to look through it again would stop every stream
         try:
             await self._residents.start()
+            await self._background.start()
             self.on_start()
         except FreeholdError as error:
             self._failed = error

@@ -103,12 +103,22 @@ class Incoming:
             raise _written_badly(self._files.directory, error) from error
 
     def publish(
-        self, *, owner: str, filename: str, purpose: str, expires_at: float | None = None
+        self,
+        *,
+        owner: str,
+        filename: str,
+        purpose: str,
+        expires_at: float | None = None,
+        file_id: str | None = None,
     ) -> StoredFile:
-        """Let the file exist, whole and on disk. Raises: BadRequest, DiskFull, StoreUnusable."""
+        """Let the file exist, whole and on disk.
+
+        `file_id` is for whoever must find it again after a crash. Raises: BadRequest, DiskFull,
+        StoreUnusable, also when the id is taken.
+        """
         _check_name(filename)
         stored = StoredFile(
-            id=f"file-{secrets.token_hex(16)}",
+            id=file_id or f"file-{secrets.token_hex(16)}",
             owner=owner,
             filename=filename,
             purpose=purpose,
@@ -117,7 +127,7 @@ class Incoming:
             created_at=time.time(),
             expires_at=expires_at,
         )
-        place = self._files.directory / stored.id
+        place = self._files.place(stored.id)
         try:
             self._handle.flush()
             os.fsync(self._handle.fileno())

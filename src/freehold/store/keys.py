@@ -43,6 +43,8 @@ SCOPES: Mapping[str, str] = {
     "generate": "chat, completions, responses, messages; counting and splitting into tokens",
     "embed": "embeddings and reranking",
     "read": "which models there are, which run, the server's version and its API description",
+    "jobs": "files, batches, evaluations",
+    "tune": "fine-tuning; deleting the models that came of it",
     "metrics": "/metrics",
     "admin": "load and unload models, stop the server",
     "*": "everything",
