@@ -12,6 +12,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -135,7 +136,7 @@ class Background:
                     break
                 task = asyncio.create_task(self._carry(job, runner))
                 self._carried[job.id] = (kind, task)
-                task.add_done_callback(lambda task, job=job: self._done(job, task))
+                task.add_done_callback(partial(self._done, job))
 
     def _done(self, job: Job, task: asyncio.Task[None]) -> None:
         self._carried.pop(job.id, None)

@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from freehold.config import Settings
-from freehold.engine.request import EngineStats
 from freehold.engine.wire import error_from
 from freehold.errors import (
     BadRequest,
@@ -30,6 +28,7 @@ from freehold.server.accounting import Accounting
 from freehold.server.adapters import Adapters, AdapterSpec, NamedAdapter
 from freehold.server.cards import ModelCard, cards_of
 from freehold.server.deployments import Deployments
+from freehold.server.loaded import LoadedModel, described
 from freehold.server.metrics import Observer
 from freehold.server.resident import ChatParts, EmbedderResident, Resident, load_chat, load_embedder
 
@@ -37,23 +36,6 @@ __all__ = ["LoadedModel", "Residents"]
 
 _LOAD_WAIT_S = 60.0  # how long a request waits for its model to load
 _DEFAULT_KV_BYTES = 4 << 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedModel:
-    """A model in memory, as `freehold ps` shows it; `since` in unix seconds."""
-
-    card: ModelCard
-    memory_bytes: int
-    context_tokens: int
-    running: int
-    waiting: int
-    since: float
-    stats: EngineStats
-    pid: int | None = None
-    isa: str = ""
-    threads: int = 0
-    kv_tokens: int = 0
 
 
 @dataclass
@@ -97,6 +79,7 @@ class Residents:
         self._at_start = [name for name in named if self._named(name, refs)]
         self._adapters = Adapters()
         self._adapters.name_all(adapters, self._cards, self._at_start)
+        self._aliases: Mapping[str, str] = {}
         self._places: dict[str, _Place] = {}
 
     def _named(self, name: str, refs: Sequence[str]) -> bool:
@@ -125,7 +108,7 @@ class Residents:
         assert isinstance(resident, Resident), "a chat card without a chat model"
         if card.parent is None:
             return resident
-        adapter = self._adapters.find(ref)
+        adapter = self._adapters.find(card.id)
         if adapter is None:
             raise UnknownModel("the adapter was unloaded", param="model", value=ref)
         return resident.adapted(adapter.card, adapter.handle)
@@ -159,6 +142,34 @@ class Residents:
         self._adapters.add(adapter)
         return adapter
 
+    def restore(self, name: str, path: Path, base: str) -> bool:
+        """Names an adapter that was trained here earlier; False where its model is gone."""
+        card = self._cards.get(base)
+        if card is None or card.kind != "chat" or not path.is_dir():
+            return False
+        self._adapters.add(self._adapters.made(name, path, card))
+        return True
+
+    async def adopt(self, name: str, path: Path, base: str) -> None:
+        """Serves an adapter that was trained here; a model in memory gets it at once.
+
+        A second time does nothing. Raises: BadRequest for a name that is taken; FormatError and
+        LoadError for its files.
+        """
+        known = self._adapters.find(name)
+        if known is not None and known.path == path:
+            return
+        adapter = self._adapters.made(name, path, self._card(base, "chat"))
+        place = self._places.get(base)
+        if place is not None:
+            resident = await asyncio.shield(place.loading)
+            await resident.engine.load_adapter(adapter.handle, str(path))
+        self._adapters.add(adapter)
+
+    def alias(self, names: Mapping[str, str]) -> None:
+        """From now on these names stand for these models; open answers end as they began."""
+        self._aliases = dict(names)
+
     def unload_adapter(self, name: str) -> None:
         """Takes an adapter's name away at once; answers that use it still end as they began.
 
@@ -182,12 +193,15 @@ class Residents:
     def cards(self) -> list[ModelCard]:
         """Every model that may be asked for."""
         cards = [*self._cards.values(), *self._adapters.cards()]
-        return [replace(card, loaded=self._is_loaded(card.parent or card.id)) for card in cards]
+        cards = [replace(one, loaded=self._is_loaded(one.parent or one.id)) for one in cards]
+        known = {card.id: card for card in cards}
+        names = [(name, known[of]) for name, of in self._aliases.items() if of in known]
+        return [*cards, *(replace(card, id=name, parent=card.id) for name, card in names)]
 
     def loaded(self) -> list[LoadedModel]:
         """The models in memory now."""
         return [
-            _described(place, place.resident)
+            described(place.card, place.resident, place.all_bytes, place.since)
             for place in self._places.values()
             if place.resident is not None
         ]
@@ -217,8 +231,9 @@ class Residents:
         return place is not None and place.resident is not None
 
     def _card(self, ref: str, kind: str | None = None) -> ModelCard:
-        adapter = self._adapters.find(ref)
-        card = self._cards.get(ref) if adapter is None else adapter.card
+        name = self._aliases.get(ref, ref)
+        adapter = self._adapters.find(name)
+        card = self._cards.get(name) if adapter is None else adapter.card
         if card is None:
             raise UnknownModel(
                 f"no model is called {ref[:200]!r} here",
@@ -350,21 +365,3 @@ async def _emptied(place: _Place, why: FreeholdError | None = None) -> None:
         return
     place.loading.cancel()
     await asyncio.gather(place.loading, return_exceptions=True)
-
-
-def _described(place: _Place, resident: Resident | EmbedderResident) -> LoadedModel:
-    info: dict[str, Any] = resident.engine.info
-    stats = resident.engine.stats
-    return LoadedModel(
-        card=replace(place.card, loaded=True),
-        memory_bytes=place.all_bytes,
-        context_tokens=resident.context_tokens,
-        running=stats.num_running,
-        waiting=stats.num_waiting,
-        since=place.since,
-        stats=stats,
-        pid=resident.engine.pid,
-        isa=info.get("isa", ""),
-        threads=info.get("threads", 0),
-        kv_tokens=info.get("kv_tokens", 0),
-    )

@@ -36,6 +36,8 @@ from freehold.server.logs import Log, LogForm
 from freehold.server.metrics import Metrics
 from freehold.server.residents import LoadedModel, Residents
 from freehold.server.standing import announce, standing_server, withdraw
+from freehold.server.tuning.running import Tunings
+from freehold.server.tuning.served import name_again
 from freehold.store import Store, open_store
 
 __all__ = ["Started", "serve"]
@@ -143,11 +145,13 @@ class _Run:
         house = House(
             settings=settings, residents=self._residents, store=store, accounting=accounting
         )
+        self._house = house
         outside = Outside(log=self._log, metrics=metrics, origins=settings.allowed_origins)
         app = create_app(house, outside=outside)
         house.background = self._background = Background(
             house,
-            {"batch": (Batches(outside.limits), _BATCHES)},
+            {"batch": (Batches(outside.limits), _BATCHES), "fine_tuning": (Tunings(), 1)},
+            regularly=self._rename,
             on_bug=lambda error, job: self._log.bug(error, request_id=job),
         )
         self._server = _Server(_config(app), house, outside, settings.drain_s)
@@ -192,6 +196,8 @@ class _Run:
         gc.collect()
         gc.freeze()  # what is imported stays; to look through it again would stop every stream
         try:
+            await asyncio.to_thread(name_again, self._house)
+            await self._rename()
             await self._residents.start()
             await self._background.start()
             self.on_start()
@@ -201,6 +207,11 @@ class _Run:
         except BaseException:
             self._server.should_exit = True
             raise
+
+    async def _rename(self) -> None:
+        """What each promoted name stands for now, whoever decided it."""
+        current = await asyncio.to_thread(self._house.store.promotions.all_current)
+        self._residents.alias({name: now.model for name, now in current.items()})
 
     def _report(self, loop: asyncio.AbstractEventLoop, facts: dict[str, Any]) -> None:
         """What no task waited for. asyncio's own words may quote values."""

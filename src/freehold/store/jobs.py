@@ -234,6 +234,16 @@ class Jobs:
             change = _asked(row, what)
             return _job(self._told(connection, _changed(connection, row, change), say))
 
+    def note(self, job_id: str, state: Mapping[str, Any], *, owner: str) -> bool:
+        """Another state for the owner's job that has ended; False if there is none."""
+        query = (
+            sa.update(table)
+            .where(table.c.id == job_id, table.c.owner == owner, table.c.status.in_(ENDED))
+            .values(state=_json(state))
+        )
+        with self._database.write() as connection:
+            return connection.execute(query).rowcount > 0
+
     def tell(
         self, job_id: str, level: str, message: str, data: Mapping[str, Any] | None = None
     ) -> int:

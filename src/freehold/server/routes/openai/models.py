@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 
-from freehold.errors import UnknownModel
+from freehold.errors import Forbidden, UnknownModel
 from freehold.server.context import Context
 from freehold.server.http_errors import OPENAPI_ERRORS
+from freehold.server.tuning.served import forget
 
 if TYPE_CHECKING:
     from freehold.server.cards import ModelCard
 
-__all__ = ["list_models", "router", "show_model"]
+__all__ = ["delete_model", "list_models", "router", "show_model"]
 
 router = APIRouter(responses=OPENAPI_ERRORS, tags=["openai"])
 
@@ -35,6 +36,15 @@ async def show_model(model: str, ctx: Context) -> dict[str, Any]:
         if card.id == model:
             return _entry(card)
     raise UnknownModel("no model has this id", param="model", value=model)
+
+
+@router.delete("/v1/models/{model:path}")
+async def delete_model(model: str, ctx: Context) -> dict[str, Any]:
+    """Delete a model that fine-tuning made; answers under way end as they began."""
+    if not ctx.asker.may("tune"):
+        raise Forbidden("the key does not cover 'tune'", value="tune")
+    await forget(ctx.house, ctx.asker, model)
+    return {"id": model, "object": "model", "deleted": True}
 
 
 def _entry(card: ModelCard) -> dict[str, Any]:
