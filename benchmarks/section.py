@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from freehold.tune.running import Tuned, tune
-from freehold.tune.training.spec import TrainSpec
 
 from benchmarks.record import RESULTS, table, write_result
 from benchmarks.workers import ROOT
@@ -39,6 +38,7 @@ from freehold.evals.target import Identity
 from freehold.library.identity import identity_of
 from freehold.local import load_chat
 from freehold.tune.export.publishing import Wanted, export
+from freehold.tune.training.spec import TrainSpec
 
 DATA = ROOT / "tests" / "data" / "section"
 _ANSWER_TOKENS = 8

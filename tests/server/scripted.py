@@ -6,7 +6,7 @@ keeps every `Ask` it was given, and its answers say whether they were closed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -166,6 +166,7 @@ class ScriptedResidents:
     resident: ScriptedResident
     embedders: dict[str, Any] = field(default_factory=dict)
     ready: bool = True
+    names: dict[str, str] = field(default_factory=dict)
 
     async def chat(self, ref: str) -> ScriptedResident:
         if ref != self.resident.name:
@@ -196,6 +197,9 @@ class ScriptedResidents:
                 parent=None,
             )
         ]
+
+    def alias(self, names: Mapping[str, str]) -> None:
+        self.names = dict(names)
 
     def unload_adapter(self, name: str) -> None:
         raise UnknownModel(f"no adapter is called {name!r}", param="lora_name", value=name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from freehold.cli.batch import batch
 from freehold.cli.bench import bench
 from freehold.cli.bundle import bundle
 from freehold.cli.config import config
@@ -20,6 +21,7 @@ from freehold.cli.inspect import inspect
 from freehold.cli.keys import keys
 from freehold.cli.license import license_group
 from freehold.cli.list import list_models
+from freehold.cli.promote import promote
 from freehold.cli.ps import ps
 from freehold.cli.pull import pull
 from freehold.cli.quantize import quantize
@@ -56,6 +58,8 @@ app.command()(quantize)
 app.command(name="eval")(evaluate)
 app.command()(merge)
 app.command()(export)
+app.command()(promote)
+app.command()(batch)
 app.command()(bench)
 app.command()(doctor)
 app.add_typer(license_group)

@@ -193,6 +193,8 @@ def event_words(event: Event) -> str:
             words = [f"to {_type(body)} {who}", _calibration(body)]
         case "merged" | "exported":
             words = [f"{_form(body)} {who}", _drift(body.get("drift"))]
+        case "promoted" | "rolled_back":
+            words = [f"as {body.get('alias')}", _decision(body), who]
         case "served":
             words = [f"as {body.get('name')}", _server(body.get("server"))]
         case "removed":
@@ -258,6 +260,23 @@ def _drift(drift: object) -> str:
 def _calibration(body: Mapping[str, Any]) -> str:
     text = body.get("calibration")
     return f"importance from {text.get('name')}" if isinstance(text, dict) else ""
+
+
+def _decision(body: Mapping[str, Any]) -> str:
+    """What a promotion rests on, in a line: each task with both figures' difference."""
+    decision = body.get("decision")
+    if not isinstance(decision, dict):
+        return str(body.get("why") or "")
+    evidence = decision.get("evidence")
+    compared = evidence.get("comparisons", ()) if isinstance(evidence, dict) else ()
+    try:
+        found = [f"{one['verdict']} on {one['task']} ({one['value']:+.3g})" for one in compared]
+    except (KeyError, TypeError, ValueError):
+        found = ["evidence that cannot be read"]
+    words = found or ["nothing stood there before"]
+    return ", ".join(
+        [*words, *([f"despite: {decision['despite']}"] if decision.get("despite") else [])]
+    )
 
 
 def _text_hash(body: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ FreeholdError                            code, message, value, expected, found, 
 │                                        UnknownLicence
 ├─ QuantizeError  writing other types    BadRecipe · OutOfReach
 ├─ EvalError      measuring models       BadTask · MissingData · NoIsolation · NotComparable
-│                                        TargetFailed
+│                                        NotProven · TargetFailed
 ├─ ExportError    handing on what was    BadExport · RenderingDiffers · AnswersDrift
 │                 taught
 ├─ TuneError      teaching models        BadTraining · BadCheckpoint · Diverged
@@ -43,6 +43,7 @@ from freehold.errors.evals import (
     MissingData,
     NoIsolation,
     NotComparable,
+    NotProven,
     TargetFailed,
 )
 from freehold.errors.files import (
@@ -180,6 +181,7 @@ __all__ = [
     "NoIsolation",
     "NotComparable",
     "NotFound",
+    "NotProven",
     "OutOfPages",
     "OutOfReach",
     "PrivacyError",

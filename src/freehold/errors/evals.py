@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from freehold.errors.base import FreeholdError
 
-__all__ = ["BadTask", "EvalError", "MissingData", "NoIsolation", "NotComparable", "TargetFailed"]
+__all__ = [
+    "BadTask",
+    "EvalError",
+    "MissingData",
+    "NoIsolation",
+    "NotComparable",
+    "NotProven",
+    "TargetFailed",
+]
 
 
 class EvalError(FreeholdError, code="eval"):
@@ -34,3 +42,7 @@ class NotComparable(EvalError, code="eval.not_comparable"):
 
 class TargetFailed(EvalError, code="eval.target_failed"):
     """The server that was to answer did not, or cannot do what the task needs."""
+
+
+class NotProven(EvalError, code="eval.not_proven"):
+    """Nothing on record shows that the model may take another's place."""

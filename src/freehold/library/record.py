@@ -42,8 +42,10 @@ __all__ = [
     "record_imported",
     "record_merged",
     "record_obtained",
+    "record_promoted",
     "record_quantized",
     "record_removed",
+    "record_rolled_back",
     "record_served",
     "weights_at",
     "whoever_asks",
@@ -225,6 +227,31 @@ def record_exported(
     return _append(
         events, "exported", weights.identity.digest, body, [parent.digest for parent in parents]
     )
+
+
+def record_promoted(
+    events: Events,
+    digest: str,
+    *,
+    name: str,
+    alias: str,
+    replaces: str | None,
+    decision: Mapping[str, Any],
+) -> Event:
+    """From now on a server's `alias` stands for this model; `replaces` by digest, None at first.
+
+    `decision` is plain JSON: the data that it learned from, the evaluations, and why it was taken.
+    """
+    body = {"name": name, "alias": alias, "decision": dict(decision)}
+    return _append(events, "promoted", digest, body, [] if replaces is None else [replaces])
+
+
+def record_rolled_back(
+    events: Events, digest: str, *, name: str, alias: str, replaces: str, why: str
+) -> Event:
+    """A server's `alias` stands again for this model, which it stood for before `replaces`."""
+    body = {"name": name, "alias": alias, "why": why}
+    return _append(events, "rolled_back", digest, body, [replaces])
 
 
 def record_served(
