@@ -209,12 +209,12 @@ def test_a_worker_that_outlived_its_server_is_ended_before_another_begins(whole:
 
 
 def test_a_job_is_paused_with_a_checkpoint_and_resumed(whole: Whole) -> None:
-    job = created(whole, {"step_s": 0.1})
+    job = created(whole, {"step_s": 0.4})
 
     def pauses(job: Job) -> bool:
         if job.status == "running" and job.state.get("step", 0) >= 1 and not job.asked:
             assert whole.client.post(f"{PATH}/{job.id}/pause").status_code == 200
-        return job.status == "paused"
+        return ended(job)
 
     life(whole, job["id"], pauses)
     assert whole.client.get(f"{PATH}/{job['id']}").json()["status"] == "paused"
@@ -224,14 +224,14 @@ def test_a_job_is_paused_with_a_checkpoint_and_resumed(whole: Whole) -> None:
 
 
 def test_a_cancelled_job_leaves_nothing(whole: Whole) -> None:
-    job = created(whole, {"step_s": 0.1})
+    job = created(whole, {"step_s": 0.4})
 
     def cancels(job: Job) -> bool:
         if job.status == "running" and job.state.get("step") and not job.asked:
             whole.client.post(f"{PATH}/{job.id}/cancel")
-        return job.status == "cancelled"
+        return ended(job)
 
-    life(whole, job["id"], cancels)
+    assert life(whole, job["id"], cancels).status == "cancelled"
     assert not folder_of(whole.house, job["id"]).exists()
     residents: Any = whole.house.residents
     assert residents.adopted == {}

@@ -55,7 +55,7 @@ class Bodies:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app with the whole body at hand."""
         taken_whole = scope["type"] == "http" and scope["method"] in _WITH_BODY
-        if not taken_whole or scope["path"] in UPLOADS:
+        if not taken_whole or scope.get("path") in UPLOADS:
             await self._app(scope, receive, send)
             return
         body = await self._received(scope, receive)
