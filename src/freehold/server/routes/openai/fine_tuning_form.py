@@ -10,17 +10,29 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from freehold.errors import BadRequest, UnsupportedField
-from freehold.server.routes.openai.forms import Body, NotOffered
+from freehold.server.routes.openai.forms import Body, NotOffered, in_one_of_its_forms
 from freehold.server.routes.openai.pages import Metadata
 
 __all__ = ["FineTuningBody", "Settled"]
 
 _EPOCHS, _EXAMPLES = 3, 16
 _Auto = Literal["auto"]
-_Epochs = Annotated[int, Field(ge=1, le=50)] | _Auto
-_Batch = Annotated[int, Field(ge=1, le=256)] | _Auto
-_Rate = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | _Auto
-_Beta = Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] | _Auto
+_Epochs = Annotated[
+    Annotated[int, Field(ge=1, le=50)] | _Auto,
+    in_one_of_its_forms("'auto' or a whole number from 1 to 50"),
+]
+_Batch = Annotated[
+    Annotated[int, Field(ge=1, le=256)] | _Auto,
+    in_one_of_its_forms("'auto' or a whole number from 1 to 256"),
+]
+_Rate = Annotated[
+    Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | _Auto,
+    in_one_of_its_forms("'auto' or a number above 0, at most 100"),
+]
+_Beta = Annotated[
+    Annotated[float, Field(gt=0, le=2, allow_inf_nan=False)] | _Auto,
+    in_one_of_its_forms("'auto' or a number above 0, at most 2"),
+]
 
 
 class _Supervised(Body):
