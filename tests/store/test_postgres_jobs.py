@@ -81,7 +81,6 @@ def test_files_items_data_and_promotions_are_kept(store: Store) -> None:
         owner="a", filename="x", purpose="batch", content=[b"1"], max_bytes=1, expires_at=1e12
     )
     assert store.files.list(owner="a") == [kept]
-    assert store.files.used_bytes(owner="a") == 1
     run = store.jobs.create(owner="a", kind="eval_run", spec={})
     store.evals.put_item(run.id, 0, {"x": 1})
     store.evals.put_item(run.id, 0, {"x": 2})

@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from freehold.config import Settings
 from freehold.engine.wire import error_from
 from freehold.errors import (
     BadRequest,
+    CapacityError,
     Draining,
     FreeholdError,
     ModelLoading,
@@ -162,8 +164,11 @@ class Residents:
         adapter = self._adapters.made(name, path, self._card(base, "chat"))
         place = self._places.get(base)
         if place is not None:
-            resident = await asyncio.shield(place.loading)
-            await resident.engine.load_adapter(adapter.handle, str(path))
+            await asyncio.wait({place.loading})
+        if place is not None and place.resident is not None:
+            # A model whose process has just died comes back with all that it has.
+            with suppress(CapacityError):
+                await place.resident.engine.load_adapter(adapter.handle, str(path))
         self._adapters.add(adapter)
 
     def alias(self, names: Mapping[str, str]) -> None:

@@ -108,6 +108,12 @@ class Evals:
         with self._database.write() as connection:
             connection.execute(statement)
 
+    def forget_items(self, run_id: str) -> None:
+        """Delete the items of a run, whose outcome is kept elsewhere by now."""
+        query = sa.delete(eval_items).where(eval_items.c.run_id == run_id)
+        with self._database.write() as connection:
+            connection.execute(query)
+
     def items(
         self, run_id: str, *, owner: str, after: int = -1, limit: int = 1_000_000
     ) -> tuple[tuple[int, dict[str, Any]], ...]:

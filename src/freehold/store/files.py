@@ -220,12 +220,6 @@ class Files:
             rows = connection.execute(paged.limit(limit)).mappings().all()
         return [StoredFile(**row) for row in rows]
 
-    def used_bytes(self, *, owner: str) -> int:
-        """What the owner's files take."""
-        query = sa.select(sa.func.sum(table.c.bytes)).where(table.c.owner == owner)
-        with self._database.read() as connection:
-            return int(connection.execute(query).scalar() or 0)
-
     def delete(self, file_id: str, *, owner: str) -> bool:
         """Forget the owner's file for good; False if there was none. Raises: StoreUnusable."""
         query = sa.delete(table).where(*_own(file_id, owner))

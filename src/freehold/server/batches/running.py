@@ -61,6 +61,9 @@ class Batches:
         self, job: Job, *, house: House, tell: Tell, asked: Callable[[], str | None]
     ) -> Outcome:
         """Judge the file, answer what is not answered yet, and write both files."""
+        if "ended" in job.state:  # all was written when the server ended
+            await asyncio.to_thread(house.store.evals.forget_items, job.id)
+            return Outcome(job.state["ended"], job.state)
         with ExitStack() as stack:
             handle = await asyncio.to_thread(_opened, house, job)
             stack.callback(handle.close)
@@ -112,6 +115,10 @@ class _Work:
         self._state["finalizing_at"] = time.time()
         await self._keep("finalizing")
         await asyncio.to_thread(self._write_files, status)
+        # The answers are in the files now, and whoever deletes those means it.
+        self._state["ended"] = status
+        await self._keep("finalizing")
+        await asyncio.to_thread(self._items.forget_items, self._job.id)
         said = Said(f"{self._counts['completed']} answered, {self._counts['failed']} refused")
         return Outcome(status, {**self._state, **self._counts}, (said,))
 

@@ -83,6 +83,7 @@ class Tunings:
         if wish == "pause" and status == STOPPED:
             return Outcome("paused", state, (Said("The job was paused"),))
         if status != 0:
+            _take_data(folder)
             raise await asyncio.to_thread(_failure, folder, status)
         return await self._finished(job, house, folder, card, state)
 
@@ -146,10 +147,15 @@ class Tunings:
         said = [Said(f"New fine-tuned model created: {name}", data={"model": name})]
         await house.residents.adopt(name, adapter, card.id)
         said.append(Said("The job has successfully completed"))
-        for copy in ("train.jsonl", "heldout.jsonl"):
-            (folder / copy).unlink(missing_ok=True)
+        _take_data(folder)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return Outcome("succeeded", state, tuple(said))
+
+
+def _take_data(folder: Path) -> None:
+    """The data stays with its owner."""
+    for copy in ("train.jsonl", "heldout.jsonl"):
+        (folder / copy).unlink(missing_ok=True)
 
 
 def _last_kept(state: dict[str, Any]) -> int:

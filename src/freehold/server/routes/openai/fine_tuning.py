@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -17,6 +18,7 @@ from freehold.server.http_errors import OPENAPI_ERRORS
 from freehold.server.routes.openai.fine_tuning_asks import begin
 from freehold.server.routes.openai.fine_tuning_form import FineTuningBody
 from freehold.server.routes.openai.pages import page, whole
+from freehold.server.tuning.running import folder_of
 from freehold.store import Job, JobEvent, Said
 
 __all__ = [
@@ -115,6 +117,8 @@ async def _asked(job_id: str, what: str, ctx: RouteContext) -> dict[str, Any]:
         owner=ctx.asker.key_id,
         say=[Said(f"{done} was asked for")],
     )
+    if job.status == "cancelled":  # nobody was at work on it
+        await asyncio.to_thread(shutil.rmtree, folder_of(ctx.house, job.id), ignore_errors=True)
     ctx.house.wake()
     return _shown(job)
 
