@@ -363,7 +363,7 @@ def test_dpo_has_its_own_settings(whole: Whole) -> None:
 
 def test_another_key_sees_no_job(whole: Whole) -> None:
     mine, theirs = whole.key("a", "*"), whole.key("b", "*")
-    body = {"model": "base", "training_file": upload(whole, {}, headers=mine)}
+    body: dict[str, Any] = {"model": "base", "training_file": upload(whole, {}, headers=mine)}
     body |= {"metadata": {"basis": "own"}}
     assert whole.client.post(PATH, json=body, headers=theirs).status_code == 404
     job = whole.client.post(PATH, json=body, headers=mine).json()

@@ -83,7 +83,7 @@ class Background:
         self._runners = runners
         self._regularly = regularly
         self._on_bug = on_bug
-        self._worker = worker_of(house.settings.home)
+        self._worker = _worker_of(house.settings.home)
         self._jobs = house.store.jobs
         self._carried: dict[str, tuple[str, asyncio.Task[None]]] = {}
         self._woken = asyncio.Event()
@@ -247,7 +247,7 @@ def error_state(error: FreeholdError) -> dict[str, Any]:
     return {"code": error.code, "message": error.message, "param": param}
 
 
-def worker_of(home: Path) -> str:
+def _worker_of(home: Path) -> str:
     """The name of the one server of a home, the same in each of its lives."""
     place = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:16]
     return f"server-{place}@{socket.gethostname()}"

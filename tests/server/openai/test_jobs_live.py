@@ -123,8 +123,11 @@ def test_whoever_waits_comes_before_a_batch(client: OpenAI, live_server: LiveSer
     while client.batches.retrieve(batch.id).status != "in_progress":
         time.sleep(0.05)
     time.sleep(0.5)
-    asked = [{"role": "user", "content": "Say one."}]
-    client.chat.completions.create(model=live_server.model, messages=asked, max_tokens=8)  # type: ignore[call-overload]
+    client.chat.completions.create(
+        model=live_server.model,
+        messages=[{"role": "user", "content": "Say one."}],
+        max_tokens=8,
+    )
     counts = client.batches.cancel(batch.id).request_counts
     assert counts is not None
     # With sixteen sequences beside it the answer would have come with theirs, not before them.
