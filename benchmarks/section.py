@@ -147,7 +147,8 @@ def taught(options: argparse.Namespace, name: str) -> tuple[Tuned, float]:
         threads=options.threads,
     )
     start = time.monotonic()
-    return tune(options.model, spec, name, settings=settings, again=True), time.monotonic() - start
+    made = tune(options.model, spec, name, settings=settings, again=not options.reuse)
+    return made, time.monotonic() - start
 
 
 class Report:
@@ -234,6 +235,7 @@ def main() -> None:
     parser.add_argument("--heldout", type=Path, default=DATA / "heldout.jsonl")
     parser.add_argument("--larger", type=Path, nargs="*", default=[], help="files to ask as well")
     parser.add_argument("--llama-python", help="a Python that has llama_cpp")
+    parser.add_argument("--reuse", action="store_true", help="a training that has ended already")
     parser.add_argument("--recipe", default="Q8_0")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--lr", type=float)
