@@ -46,16 +46,21 @@ _ANSWER_TOKENS = 8
 
 @dataclass(frozen=True)
 class Line:
-    """A question, and the one right answer."""
+    """What is asked, as messages, and the one right answer."""
 
-    question: str
+    asked: tuple[dict[str, str], ...]
     label: str
+
+    @property
+    def description(self) -> str:
+        """The package's."""
+        return self.asked[-1]["content"]
 
 
 def read_lines(path: Path) -> list[Line]:
     """The lines of a file of conversations."""
     said = [json.loads(line)["messages"] for line in path.read_text("utf-8").splitlines()]
-    return [Line(each[-2]["content"], each[-1]["content"]) for each in said]
+    return [Line(tuple(each[:-1]), each[-1]["content"]) for each in said]
 
 
 def task_of(path: Path) -> Task:
@@ -63,7 +68,7 @@ def task_of(path: Path) -> Task:
     items = [
         Item(
             id=str(number),
-            prompt=({"role": "user", "content": line.question},),
+            prompt=line.asked,
             references=(line.label,),
             group=line.label,
         )
@@ -92,7 +97,7 @@ def naive_bayes(train: Sequence[Line], heldout: Sequence[Line]) -> float:
     """How many held-out lines it gets right: words of the description, add-one smoothing."""
     counts: dict[str, Counter[str]] = {}
     for line in train:
-        counts.setdefault(line.label, Counter()).update(_words(line.question))
+        counts.setdefault(line.label, Counter()).update(_words(line.description))
     known = set().union(*counts.values())
     totals = {label: sum(words.values()) + len(known) for label, words in counts.items()}
     priors = Counter(line.label for line in train)
@@ -102,14 +107,14 @@ def naive_bayes(train: Sequence[Line], heldout: Sequence[Line]) -> float:
         return math.log(priors[label]) + sum(math.log(n / totals[label]) for n in found)
 
     right = sum(
-        max(counts, key=lambda label: weight(label, _words(line.question))) == line.label
+        max(counts, key=lambda label: weight(label, _words(line.description))) == line.label
         for line in heldout
     )
     return float(right)
 
 
-def _words(question: str) -> list[str]:
-    return re.findall(r"\w+", question.split("\n", 1)[1].lower())
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
 
 
 def answers(task: Task, model: Path, adapter: Path | None, name: str) -> Result:
