@@ -24,8 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from freehold.tune.running import Tuned, tune
-
 from benchmarks.record import RESULTS, table, write_result
 from benchmarks.workers import ROOT
 from freehold import library, ops
@@ -38,6 +36,7 @@ from freehold.evals.target import Identity
 from freehold.library.identity import identity_of
 from freehold.local import load_chat
 from freehold.tune.export.publishing import Wanted, export
+from freehold.tune.running import Tuned, tune
 from freehold.tune.training.spec import TrainSpec
 
 DATA = ROOT / "tests" / "data" / "section"
