@@ -179,6 +179,7 @@ def test_a_worker_that_is_killed_each_time_is_given_up(whole: Whole) -> None:
     assert life(whole, job["id"], ended).status == "failed"
     shown = whole.client.get(f"{PATH}/{job['id']}").json()
     assert shown["error"]["code"] == "tune"
+    assert "status -9" in shown["error"]["message"]
 
 
 def test_a_job_outlives_its_server(whole: Whole) -> None:
@@ -242,6 +243,7 @@ def test_what_the_worker_refuses_is_the_jobs_error(whole: Whole) -> None:
     assert life(whole, job["id"], ended).status == "failed"
     error = whole.client.get(f"{PATH}/{job['id']}").json()["error"]
     assert "the assistant's turn is empty" in error["message"]
+    assert error["code"] == "tune.bad_training"
     assert messages(whole, job["id"])[-1] == error["message"]
 
 

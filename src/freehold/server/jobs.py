@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from freehold.errors import FreeholdError, StoreError
+from freehold.errors import FreeholdError, StoreError, TuneError
+from freehold.server.http_errors import error_body
 from freehold.store import Job, Said
 from freehold.store.jobs import LEASE_S
 
@@ -183,6 +184,7 @@ class Background:
         said = {"code": "internal_error", "param": None}
         said["message"] = f"an unforeseen error; the server's log has it under {hands.job.id}"
         if isinstance(error, FreeholdError):
+            _log.warning("%s: the job failed: %s", hands.job.id, error)
             said = error_state(error)
         else:
             self._found(error, hands.job.id)
@@ -242,9 +244,11 @@ class _Hands:
 
 
 def error_state(error: FreeholdError) -> dict[str, Any]:
-    """An error as a job keeps it."""
-    param = getattr(error, "param", None)
-    return {"code": error.code, "message": error.message, "param": param}
+    """An error as a job keeps it: in the words that a client would be told."""
+    said = error_body("openai", error)["error"]
+    # What is wrong with a training is its owner's business; no place is named in it.
+    message = str(error) if isinstance(error, TuneError) else said["message"]
+    return {"code": said["code"], "message": message, "param": said["param"]}
 
 
 def _worker_of(home: Path) -> str:

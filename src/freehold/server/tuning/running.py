@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from freehold.engine.wire import error_from
 from freehold.errors import (
-    BadRequest,
     FreeholdError,
     NotFound,
     RetentionForbidden,
@@ -232,23 +232,13 @@ def _failure(folder: Path, status: int | None) -> FreeholdError:
     """Why the worker ended."""
     with contextlib.suppress(OSError, ValueError, FreeholdError, KeyError):
         said = read_json_object(folder / "error.json")
-        error = TuneError(
-            str(said["message"]),
-            expected=str(said.get("expected") or ""),
-            found=str(said.get("found") or ""),
-            hint=str(said.get("hint") or ""),
-        )
-        return _coded(error, str(said["code"]))
+        facts = {key: str(said[key]) for key in ("expected", "found", "hint") if said.get(key)}
+        return error_from({"code": said["code"], "message": str(said["message"]), **facts})
     return TuneError(
         "the training's process ended without a word",
         found=f"status {status}",
         hint="is there enough memory? the server's log may say more",
     )
-
-
-def _coded(error: TuneError, code: str) -> FreeholdError:
-    """The same in the words of the class with this code, where that is a client's fault."""
-    return BadRequest(str(error), param="training_file") if code.startswith("request") else error
 
 
 def _results_kept(house: House, job: Job, folder: Path) -> str:
