@@ -159,17 +159,17 @@ def test_an_expired_file_is_gone_before_it_is_swept(files: Files) -> None:
     assert on_disk(files) == [stays.id]
 
 
-def test_what_a_crash_left_is_swept_and_what_is_being_written_is_not(files: Files) -> None:
+def test_what_a_crash_left_half_written_is_swept_and_whole_files_are_not(files: Files) -> None:
     kept = put(files)
-    old = files.directory / ("file-" + "0" * 32)
-    for path in (old, files.directory / "incoming-1", files.place(kept.id)):
-        path.touch()
-        os.utime(path, (0, 0))
+    of_another_database = "file-" + "0" * 32
+    for name in (of_another_database, "incoming-1", kept.id):
+        (files.directory / name).touch()
+        os.utime(files.directory / name, (0, 0))
     with files.incoming(max_bytes=ROOM) as incoming:
         incoming.write(b"x")
-        assert files.sweep() == 2
+        assert files.sweep() == 1
         later = incoming.publish(owner="ann", filename="a", purpose="batch")
-    assert on_disk(files) == sorted([kept.id, later.id])
+    assert on_disk(files) == sorted([kept.id, later.id, of_another_database])
 
 
 def test_bytes_that_are_gone_are_an_error_not_an_empty_file(files: Files) -> None:

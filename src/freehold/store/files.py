@@ -39,7 +39,8 @@ _LONGEST_NAME = 255
 _KEPT_FREE_BYTES = 256 << 20
 # How often the disk is asked while a file grows.
 _LOOK_EVERY_BYTES = 16 << 20
-# A file without its row is a crash's leftover once nobody can be writing it any more.
+# What was being written when the server crashed. A whole file without its row is left alone: it may
+# be of another database that this home had.
 _LEFTOVER_S = 24 * 3600.0
 
 
@@ -230,15 +231,14 @@ class Files:
         return gone
 
     def sweep(self) -> int:
-        """Delete what has expired, and what a crash left without a row. How many went."""
+        """Delete what has expired, and what a crash left half written. How many went."""
         with self._database.write() as connection:
             over = sa.select(table.c.id).where(sa.not_(_alive()))
             gone = connection.execute(over).scalars().all()
             connection.execute(sa.delete(table).where(table.c.id.in_(gone)))
-            kept = set(connection.execute(sa.select(table.c.id)).scalars())
         for file_id in gone:
             self.place(file_id).unlink(missing_ok=True)
-        leftovers = [path for path in self._on_disk() if path.name not in kept]
+        leftovers = self._half_written()
         for path in leftovers:
             path.unlink(missing_ok=True)
         return len(gone) + len(leftovers)
@@ -249,16 +249,13 @@ class Files:
             raise _no_file(file_id)
         return self.directory / file_id
 
-    def _on_disk(self) -> tuple[Path, ...]:
-        """Old enough that nobody is about to give them a row."""
+    def _half_written(self) -> tuple[Path, ...]:
+        """Old enough that nobody is writing them."""
         if not self.directory.is_dir():
             return ()
         before = time.time() - _LEFTOVER_S
-        return tuple(
-            path
-            for path in self.directory.iterdir()
-            if path.name.startswith(("file-", "incoming-")) and path.stat().st_mtime < before
-        )
+        found = self.directory.glob("incoming-*")
+        return tuple(path for path in found if path.stat().st_mtime < before)
 
 
 def _pieces(content: Iterable[bytes] | BinaryIO) -> Iterable[bytes]:

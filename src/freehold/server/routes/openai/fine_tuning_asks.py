@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from freehold.errors import BadRequest, NotFound, UnknownModel, WrongTask
+from freehold.errors import BadRequest, NotFound, SetupError, UnknownModel, WrongTask
 from freehold.library.gate import require
 from freehold.server.routes.openai.fine_tuning_form import FineTuningBody, Settled
 from freehold.server.tuning.running import check_consent
@@ -32,6 +33,13 @@ def begin(house: House, asker: Asker, body: FineTuningBody, seed: int) -> Job:
 
     Raises: BadRequest, NotFound, UnknownModel, WrongTask, RetentionForbidden, what the gate raises.
     """
+    if find_spec("torch") is None:
+        raise SetupError(
+            "training needs packages that are not installed",
+            expected="the extra `tune`",
+            found="no torch",
+            hint="pip install 'freehold[tune]'",
+        )
     card = _base(house, body.model)
     require(card.path, "tune", settings=house.settings, name=card.id)
     training = _file(house, asker, body.training_file, "training_file")
