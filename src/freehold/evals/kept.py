@@ -8,6 +8,7 @@ off in the middle of a line is measured again.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -46,6 +47,13 @@ class KeptItems:
         items, size = _read(path, head) if path.exists() and path.stat().st_size else ([], 0)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         file = os.fdopen(descriptor, "r+", encoding="utf-8", newline="\n")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise BadTask(
+                "another run of the same task and model is under way", value=str(path)
+            ) from error
         file.truncate(size)
         file.seek(0, os.SEEK_END)
         kept = cls(file, items)

@@ -5,15 +5,17 @@ Room: evals. Joins the room local with the contract of targets; must not know ta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from freehold.chat.prompts import RenderedPrompt
 from freehold.engine.pages import Sequence as Text
 from freehold.engine.request import Request
 from freehold.engine.sampler import Sampling
 from freehold.errors import FreeholdError, PromptTooLong, RequestError
 from freehold.evals.items import Generation, Pair, Prompt
+from freehold.evals.reading import ChatReader, TextReader
 from freehold.evals.target import Answer, Identity, Scored
 from freehold.evals.weighing import Weigher
 from freehold.local import Model
@@ -31,7 +33,7 @@ class _Open:
 
     number: int
     prompt_tokens: int
-    decoder: Any
+    reader: TextReader | ChatReader
     stop: tuple[str, ...]
     text: str = ""
     tokens: int = 0
@@ -55,6 +57,7 @@ class LocalTarget:
         context = self.model.context_tokens
         engine = self.model.new_engine(max(context, _POOL_TOKENS), max_running=_RUNNING)
         waiting = enumerate(prompts)
+        self._open.clear()
         more = True
         while more or engine.has_work:
             while more and len(self._open) < _RUNNING:
@@ -78,9 +81,17 @@ class LocalTarget:
                     yield self._open.pop(name).number, ended
 
     def _request(self, number: int, prompt: Prompt, how: Generation) -> Request:
-        tokens = self._checked(self.ids(prompt), how.max_tokens)
+        if isinstance(prompt, str):
+            tokens = self.model.tokenizer.encode(prompt)
+            reader: TextReader | ChatReader = TextReader(self.model)
+        else:
+            rendered = self.rendered(prompt)
+            tokens = rendered.tokens
+            starts = rendered.starts_in_reasoning
+            reader = ChatReader(self.model, starts_in_reasoning=starts)
+        self._checked(tokens, how.max_tokens)
         name = str(number)
-        self._open[name] = _Open(number, len(tokens), self.model.tokenizer.stream(), how.stop)
+        self._open[name] = _Open(number, len(tokens), reader, how.stop)
         sampling = Sampling(temperature=how.temperature, top_p=how.top_p, seed=how.seed)
         return Request(
             id=name,
@@ -94,9 +105,9 @@ class LocalTarget:
     def _took(self, one: _Open, tokens: tuple[int, ...], reason: str | None) -> Answer | None:
         """The answer, if these tokens or a stop text end it. Mutates: one."""
         one.tokens += len(tokens)
-        new = "".join(one.decoder.push(token) for token in tokens)
+        new = "".join(one.reader.push(token) for token in tokens)
         if reason is not None:
-            new += one.decoder.finish()
+            new += one.reader.finish()
         # A stop text may have begun before these tokens.
         start = max(0, len(one.text) - max(map(len, one.stop), default=0))
         one.text += new
@@ -133,7 +144,7 @@ class LocalTarget:
         """
         prompt, continuation = pair.prompt, pair.continuation
         if not isinstance(prompt, str):
-            before = self.ids(prompt)
+            before = self.rendered(prompt).tokens
             after = self.model.tokenizer.encode(continuation, add_bos=False)
         else:
             bare = prompt.rstrip()
@@ -166,15 +177,13 @@ class LocalTarget:
                 total += weigher.read(runner, Text(), piece)
             yield number, Scored(logprob=total, tokens=len(known) - 1)
 
-    def ids(self, prompt: Prompt) -> list[int]:
-        """A prompt's tokens, as a server would render it. Raises: TemplateError."""
-        if isinstance(prompt, str):
-            return self.model.tokenizer.encode(prompt)
-        messages: list[Mapping[str, Any]] = list(prompt)
+    def rendered(self, prompt: Sequence[Mapping[str, Any]]) -> RenderedPrompt:
+        """Messages as a server would render them. Raises: TemplateError."""
+        messages = list(prompt)
         roles = {message.get("role") for message in messages[:1]}
         if self.system is not None and not roles & {"system", "developer"}:
             messages = [{"role": "system", "content": self.system}, *messages]
-        return self.model.prompt_ids(messages)
+        return self.model.rendered(messages)
 
     def _checked(self, tokens: list[int], room: int) -> list[int]:
         if len(tokens) + room <= self.model.context_tokens:

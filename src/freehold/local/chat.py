@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freehold.chat.dialects import dialect_of
-from freehold.chat.prompts import prompt_tokens
+from freehold.chat.prompts import RenderedPrompt, prompt_tokens
 from freehold.chat.templates import ChatTemplate
 from freehold.engine.engine import Engine
 from freehold.engine.request import Output, Request
@@ -133,10 +133,10 @@ class Model:
         """The index that a runner knows an adapter by; -1 for "". Raises: UnknownModel."""
         return self._engine.adapters.index(name)
 
-    def prompt_ids(self, messages: Sequence[Mapping[str, object]]) -> list[int]:
-        """The tokens that an answer to these messages begins with. Raises: TemplateError."""
+    def rendered(self, messages: Sequence[Mapping[str, object]]) -> RenderedPrompt:
+        """The prompt that an answer to these messages continues. Raises: TemplateError."""
         dialect = dialect_of(self.template.source)
-        return prompt_tokens(self.template, self.tokenizer, messages, dialect=dialect).tokens
+        return prompt_tokens(self.template, self.tokenizer, messages, dialect=dialect)
 
     def load_adapter(self, name: str, path: str | Path) -> int:
         """Adds a LoRA adapter, which answers then may name; returns its size in bytes.
@@ -239,7 +239,7 @@ class Model:
         Raises: TemplateError, PromptTooLong, BadSampling, UnknownModel for the adapter.
         """
         asked = _Asked(sampling or Sampling(), max_tokens, adapter or "")
-        return self._answer(self.prompt_ids(messages), asked, stream)
+        return self._answer(self.rendered(messages).tokens, asked, stream)
 
     def embed(self, texts: object, *, truncate: object = None) -> NoReturn:
         """Raises: WrongTask, since this model chats."""

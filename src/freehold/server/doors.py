@@ -42,6 +42,7 @@ ROUTE_SCOPES: Mapping[str, str] = {
     "/v1/messages": "generate",
     "/tokenize": "generate",
     "/detokenize": "generate",
+    "/tokenizer_info": "generate",
     "/api/chat": "generate",
     "/api/generate": "generate",
     "/v1/embeddings": "embed",

@@ -175,6 +175,12 @@ class Residents:
         """From now on these names stand for these models; open answers end as they began."""
         self._aliases = dict(names)
 
+    def weights_of(self, ref: str) -> Path:
+        """Where the weights of a chat model lie; an adapter's own. Raises: UnknownModel."""
+        card = self._card(ref, "chat")
+        adapter = self._adapters.find(card.id)
+        return card.path if adapter is None else adapter.path
+
     def unload_adapter(self, name: str) -> None:
         """Takes an adapter's name away at once; answers that use it still end as they began.
 

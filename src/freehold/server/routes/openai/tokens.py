@@ -1,4 +1,4 @@
-"""POST /tokenize and /detokenize, in vLLM's form.
+"""POST /tokenize and /detokenize, GET /tokenizer_info, in vLLM's form.
 
 Room: server. Knows tokenizers through their resident; must not know vocabularies.
 """
@@ -29,7 +29,14 @@ from freehold.server.routes.openai.tooling import MAX_TOOLS, FunctionToolForm, t
 if TYPE_CHECKING:
     from freehold.server.resident import Resident
 
-__all__ = ["DetokenizeBody", "TokenizeBody", "detokenize", "router", "tokenize"]
+__all__ = [
+    "DetokenizeBody",
+    "TokenizeBody",
+    "detokenize",
+    "router",
+    "tokenize",
+    "tokenizer_info",
+]
 
 router = APIRouter(responses=OPENAPI_ERRORS, tags=["tokens"])
 
@@ -97,13 +104,32 @@ async def detokenize(body: DetokenizeBody, ctx: Context) -> dict[str, str]:
     return {"prompt": await asyncio.to_thread(decode, body.tokens, skip_special=False)}
 
 
+@router.get("/tokenizer_info")
+async def tokenizer_info(ctx: Context) -> dict[str, Any]:
+    """What a harness asks of a tokenizer: its special tokens, and the chat template's source."""
+    resident = await ctx.house.residents.chat(_only_model(ctx.house))
+    tokenizer = resident.tokenizer
+    named = {"bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id}
+    texts = {name: None if at is None else tokenizer.token(at) for name, at in named.items()}
+    return {
+        "tokenizer_class": "FreeholdTokenizer",
+        "model": resident.name,
+        "model_max_length": resident.context_tokens,
+        **texts,
+        "pad_token": texts["eos_token"],
+        "chat_template": None if resident.template is None else resident.template.source,
+    }
+
+
 def _only_model(house: House) -> str:
     loaded = [m.card.id for m in house.residents.loaded() if m.card.kind == "chat"]
+    if not loaded:
+        loaded = [card.id for card in house.residents.cards() if card.kind == "chat"]
     if len(loaded) != 1:
         raise BadRequest(
-            "the field 'model' is required unless exactly one model is loaded",
+            "the model has to be named unless exactly one is loaded, or there is only one",
             param="model",
-            found=f"{len(loaded)} loaded",
+            found=f"{len(loaded)} models",
         )
     return loaded[0]
 

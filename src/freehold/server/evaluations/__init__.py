@@ -1,0 +1,4 @@
+"""Evaluations that clients define: rows asked, answers graded, runs as jobs.
+
+Room: server. Must not know routes.
+"""
