@@ -164,6 +164,18 @@ def test_stop_ids_end_an_answer_and_are_not_part_of_it(model: Model) -> None:
     outputs = drained(engine)["a"]
     assert text_of(outputs) == whole[: whole.index(whole[12])]
     assert (outputs[-1].finish_reason, outputs[-1].stop_id) == ("stop", whole[12])
+    assert outputs[-1].stop_logprob is None
+
+
+def test_the_token_that_ended_an_answer_has_its_log_probability(model: Model) -> None:
+    request = Request(id="a", tokens=prompt(9), max_tokens=30)
+    whole = alone(model, request)
+    engine = engine_of(model)
+    engine.submit(replace(request, stop_ids=frozenset({whole[0]}), logprobs=1))
+    (output,) = drained(engine)["a"]
+    assert (output.tokens, output.logprobs, output.stop_id) == ((), (), whole[0])
+    assert output.stop_logprob is not None
+    assert output.stop_logprob.token == output.stop_logprob.top[0][0] == whole[0]
 
 
 def test_branches_of_one_seed_differ_and_repeat(model: Model) -> None:

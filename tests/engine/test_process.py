@@ -239,6 +239,7 @@ def test_an_output_survives_the_wire() -> None:
         Output(tokens=(1,)),
         Output(tokens=(5,), logprobs=(note,), prompt_logprobs=(None, note), cached_tokens=64),
         Output(finish_reason="stop", stop_id=2, queue_s=0.25),
+        Output(finish_reason="stop", stop_id=5, stop_logprob=note),
     ]
     for output in outputs:
         assert wire.output_from(wire.output_to("a", output)) == ("a", output)

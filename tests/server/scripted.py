@@ -107,6 +107,7 @@ def _choice(events: Iterable[Event], finish: Finish) -> Choice:
         finish_reason=finish.reason,
         stop_sequence=finish.stop_sequence,
         logprobs=tuple(token for event in texts for token in event.logprobs),
+        ended_by=finish.ended_by,
     )
 
 
@@ -167,6 +168,12 @@ class ScriptedResidents:
     embedders: dict[str, Any] = field(default_factory=dict)
     ready: bool = True
     names: dict[str, str] = field(default_factory=dict)
+    weights: Path = Path("scripted.gguf")
+
+    def weights_of(self, ref: str) -> Path:
+        if ref != self.resident.name:
+            raise UnknownModel(f"no model is called {ref!r}", param="model", value=ref)
+        return self.weights
 
     async def chat(self, ref: str) -> ScriptedResident:
         if ref != self.resident.name:

@@ -311,6 +311,7 @@ class Engine:
             prompt_logprobs=tuple(work.prompt_logprobs) or None if first else None,
             finish_reason=reason,
             stop_id=stop_id,
+            stop_logprob=note if stop_id is not None else None,
             cached_tokens=max(entry.cached_tokens, 0) if first else 0,
             queue_s=work.started - work.submitted if first else 0.0,
             error=error,

@@ -54,7 +54,8 @@ class Output:
     """What a step added to a request.
 
     `finish_reason` is None while it goes on, then "stop" (a stop id, which is given in `stop_id`
-    and is not among the tokens, or the grammar's end), "length", or "error" with the `error`.
+    and is not among the tokens, nor `stop_logprob` among the others; or the grammar's end),
+    "length", or "error" with the `error`.
     With the first token come `prompt_logprobs`, `cached_tokens` (of the prompt, from the prefix
     cache) and `queue_s`, from submission to the first step.
     """
@@ -64,6 +65,7 @@ class Output:
     prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
     finish_reason: str | None = None
     stop_id: int | None = None
+    stop_logprob: TokenLogprob | None = None
     cached_tokens: int = 0
     queue_s: float = 0.0
     error: FreeholdError | None = None

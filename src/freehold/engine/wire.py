@@ -86,6 +86,8 @@ def output_to(request_id: str, output: Output) -> list[Any]:
         more["queue_s"] = round(output.queue_s, 6)
     if output.finish_reason is not None:
         more |= {"finish_reason": output.finish_reason, "stop_id": output.stop_id}
+    if output.stop_logprob is not None:
+        more["stop_logprob"] = _note_to(output.stop_logprob)
     if output.error is not None:
         more["error"] = error_to(output.error)
     if more:
@@ -105,6 +107,7 @@ def output_from(short: list[Any]) -> tuple[str, Output]:
         prompt_logprobs=None if prompt is None else tuple(n and _note_from(n) for n in prompt),
         finish_reason=more.get("finish_reason"),
         stop_id=more.get("stop_id"),
+        stop_logprob=_note_from(more["stop_logprob"]) if "stop_logprob" in more else None,
         cached_tokens=more.get("cached_tokens", 0),
         queue_s=more.get("queue_s", 0.0),
         error=error_from(more["error"]) if "error" in more else None,

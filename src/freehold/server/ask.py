@@ -112,12 +112,14 @@ class ToolCallDelta:
 class Finish:
     """A choice is complete: "stop", "length" or "tool_calls".
 
-    `stop_sequence` is the stop text that ended it, if one did.
+    `stop_sequence` is the stop text that ended it, if one did; `ended_by` the token that did, where
+    log probabilities were asked for.
     """
 
     choice: int
     reason: str
     stop_sequence: str | None = None
+    ended_by: TokenText | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +157,7 @@ class Choice:
     finish_reason: str
     stop_sequence: str | None = None
     logprobs: tuple[TokenText, ...] = ()
+    ended_by: TokenText | None = None
 
 
 @dataclass(frozen=True)

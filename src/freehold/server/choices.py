@@ -91,6 +91,7 @@ class ChoiceStream:
         self._decoder = resident.tokenizer.stream(skip_special=False, continuing=True)
         self._shown = resident.shown_specials if chat else frozenset[int]()
         self._notes: list[TokenText] = []
+        self._ended_by: TokenText | None = None
         self._called = False
         self._in_reasoning = rendered.starts_in_reasoning
 
@@ -104,6 +105,8 @@ class ChoiceStream:
         if self.finished:
             return []
         self._notes += [self._resident.token_texts(note) for note in output.logprobs]
+        if output.stop_logprob is not None:
+            self._ended_by = self._resident.token_texts(output.stop_logprob)
         events: list[Event] = []
         for token in output.tokens:
             special = self._resident.tokenizer.is_special(token)
@@ -128,7 +131,7 @@ class ChoiceStream:
             events.append(TextDelta(self._index, "", self._taken_notes()))
         called = self._called and not self._parser.broken
         self.reason = "tool_calls" if called and reason == "stop" else reason
-        return [*events, Finish(self._index, self.reason, self._stops.found)]
+        return [*events, Finish(self._index, self.reason, self._stops.found, self._ended_by)]
 
     def _taken_notes(self) -> tuple[TokenText, ...]:
         notes, self._notes = tuple(self._notes), []
@@ -187,4 +190,5 @@ def collect_choice(index: int, events: Sequence[Event]) -> Choice:
         finish_reason=finish.reason,
         stop_sequence=finish.stop_sequence,
         logprobs=tuple(notes),
+        ended_by=finish.ended_by,
     )

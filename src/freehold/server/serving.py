@@ -30,6 +30,7 @@ from freehold.server.browsers import is_loopback
 from freehold.server.connections import BoundedConnection
 from freehold.server.context import House
 from freehold.server.deployments import Deployments
+from freehold.server.evaluations.running import EvalRuns
 from freehold.server.jobs import Background
 from freehold.server.listening import Listening, listen_at, listen_on
 from freehold.server.logs import Log, LogForm
@@ -43,6 +44,7 @@ from freehold.store import Store, open_store
 __all__ = ["Started", "serve"]
 
 _BATCHES = 4  # at once, however many wait
+_EVAL_RUNS = 2
 _LAST_WORDS_S = 3.0  # for streams to say why they end, when their time is up
 
 
@@ -150,7 +152,11 @@ class _Run:
         app = create_app(house, outside=outside)
         house.background = self._background = Background(
             house,
-            {"batch": (Batches(outside.limits), _BATCHES), "fine_tuning": (Tunings(), 1)},
+            {
+                "batch": (Batches(outside.limits), _BATCHES),
+                "eval_run": (EvalRuns(), _EVAL_RUNS),
+                "fine_tuning": (Tunings(), 1),
+            },
             regularly=self._rename,
             on_bug=lambda error, job: self._log.bug(error, request_id=job),
         )

@@ -164,6 +164,20 @@ def test_log_probabilities_have_the_older_form() -> None:
     assert choice["text"] == "bé"
 
 
+def test_the_token_that_ended_a_text_has_its_place_though_no_text() -> None:
+    # A harness that asks for one token more than the prompt takes the last place to be its.
+    ended = (TextDelta(0, "b", (note(B, -1.0),)), Finish(0, "stop", None, note(A, -0.5)), USAGE)
+    (choice,) = answered(COMPLETIONS, ended, logprobs=1)["choices"]
+    assert choice["text"] == "b"
+    assert choice["logprobs"]["token_logprobs"] == [-1.0, -0.5]
+    assert choice["logprobs"]["text_offset"] == [0, 1]
+    chunks, _ = streamed(COMPLETIONS, ended, logprobs=1)
+    tables = [chunk["choices"][0]["logprobs"] for chunk in chunks]
+    assert [table["token_logprobs"] for table in tables if table] == [[-1.0], [-0.5]]
+    (choice,) = answered(COMPLETIONS, ended)["choices"]
+    assert choice["logprobs"] is None
+
+
 def echoing() -> ScriptedResident:
     notes = (None, note(B, -0.25, note(A, -0.125), note(B, -0.25)))
     return ScriptedResident(NOTED, prompt_logprobs=notes)

@@ -52,6 +52,13 @@ def test_a_lone_model_need_not_be_named() -> None:
     assert post("/detokenize", {"tokens": [A]}).json() == {"prompt": "a"}
 
 
+def test_a_harness_learns_what_it_asks_of_a_tokenizer() -> None:
+    found = get("/tokenizer_info").json()
+    assert (found["bos_token"], found["eos_token"]) == ("<s>", "</s>")
+    assert found["model"] == MODEL
+    assert found["chat_template"] is None
+
+
 def test_the_beginning_of_a_text_can_be_left_out() -> None:
     from freehold.tokenizer import tokenizer_from_gguf
     from tests.tokenizer.vocabularies import byte_level

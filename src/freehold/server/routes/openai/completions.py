@@ -131,7 +131,9 @@ class _Writer:
             done["text"] += choice.reasoning + choice.text
         if self.wanted.logprobs is not None:
             shown = [*(prompt if self.wanted.echo else ())]
-            shown += choice.logprobs if self.wanted.text else ()
+            if self.wanted.text:
+                # As elsewhere, the token that ended the text has its place, though no text.
+                shown += [*choice.logprobs, *([choice.ended_by] if choice.ended_by else [])]
             done["logprobs"] = self._rows(index, shown)
         if self.wanted.prompt_logprobs is not None:
             done["prompt_logprobs"] = prompt_logprobs_of(
@@ -160,13 +162,15 @@ class _Writer:
                 return piece
             case ReasoningDelta(choice, text) if self.wanted.text:
                 return self._choice(number * self.n + choice, text)
-            case Finish(choice, reason, stop_sequence):
-                shown = self.wanted.text
-                ended = {
+            case Finish(choice, reason, stop_sequence, ended_by):
+                shown, index = self.wanted.text, number * self.n + choice
+                ended: dict[str, Any] = {
                     "finish_reason": reason if shown else "length",
                     "stop_reason": stop_sequence if shown else None,
                 }
-                return self._choice(number * self.n + choice, "") | ended
+                if shown and ended_by is not None and self.wanted.logprobs is not None:
+                    ended["logprobs"] = self._rows(index, [ended_by])
+                return self._choice(index, "") | ended
             case _:
                 return None
 

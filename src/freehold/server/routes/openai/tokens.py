@@ -124,7 +124,8 @@ async def tokenizer_info(ctx: Context) -> dict[str, Any]:
 def _only_model(house: House) -> str:
     loaded = [m.card.id for m in house.residents.loaded() if m.card.kind == "chat"]
     if not loaded:
-        loaded = [card.id for card in house.residents.cards() if card.kind == "chat"]
+        known = (card for card in house.residents.cards() if card.parent is None)
+        loaded = [card.id for card in known if card.kind == "chat"]
     if len(loaded) != 1:
         raise BadRequest(
             "the model has to be named unless exactly one is loaded, or there is only one",
