@@ -195,6 +195,8 @@ def event_words(event: Event) -> str:
             words = [f"{_form(body)} {who}", _drift(body.get("drift"))]
         case "promoted" | "rolled_back":
             words = [f"as {body.get('alias')}", _decision(body), who]
+        case "evaluated":
+            words = [_measured(body.get("run")), who]
         case "served":
             words = [f"as {body.get('name')}", _server(body.get("server"))]
         case "removed":
@@ -240,6 +242,16 @@ def _loss(loss: object) -> list[str]:
         ]
     except (KeyError, TypeError, ValueError):
         return ["a loss that cannot be read"]
+
+
+def _measured(run: Any) -> str:
+    """What a run found: its task and the main figure with its interval."""
+    try:
+        found = run["metrics"][run["main"]]
+        edges = f"{found['low']:.3f} to {found['high']:.3f}"
+        return f"{run['task']}: {run['main']} {found['value']:.3f} ({edges}), {found['n']} items"
+    except (KeyError, TypeError, ValueError):
+        return "a result that cannot be read"
 
 
 def _form(body: Mapping[str, Any]) -> str:
