@@ -47,7 +47,8 @@ class Echoing(ScriptedResident):
         if "too long" in text:
             raise PromptTooLong("too long")
         if ask.response_format is not None:
-            text = json.dumps(_filled_in(ask.response_format.schema or {}, text))
+            schema: Any = ask.response_format.schema
+            text = json.dumps(_filled_in(schema, text))
         self.events = (TextDelta(0, text), Finish(0, "stop"), USAGE)
         return await super().answer(ask, asker)
 

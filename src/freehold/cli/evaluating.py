@@ -94,7 +94,24 @@ def _opened(ref: str, settings: Settings) -> Target:
     from freehold.evals.opening import open_target
 
     with progress_bar({"verify": f"hashing {ref}"}) as progress:
-        return open_target(ref, settings=settings, progress=progress)
+        return open_target(_tuned(ref, settings), settings=settings, progress=progress)
+
+
+def _tuned(ref: str, settings: Settings) -> str:
+    """A name that fine-tuning gave, as MODEL+ADAPTER; any other as it is."""
+    if ref.startswith("http") or ":" not in ref or Path(ref).exists():
+        return ref
+    from freehold.store import open_store
+
+    store = open_store(settings.database, settings.home)
+    try:
+        for job in store.jobs.succeeded("fine_tuning"):
+            if job.spec["fine_tuned_model"] == ref and job.state.get("adapter"):
+                place = settings.home / "tuned" / job.id / job.state["adapter"]
+                return f"{job.spec['model']}+{place}"
+    finally:
+        store.close()
+    return ref
 
 
 def _tasks(wanted: Wanted, judge: Target | None) -> list[Task]:
