@@ -15,7 +15,31 @@ from freehold.server.evaluations.filling import check_names
 from freehold.server.routes.openai.forms import Body, NotOffered, Number, in_one_of_its_forms
 from freehold.server.routes.openai.pages import Metadata
 
-__all__ = ["Criterion", "EvalBody", "EvalUpdate", "RunBody"]
+__all__ = [
+    "Asked",
+    "Criterion",
+    "CustomData",
+    "EvalBody",
+    "EvalUpdate",
+    "FileContent",
+    "FileId",
+    "GraderSampling",
+    "ItemReference",
+    "LabelModel",
+    "MessageTemplate",
+    "OtherData",
+    "OtherSource",
+    "PythonGrader",
+    "Row",
+    "Rows",
+    "RunBody",
+    "Sampling",
+    "ScoreModel",
+    "StringCheck",
+    "Template",
+    "TextPart",
+    "TextSimilarity",
+]
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 ModelName = Annotated[str, Field(min_length=1, max_length=512)]
