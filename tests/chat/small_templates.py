@@ -38,16 +38,18 @@ QWEN_XML = _chatml(
     "{%- if enable_thinking is false -%}{{- '\\n</think>\\n\\n' -}}{%- endif -%}",
 )
 
-# As Nemo has it: ids of nine characters, turns that alternate.
+# As Nemo has it: ids of nine characters, turns that alternate, tools before the last question.
 MISTRAL_V3 = """{{- bos_token -}}{%- set ns = namespace(turn=0) -%}
+{%- set asked = messages | selectattr('role', 'equalto', 'user') | list -%}
 {%- for m in messages -%}
 {%- if m.role in ['user', 'assistant'] and not m.tool_calls -%}
 {%- if (m.role == 'user') != (ns.turn % 2 == 0) -%}
 {{- raise_exception('roles must alternate') -}}{%- endif -%}
 {%- set ns.turn = ns.turn + 1 -%}{%- endif -%}
 {%- if m.role == 'user' -%}
-{%- if tools and loop.last -%}{{- '[AVAILABLE_TOOLS]' + (tools | tojson) + '[/AVAILABLE_TOOLS]' -}}
-{%- endif -%}{{- '[INST]' + m.content + '[/INST]' -}}
+{%- if tools and m == asked[-1] -%}
+{{- '[AVAILABLE_TOOLS]' + (tools | tojson) + '[/AVAILABLE_TOOLS]' -}}{%- endif -%}
+{{- '[INST]' + m.content + '[/INST]' -}}
 {%- elif m.tool_calls -%}{{- '[TOOL_CALLS][' -}}
 {%- for c in m.tool_calls -%}
 {%- if c.id | length != 9 -%}{{- raise_exception('ids have nine characters') -}}{%- endif -%}
@@ -72,7 +74,9 @@ LLAMA_JSON = """{{- bos_token -}}{%- if tools -%}{{- tools | tojson -}}{%- endif
 {%- if m.tool_calls | length != 1 -%}{{- raise_exception('one call at once') -}}{%- endif -%}
 {{- '{"name": "' + m.tool_calls[0].function.name + '", ' -}}
 {{- '"parameters": ' -}}{{- m.tool_calls[0].function.arguments | tojson + '}' -}}
-{%- else -%}{{- m.content -}}{%- endif -%}{{- '<|eot_id|>' -}}{%- endfor -%}"""
+{%- else -%}{{- m.content -}}{%- endif -%}{{- '<|eot_id|>' -}}{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}
+{%- endif -%}"""
 
 LLAMA_PYTHONIC = _chatml(
     _EACH

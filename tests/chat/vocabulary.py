@@ -21,10 +21,12 @@ CONTROL = ["<s>", "</s>", "<|im_start|>", END, "[INST]", "[/INST]", "[THINK]", "
 
 
 @cache
-def tokenizer(*, markers: bool = True, think: bool = False) -> Tokenizer:
-    """Bytes, a few words, control tokens; the dialects' `markers` among them or not."""
+def tokenizer(
+    *, markers: bool = True, think: bool = False, more: tuple[str, ...] = (), end: str = END
+) -> Tokenizer:
+    """Bytes, a few words, control tokens; the dialects' `markers` or not, and `more`."""
     made = [merge.replace(" ", "") for merge in MERGES]
-    control = [*CONTROL, *(MARKERS if markers else ())]
+    control = [*CONTROL, *(MARKERS if markers else ()), *more]
     added = ["<think>", "</think>"] if think else []
     tokens = [*BYTES, *made, *control, *added]
     kinds = np.full(len(tokens), Kind.NORMAL, np.int32)
@@ -40,7 +42,7 @@ def tokenizer(*, markers: bool = True, think: bool = False) -> Tokenizer:
             token_type=kinds,
             merges=MERGES,
             bos_token_id=first,
-            eos_token_id=first + CONTROL.index(END),
+            eos_token_id=first + control.index(end),
             add_bos_token=False,
         )
     )

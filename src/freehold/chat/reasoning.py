@@ -6,7 +6,7 @@ Room: chat. Knows what stands in chat templates; must not know requests or famil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,13 +20,21 @@ __all__ = ["ReasoningFormat", "reasoning_of", "starts_in_reasoning", "thinking_v
 class ReasoningFormat:
     """The marks around reasoning, and the template's variable that turns it on and off.
 
-    `anywhere`: a block may stand between texts too, since its marks are nothing else.
+    `anywhere`: a block may stand between texts too, since its marks are nothing else. `pad` stands
+    inside both marks, and `after` behind the block, where a model writes it.
     """
 
     start: str
     end: str
     switch: str | None = None
     anywhere: bool = False
+    pad: str = ""
+    after: str = ""
+
+    def block(self, text: str) -> str:
+        """The reasoning as a model writes it before an answer."""
+        said = text.strip("\n")
+        return f"{self.start}{self.pad}{said}{self.pad if said else ''}{self.end}{self.after}"
 
     @property
     def markers(self) -> tuple[str, str]:
@@ -35,10 +43,10 @@ class ReasoningFormat:
 
 
 _MARKS = (
-    ("[THINK]", "[/THINK]", True),
-    ("<|channel|>analysis<|message|>", "<|end|>", False),
-    ("<|channel>thought", "<channel|>", False),
-    ("<think>", "</think>", False),
+    ReasoningFormat("[THINK]", "[/THINK]", anywhere=True),
+    ReasoningFormat("<|channel|>analysis<|message|>", "<|end|>", after="<|start|>assistant"),
+    ReasoningFormat("<|channel>thought", "<channel|>", pad="\n"),
+    ReasoningFormat("<think>", "</think>", pad="\n", after="\n\n"),
 )
 _SWITCHES = ("enable_thinking", "thinking")
 
@@ -48,10 +56,10 @@ def reasoning_of(template_source: str | None) -> ReasoningFormat | None:
     """How a model with this template reasons; None where the template knows no reasoning."""
     if template_source is None:
         return None
-    for opening, closing, anywhere in _MARKS:
-        if closing in template_source and opening in template_source:
+    for marks in _MARKS:
+        if marks.end in template_source and marks.start in template_source:
             switch = next((name for name in _SWITCHES if reads(template_source, name)), None)
-            return ReasoningFormat(opening, closing, switch, anywhere)
+            return replace(marks, switch=switch)
     return None
 
 

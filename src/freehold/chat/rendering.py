@@ -43,6 +43,13 @@ class Rendering:
         """
         return self._first_of(messages, add_generation_prompt=True)
 
+    def whole(self, messages: Sequence[Message]) -> str:
+        """The conversation with the last message ended, and nothing begun after it.
+
+        Raises: TemplateError as `text`.
+        """
+        return self._first_of(messages, add_generation_prompt=False)
+
     def text_before(self, messages: Sequence[Message], mark: str) -> str:
         """The prompt that ends where the last message's content does. `mark` stands nowhere else.
 

@@ -18,7 +18,8 @@ FreeholdError                            code, message, value, expected, found, 
 │                                        NotProven · TargetFailed
 ├─ ExportError    handing on what was    BadExport · RenderingDiffers · AnswersDrift
 │                 taught
-├─ TuneError      teaching models        BadTraining · BadCheckpoint · Diverged
+├─ TuneError      teaching models        BadTraining · BadDataset · NotAdmitted · BadCheckpoint
+│                                        Diverged
 ├─ RequestError   param                  BadRequest · UnsupportedField · BadPrompt · PromptTooLong
 │                 the asker's fault      BadSampling · BadSchema · BadToolSchema · UnknownModel
 │                                        WrongTask · TemplateError · NotFound · TooLarge · TooSlow
@@ -112,7 +113,14 @@ from freehold.errors.requests import (
     WrongMediaType,
     WrongTask,
 )
-from freehold.errors.tuning import BadCheckpoint, BadTraining, Diverged, TuneError
+from freehold.errors.tuning import (
+    BadCheckpoint,
+    BadDataset,
+    BadTraining,
+    Diverged,
+    NotAdmitted,
+    TuneError,
+)
 from freehold.errors.weights import (
     AcceptanceNeeded,
     BadBundle,
@@ -137,6 +145,7 @@ __all__ = [
     "BadBundle",
     "BadCheckpoint",
     "BadConfig",
+    "BadDataset",
     "BadExport",
     "BadMagic",
     "BadOffset",
@@ -179,6 +188,7 @@ __all__ = [
     "MissingTensor",
     "ModelLoading",
     "NoIsolation",
+    "NotAdmitted",
     "NotComparable",
     "NotFound",
     "NotProven",

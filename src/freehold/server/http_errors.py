@@ -12,6 +12,7 @@ from typing import Any, Literal
 from freehold.errors import (
     AcceptanceNeeded,
     AccessError,
+    BadDataset,
     BadPrompt,
     BadRequest,
     BadSampling,
@@ -33,6 +34,7 @@ from freehold.errors import (
     LicenceDenied,
     LoadError,
     ModelLoading,
+    NotAdmitted,
     NotComparable,
     NotFound,
     NotProven,
@@ -116,6 +118,8 @@ _STATUS: dict[type[FreeholdError], int] = {
     ExportError: 400,
     TuneError: 500,
     BadTraining: 400,
+    BadDataset: 400,
+    NotAdmitted: 403,
     ToolError: 500,
     KernelError: 500,
 }

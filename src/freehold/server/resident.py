@@ -16,9 +16,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from freehold.chat.control import ControlStrings
 from freehold.chat.dialects import Dialect, dialect_of
 from freehold.chat.reasoning import ReasoningFormat, reasoning_of
+from freehold.chat.said import shown_specials
 from freehold.chat.templates import ChatTemplate
 from freehold.config import Settings
 from freehold.engine.client import EngineProcess
@@ -140,14 +140,7 @@ class Resident(_InMemory):
         source = None if self.template is None else self.template.source
         self.dialect: Dialect = dialect_of(source)
         self.reasoning: ReasoningFormat | None = reasoning_of(source)
-        shown = set(self.dialect.markers)
-        if self.reasoning is not None:
-            shown |= set(self.reasoning.markers)
-        control = ControlStrings.of(tokenizer)
-        # A mark may be more than one control token, and text beside it.
-        self.shown_specials = frozenset(
-            part for mark in shown for part in control.split(mark) if isinstance(part, int)
-        )
+        self.shown_specials = shown_specials(tokenizer, self.dialect, self.reasoning)
 
     def adapted(self, card: ModelCard, adapter: str) -> Resident:
         """This model with an adapter: another name, the same process."""

@@ -133,6 +133,10 @@ class Dialect(ABC):
         """The conversation's calls and results in the form that the dialect's templates expect."""
         return messages
 
+    def answer(self, text: str) -> str:
+        """An answer as templates write it in a history, in the words that a model answers with."""
+        return text
+
     def inject(self, messages: Messages, tools: Sequence[Tool]) -> Messages:
         """The conversation with the tools told in its system message, for other templates."""
         lines = [json.dumps(tool.for_template()["function"], ensure_ascii=False) for tool in tools]

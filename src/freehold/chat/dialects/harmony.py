@@ -21,6 +21,7 @@ _MESSAGE, _END, _CALL, _RETURN = "<|message|>", "<|end|>", "<|call|>", "<|return
 _ENDS = (_END, _CALL, _RETURN)
 _WORDS = re.compile(r"[^<\n]*")
 _RECIPIENT = re.compile(r"\bto=functions\.([^\s<]+)")
+_ADDRESSED = re.compile(r"\s*to=functions\.([^\s<]+)<\|channel\|>commentary(?: json)?<\|message\|>")
 _ANALYSIS = re.compile(r"<\|channel\|>\s*analysis\b")
 _SPACE = re.compile(r"\s*")
 _MAX_WORDS = 320
@@ -47,6 +48,14 @@ class Harmony(Dialect):
             else message
             for message in one_call_each(messages)
         ]
+
+    def answer(self, text: str) -> str:
+        """The recipient behind the channel: before it, it would stand outside of any message."""
+        addressed = _ADDRESSED.match(text)
+        if addressed is None:
+            return text
+        head = f"{self.opening}{addressed.group(1)} {_CONSTRAIN}json{_MESSAGE}"
+        return head + text[addressed.end() :]
 
     def read(self, scan: Scan, calls: Calls) -> Reader[None]:
         """One message: its head, then a call, reasoning or text."""
