@@ -25,6 +25,7 @@ from freehold.library.identity import Identity
 if TYPE_CHECKING:
     from freehold.config import Settings
     from freehold.store import Event, Events
+    from freehold.store.datasets import Dataset
 
 __all__ = [
     "Calibration",
@@ -37,6 +38,8 @@ __all__ = [
     "note_removal",
     "open_record",
     "record_acceptance",
+    "record_dataset_admitted",
+    "record_dataset_withdrawn",
     "record_evaluated",
     "record_exported",
     "record_imported",
@@ -252,6 +255,31 @@ def record_rolled_back(
     """A server's `alias` stands again for this model, which it stood for before `replaces`."""
     body = {"name": name, "alias": alias, "why": why}
     return _append(events, "rolled_back", digest, body, [replaces])
+
+
+def record_dataset_admitted(
+    events: Events, dataset: Dataset, *, parents: Sequence[str] = ()
+) -> Event:
+    """A data set was taken in, with why it may be trained on; `parents`: what it was made from."""
+    body = {
+        "name": dataset.name,
+        "owner": dataset.owner,
+        "rows": dataset.rows,
+        "licence": dataset.licence,
+        "basis": dataset.basis,
+        "consent": dataset.consent,
+        "provenance": dataset.provenance,
+        "bytes": dataset.facts.get("bytes"),
+    }
+    return _append(events, "dataset_admitted", dataset.digest, body, parents)
+
+
+def record_dataset_withdrawn(
+    events: Events, dataset: Dataset, *, reason: str, taught: Sequence[str]
+) -> Event:
+    """What allowed training on a data set is gone; `taught` are digests of what had learned it."""
+    body = {"name": dataset.name, "owner": dataset.owner, "reason": reason, "taught": list(taught)}
+    return _append(events, "consent_withdrawn", dataset.digest, body)
 
 
 def record_served(

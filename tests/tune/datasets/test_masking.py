@@ -208,8 +208,12 @@ def test_the_starter_is_taught_after_the_prompts_it_is_served(starter_path: Any)
         messages=(user("  Hi\n"), says("\n\n Hello 🙂\n"), user("12"), says("3 <|im_end|> 4")),
         tools=TOOLS,
     )
-    (one,) = render_example(example, template=template, tokenizer=text.tokenizer)
-    for (start, end), (history, message) in zip(runs(one), turns(example), strict=True):
+    made = render_example(example, template=template, tokenizer=text.tokenizer)
+    # In a history the first answer's line breaks are one token with the one before them, which the
+    # model was given and could not say again.
+    assert len(made) == 2
+    learned = [(one, *run) for one in made for run in runs(one)]
+    for (one, start, end), (history, message) in zip(learned, turns(example), strict=True):
         dialect = dialect_of(template.source)
         prompt = prompt_tokens(
             template, text.tokenizer, history, dialect=dialect, tools=offered(example)

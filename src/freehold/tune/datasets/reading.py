@@ -12,7 +12,7 @@ from typing import Any
 from freehold.errors import BadDataset
 from freehold.tune.datasets.examples import Example, Message, Preference
 from freehold.tune.datasets.messages import Where, answer_of, conversation, history, tools_of
-from freehold.tune.datasets.rows import Row, mapped, read_rows
+from freehold.tune.datasets.rows import OnBad, Row, mapped, read_rows
 
 __all__ = ["FIELDS", "FORMS", "form_of", "read_examples"]
 
@@ -36,25 +36,39 @@ _IGNORED = frozenset({"metadata", "parallel_tool_calls"})
 
 
 def read_examples(
-    path: Path, *, form: str = "auto", mapping: Mapping[str, str] | None = None
+    path: Path,
+    *,
+    form: str = "auto",
+    mapping: Mapping[str, str] | None = None,
+    on_bad: OnBad | None = None,
 ) -> Iterator[One]:
     """Every example of a file: conversations, texts, or preferences.
 
     `form` is one of FORMS: `completion` makes a conversation of prompt and completion, `text` a
     plain text. `mapping` names the column of each field, or "=" and a value for all lines; columns
-    that it does not name are left out. Raises: BadDataset, naming the line; SetupError; OSError.
+    that it does not name are left out. `on_bad` is told of every line that is none, and reading
+    goes on. Raises: BadDataset, naming the line; SetupError; OSError.
     """
     if form not in FORMS:
         raise BadDataset(
             "there is no such form of data", value=form, expected=", ".join(FORMS), found=form
         )
     read: Callable[[Row], One] | None = None
-    for row in read_rows(path):
-        one = mapped(row, mapping) if mapping else row
-        if read is None:
-            read = _READERS[form_of(one) if form in ("auto", "preference") else form]
-        yield read(one)
-    if read is None:
+    empty = True
+    for row in read_rows(path, on_bad=on_bad):
+        empty = False
+        try:
+            one = mapped(row, mapping) if mapping else row
+            if read is None:
+                read = _READERS[form_of(one) if form in ("auto", "preference") else form]
+            made = read(one)
+        except BadDataset as error:
+            if on_bad is None:
+                raise
+            on_bad(error)
+            continue
+        yield made
+    if empty and on_bad is None:
         raise BadDataset("the file holds no example", expected="one a line", found="no line")
 
 

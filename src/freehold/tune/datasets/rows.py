@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from freehold.errors import BadDataset, SetupError
 
-__all__ = ["Row", "mapped", "read_rows"]
+__all__ = ["OnBad", "Row", "mapped", "read_rows"]
 
 Row = tuple[int, dict[str, Any]]
+OnBad = Callable[[BadDataset], None]
 
 _MOST_LINE_BYTES = 16 << 20
 _MOST_COLUMNS = 1024
@@ -23,8 +24,10 @@ _MOST_NESTING = 64
 _CONSTANT = "="  # before a value that is the same for every row
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, *, on_bad: OnBad | None = None) -> Iterator[Row]:
     """Every row with its line, counted from 1. Parquet has rows only, counted the same.
+
+    `on_bad` is told of lines that are no JSON, and reading goes on; without it they are raised.
 
     Raises: BadDataset, naming the line; SetupError where Parquet has no reader here; OSError.
     """
@@ -36,7 +39,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         elif path.suffix.lower() in (".csv", ".tsv"):
             yield from _csv_rows(path, "\t" if path.suffix.lower() == ".tsv" else ",")
         else:
-            yield from _json_rows(file)
+            yield from _json_rows(file, on_bad)
 
 
 def mapped(row: Row, mapping: Mapping[str, str]) -> Row:
@@ -62,7 +65,7 @@ def mapped(row: Row, mapping: Mapping[str, str]) -> Row:
     return line, made
 
 
-def _json_rows(file: BinaryIO) -> Iterator[Row]:
+def _json_rows(file: BinaryIO, on_bad: OnBad | None) -> Iterator[Row]:
     number = 0
     while raw := file.readline(_MOST_LINE_BYTES + 1):
         number += 1
@@ -73,9 +76,14 @@ def _json_rows(file: BinaryIO) -> Iterator[Row]:
                 expected=f"at most {_MOST_LINE_BYTES >> 20} MiB",
                 found="more",
             )
-        text = _text(raw, number)
-        if text.strip():
-            yield number, _object(text, number)
+        try:
+            text = _text(raw, number)
+            if text.strip():
+                yield number, _object(text, number)
+        except BadDataset as error:
+            if on_bad is None:
+                raise
+            on_bad(error)
 
 
 def _text(raw: bytes, number: int) -> str:
