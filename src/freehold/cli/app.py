@@ -11,6 +11,7 @@ from freehold.cli.batch import batch
 from freehold.cli.bench import bench
 from freehold.cli.bundle import bundle
 from freehold.cli.config import config
+from freehold.cli.dataset import dataset
 from freehold.cli.deed import deed
 from freehold.cli.doctor import doctor
 from freehold.cli.eval import evaluate
@@ -55,6 +56,7 @@ app.command()(deed)
 app.command()(inspect)
 app.command()(fit)
 app.command()(quantize)
+app.add_typer(dataset)
 app.command(name="eval")(evaluate)
 app.command()(merge)
 app.command()(export)

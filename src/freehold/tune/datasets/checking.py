@@ -16,7 +16,7 @@ import numpy as np
 from freehold.errors import BadDataset
 from freehold.library.progress import Progress, silent
 from freehold.tune.datasets.examples import Example, Preference
-from freehold.tune.datasets.likeness import Pair, Seen
+from freehold.tune.datasets.likeness import Common, Pair, Seen
 from freehold.tune.datasets.personal import personal_data
 from freehold.tune.datasets.reading import read_examples
 
@@ -127,18 +127,21 @@ def check(  # noqa: PLR0913 - each by its name
     found = _Found()
     learned = Seen()
     kept_out = Seen()
+    # Twice through the file: what every line has must be known before lines are compared.
+    first = read_examples(path, form=form, mapping=mapping, on_bad=lambda _error: None)
+    common = Common(one.whole for one in first)
     for one in heldout:
-        kept_out.add(one.line, one.asked)
+        kept_out.add(one.line, common.without(one.asked))
     size = path.stat().st_size
     for one in read_examples(path, form=form, mapping=mapping, on_bad=found.problem):
         text = one.whole
         found.characters.append(len(text))
         found.kinds[_kind(one)] += 1
-        pair = learned.look(one.line, text)
-        if pair is not None:
+        own = common.without(text)
+        if (pair := learned.look(one.line, own)) is not None:
             found.duplicates.append(pair)
-        learned.add(one.line, text)
-        if (leak := kept_out.look(one.line, one.asked)) is not None:
+        learned.add(one.line, own)
+        if (leak := kept_out.look(one.line, common.without(one.asked))) is not None:
             found.leaks.append(leak)
         counts = personal_data(text)
         found.personal += [Personal(one.line, kind, n) for kind, n in counts.items()]

@@ -11,18 +11,20 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ALIKE", "Pair", "Seen", "normalised_text"]
+__all__ = ["ALIKE", "Common", "Pair", "Seen", "normalised_text"]
 
 ALIKE = 0.8
 _RUN = 5
 _HASHES, _BANDS = 64, 16
 _MOST_RUNS = 1 << 14
+_FEW = 10
 _PRIME = np.uint64((1 << 31) - 1)
 _RANDOM = np.random.default_rng(20260131)
 _FACTORS = _RANDOM.integers(1, int(_PRIME), _HASHES, np.uint64)[:, None]
@@ -46,6 +48,22 @@ def normalised_text(text: str) -> str:
     words = _NO_WORD.sub(" ", plain).strip()
     # A text of digits and signs alone has nothing else to be known by.
     return words or text.strip()
+
+
+class Common:
+    """Lines of text that many examples have, such as an instruction: they make nothing alike."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._counts: Counter[int] = Counter()
+        every = 0
+        for every, text in enumerate(texts, start=1):  # noqa: B007 - counts them
+            self._counts.update({hash(line) for line in text.splitlines()})
+        self._most = max(_FEW, every // 20)
+
+    def without(self, text: str) -> str:
+        """The text without such lines, unless nothing else is in it."""
+        own = [line for line in text.splitlines() if self._counts[hash(line)] <= self._most]
+        return "\n".join(own) if any(map(str.strip, own)) else text
 
 
 class Seen:

@@ -17,7 +17,7 @@ from typing import Any
 from freehold.errors import BadDataset
 from freehold.tune.datasets.checking import LEAST_EXAMPLES
 from freehold.tune.datasets.examples import Example, Preference
-from freehold.tune.datasets.likeness import Seen
+from freehold.tune.datasets.likeness import Common, Seen
 
 __all__ = ["Parts", "as_line", "split", "write_lines"]
 
@@ -63,13 +63,16 @@ def split(
 
 def _groups(examples: Iterable[Example | Preference]) -> list[list[Example | Preference]]:
     """Examples that ask alike, together with all that they are alike to."""
+    every = list(examples)
+    common = Common(one.asked for one in every)
     seen = Seen()
     group_of: dict[int, int] = {}
     groups: dict[int, list[Example | Preference]] = defaultdict(list)
-    for one in examples:
-        pair = seen.look(one.line, one.asked)
+    for one in every:
+        asked = common.without(one.asked)
+        pair = seen.look(one.line, asked)
         group = one.line if pair is None else group_of[pair.other]
-        for other in seen.alike(one.line, one.asked):
+        for other in seen.alike(one.line, asked):
             merged = group_of[other]
             if merged != group:
                 for moved in groups.pop(merged):
@@ -77,7 +80,7 @@ def _groups(examples: Iterable[Example | Preference]) -> list[list[Example | Pre
                     groups[group].append(moved)
         group_of[one.line] = group
         groups[group].append(one)
-        seen.add(one.line, one.asked)
+        seen.add(one.line, asked)
     return list(groups.values())
 
 
