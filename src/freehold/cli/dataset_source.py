@@ -67,7 +67,7 @@ class _Text:
 
     renderer: Renderer
     tokenizer: Tokenizer
-    context_tokens: int | None
+    context_tokens: int
 
 
 def _text_side(model: str) -> _Text:
@@ -76,7 +76,7 @@ def _text_side(model: str) -> _Text:
     from freehold.chat.templates import ChatTemplate
     from freehold.config import resolve_settings
     from freehold.library.catalogue import suggested_system
-    from freehold.loading import read_shapes, read_text_side
+    from freehold.loading import read_text_side
     from freehold.tune.datasets.masking import Renderer
 
     path = library.resolve(model, settings=resolve_settings())
@@ -85,7 +85,18 @@ def _text_side(model: str) -> _Text:
     if text.templates:
         template = ChatTemplate.from_metadata(text.templates, text.tokenizer)
     renderer = Renderer(template, text.tokenizer, system=suggested_system(model))
-    return _Text(renderer, text.tokenizer, read_shapes(path).context_tokens)
+    return _Text(renderer, text.tokenizer, _context_tokens(path))
+
+
+def _context_tokens(path: Path) -> int:
+    from freehold.formats.gguf import open_gguf
+    from freehold.formats.json_file import read_json_object
+    from freehold.loading import read_shapes
+
+    if path.is_dir():
+        return read_shapes(read_json_object(path / "config.json"), gguf=False).context_tokens
+    with open_gguf(path) as file:
+        return read_shapes(file.metadata, gguf=True).context_tokens
 
 
 def check_source(

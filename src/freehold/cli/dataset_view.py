@@ -127,7 +127,7 @@ def print_previews(shown: Iterable[Shown], *, as_json: bool) -> None:
             continue
         console.print(Text(f"line {one.line}", style="bold"))
         if not one.renderings:
-            console.print(Text(safe_text(as_line(one.example))))
+            console.print(Text(safe_text(as_line(one.example))), soft_wrap=True)
         for pieces in one.renderings:
             text = Text()
             for piece in pieces:
@@ -162,6 +162,8 @@ def print_report(
     for words in _findings(report, heldout):
         console.print(words)
     verdict = "can be trained on" if report.trainable else "cannot be trained on as it is"
+    if report.trainable and report.leaks:
+        verdict += ", but what judges it would be learned"
     console.print(f"{safe_text(name)} {verdict}")
 
 
