@@ -100,7 +100,7 @@ def list_datasets(*, as_json: AsJson = False) -> None:
 
     registry = _open()
     try:
-        found = registry.list()
+        found = registry.all()
     finally:
         registry.close()
     print_list(found, as_json=as_json)

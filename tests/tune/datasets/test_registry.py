@@ -45,7 +45,7 @@ def test_a_data_set_is_kept_by_its_bytes_and_on_record(
     assert admitted.path.stat().st_mode & 0o077 == 0
     (event,) = store.events.about(found.digest)
     assert (event.kind, event.body["basis"]) == ("dataset_admitted", "own")
-    assert [one.name for one in registry.list()] == ["tickets"]
+    assert [one.name for one in registry.all()] == ["tickets"]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_nothing_without_grounds_is_admitted(
     with pytest.raises(NotAdmitted) as refusal:
         registry.add("tickets", data, grounds)
     assert refusal.value.expected
-    assert registry.list() == []
+    assert registry.all() == []
 
 
 def test_every_basis_admits_and_consent_with_its_reference(
@@ -90,7 +90,7 @@ def test_what_cannot_be_learned_from_is_not_taken_in(
 ) -> None:
     with pytest.raises(error, match=words):
         registry.add(name, jsonl(tmp_path / "bad.jsonl", rows), GROUNDS)
-    assert registry.list() == []
+    assert registry.all() == []
 
 
 def test_a_name_is_taken_once_and_an_unknown_one_says_which_there_are(
@@ -141,4 +141,4 @@ def test_bytes_that_changed_are_refused(registry: Registry, data: Path) -> None:
         registry.admitted("tickets")
     registry.remove("tickets")
     assert not path.exists()
-    assert registry.list() == []
+    assert registry.all() == []

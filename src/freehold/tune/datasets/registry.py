@@ -142,7 +142,7 @@ class Registry:
         """Closes the store under it. Raises: StoreUnusable."""
         self._store.close()
 
-    def list(self) -> list[Dataset]:
+    def all(self) -> list[Dataset]:
         """All of them, the oldest first, withdrawn ones too."""
         return self._store.datasets.list(owner=self._owner)
 
@@ -150,7 +150,7 @@ class Registry:
         """The one of this name. Raises: NotFound."""
         found = self._store.datasets.get(name, owner=self._owner)
         if found is None:
-            names = ", ".join(one.name for one in self.list()[:20])
+            names = ", ".join(one.name for one in self.all()[:20])
             raise NotFound(
                 f"there is no data set called {name!r}",
                 value=name,
@@ -209,7 +209,7 @@ class Registry:
         A withdrawn one is kept as an entry, since it is what refuses its bytes; its file goes.
         """
         found = self.get(name)
-        others = [one for one in self.list() if one.digest == found.digest and one.name != name]
+        others = [one for one in self.all() if one.digest == found.digest and one.name != name]
         if not others:
             self.path(found).unlink(missing_ok=True)
         if found.withdrawn_at is None:
@@ -229,7 +229,7 @@ class Registry:
             for event in self._store.events.all()
             if event.kind == "dataset_admitted" and digest in event.parents
         }
-        return [one for one in self.list() if one.digest in made]
+        return [one for one in self.all() if one.digest in made]
 
     def _copy(self, path: Path, digest: str) -> Path:
         """The bytes in the home, whole or not at all, for their owner alone."""
