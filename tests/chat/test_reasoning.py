@@ -15,22 +15,26 @@ from freehold.errors import BadRequest, UnsupportedField
 THINK = "{{ '<think>' }}{{ '</think>' }}"
 
 
+def thinks(switch: str | None = None) -> ReasoningFormat:
+    return ReasoningFormat("<think>", "</think>", switch, pad="\n", after="\n\n")
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
         (None, None),
         ("{{ messages }}", None),
-        (THINK, ReasoningFormat("<think>", "</think>")),
+        (THINK, thinks()),
         (
             THINK + "{% if enable_thinking is defined and enable_thinking is false %}{% endif %}",
-            ReasoningFormat("<think>", "</think>", "enable_thinking"),
+            thinks("enable_thinking"),
         ),
         (
             "{% if thinking %}{% endif %}" + THINK,
-            ReasoningFormat("<think>", "</think>", "thinking"),
+            thinks("thinking"),
         ),
-        (THINK + "{{ 'enable_thinking' }}{# thinking #}", ReasoningFormat("<think>", "</think>")),
-        ("{{ message.thinking }}" + THINK, ReasoningFormat("<think>", "</think>")),
+        (THINK + "{{ 'enable_thinking' }}{# thinking #}", thinks()),
+        ("{{ message.thinking }}" + THINK, thinks()),
         ("{{ '[THINK]' + x + '[/THINK]' }}", ReasoningFormat("[THINK]", "[/THINK]", None, True)),
     ],
 )
@@ -77,3 +81,21 @@ def test_what_a_model_cannot_do_is_refused_and_what_it_does_anyway_is_fine() -> 
         thinking_variables(always, False, {})
     with pytest.raises(BadRequest, match="contradict"):
         thinking_variables(FORMAT, True, {"enable_thinking": False})
+
+
+@pytest.mark.parametrize(
+    ("source", "block"),
+    [
+        (THINK, "<think>\nhm\n</think>\n\n"),
+        ("[THINK][/THINK]", "[THINK]hm[/THINK]"),
+        ("<|channel>thought <channel|>", "<|channel>thought\nhm\n<channel|>"),
+        (
+            "<|channel|>analysis<|message|> <|end|>",
+            "<|channel|>analysis<|message|>hm<|end|><|start|>assistant",
+        ),
+    ],
+)
+def test_a_block_is_written_as_the_model_writes_it(source: str, block: str) -> None:
+    reasoning = reasoning_of(source)
+    assert reasoning is not None
+    assert reasoning.block("hm") == block

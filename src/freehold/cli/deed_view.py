@@ -199,6 +199,10 @@ def event_words(event: Event) -> str:
             words = [_measured(body.get("run")), who]
         case "served":
             words = [f"as {body.get('name')}", _server(body.get("server"))]
+        case "dataset_admitted":
+            words = [f"{body.get('rows')} examples on the basis {body.get('basis')}", who]
+        case "consent_withdrawn":
+            words = [str(body.get("reason") or ""), who]
         case "removed":
             words = [f"{body.get('location')}", who]
         case _:

@@ -136,7 +136,7 @@ def test_a_split_keeps_alike_together_and_repeats_itself(tmp_path: Path) -> None
     parts = split(examples, heldout=0.25, seed=3)
     assert len(parts.train) + len(parts.heldout) == 80
     assert abs(len(parts.heldout) - 20) <= 1
-    assert parts.together == 40
+    assert parts.together >= 40
     train, heldout = tmp_path / "train.jsonl", tmp_path / "heldout.jsonl"
     write_lines(train, parts.train)
     write_lines(heldout, parts.heldout)

@@ -43,10 +43,16 @@ class Where:
         return Where(self.line, f"{self.at}.{part}".lstrip("."), self.names)
 
     def bad(
-        self, message: str, *, expected: str = "", found: object = None, hint: str = ""
+        self,
+        message: str,
+        *,
+        expected: str = "",
+        found: object = None,
+        said: str = "",
+        hint: str = "",
     ) -> BadDataset:
-        """The error for this place. `found` is described by its kind, unless it is a text."""
-        told = found if isinstance(found, str) else _kind(found)
+        """The error for this place: what was `found` by its kind, or in our own words, `said`."""
+        told = said or _kind(found)
         return BadDataset(
             f"{self.at}: {message}" if self.at else message,
             line=self.line,
@@ -90,7 +96,7 @@ def conversation(
         raise where.bad(
             "ends without an answer: nothing is learned from it",
             expected="an assistant's message at the end",
-            found=f"one of the role {messages[-1]['role']}",
+            said=f"one of the role {messages[-1]['role']}",
         )
     return messages
 
@@ -104,7 +110,7 @@ def history(
         raise where.bad(
             "does not end where an answer is awaited",
             expected="a user's message or a tool's at the end",
-            found=f"one of the role {messages[-1]['role']}",
+            said=f"one of the role {messages[-1]['role']}",
         )
     return messages
 
@@ -119,11 +125,11 @@ def answer_of(
     if isinstance(given, dict):
         given = [given]
     if not isinstance(given, list) or len(given) != 1:
-        found = f"{len(given)} messages" if isinstance(given, list) else given
-        raise where.bad("is no answer", expected="a text, or one assistant's message", found=found)
+        said = f"{len(given)} messages" if isinstance(given, list) else _kind(given)
+        raise where.bad("is no answer", expected="a text, or one assistant's message", said=said)
     (message,) = (_message(one, where / 0, _names(tools)) for one in given)
     if message["role"] != "assistant":
-        raise where.bad("is no answer", expected="the role assistant", found=message["role"])
+        raise where.bad("is no answer", expected="the role assistant", said=message["role"])
     return (message,)
 
 
@@ -132,9 +138,9 @@ def _messages(
 ) -> tuple[Message, ...]:
     given = _unpacked(given)
     if not isinstance(given, list) or not 1 <= len(given) <= MOST_MESSAGES:
-        found = f"{len(given)} messages" if isinstance(given, list) else given
+        said = f"{len(given)} messages" if isinstance(given, list) else _kind(given)
         raise where.bad(
-            "is no list of messages", expected=f"1 to {MOST_MESSAGES} messages", found=found
+            "is no list of messages", expected=f"1 to {MOST_MESSAGES} messages", said=said
         )
     messages = tuple(_message(one, where / i, _names(tools)) for i, one in enumerate(given))
     _check_order(messages, where)
@@ -152,26 +158,26 @@ def _check_order(messages: Sequence[Message], where: Where) -> None:
     for place, message in enumerate(messages):
         role, at = message["role"], where / place
         if role in ("system", "developer") and place > 0:
-            raise at.bad("the role is out of place", expected="it at the beginning", found=role)
+            raise at.bad("the role is out of place", expected="it at the beginning", said=role)
         if role == "tool":
             if message["tool_call_id"] not in waiting:
                 raise (at / "tool_call_id").bad(
-                    "answers no call", expected="the id of a call before it", found="another"
+                    "answers no call", expected="the id of a call before it", said="another"
                 )
             waiting.discard(message["tool_call_id"])
         elif waiting:
-            raise at.bad("comes before the results of the calls", expected="tool", found=role)
+            raise at.bad("comes before the results of the calls", expected="tool", said=role)
         if role == "assistant":
             if before not in ("user", "tool"):
                 raise at.bad(
                     "the role is out of place",
                     expected="a user's message or a tool's before an assistant's",
-                    found=before or "the beginning",
+                    said=before or "the beginning",
                 )
             waiting = {call["id"] for call in message.get("tool_calls") or ()}
         before = role
     if waiting and messages[-1]["role"] == "tool":
-        raise where.bad("lacks results of calls", expected="one for each", found="fewer")
+        raise where.bad("lacks results of calls", expected="one for each", said="fewer")
 
 
 def _message(given: object, where: Where, names: frozenset[str]) -> Message:
@@ -182,7 +188,8 @@ def _message(given: object, where: Where, names: frozenset[str]) -> Message:
         raise (where / "role").bad(
             "is no role",
             expected=", ".join(_ROLES),
-            found=role[:40] if isinstance(role, str) else role,
+            said=role[:40] if isinstance(role, str) else "",
+            found=role,
         )
     message = {"role": role} | {key: value for key, value in given.items() if key != "role"}
     for name in _REASONING:
@@ -196,7 +203,7 @@ def _message(given: object, where: Where, names: frozenset[str]) -> Message:
         raise (where / min(unknown)).bad(
             f"has no meaning in a message of the role {role}",
             expected=", ".join(sorted(_FIELDS[role])),
-            found=min(unknown)[:40],
+            said=min(unknown)[:40],
         )
     message["content"] = _content(message.get("content"), where / "content")
     if role == "assistant":
@@ -207,7 +214,7 @@ def _message(given: object, where: Where, names: frozenset[str]) -> Message:
                 "is missing", expected="the id of a call", found=message.get("tool_call_id")
             )
     elif not message["content"].strip():
-        raise (where / "content").bad("is empty", expected="some text", found="none")
+        raise (where / "content").bad("is empty", expected="some text", said="none")
     return message
 
 
@@ -222,8 +229,11 @@ def _content(given: object, where: Where) -> str:
         for place, part in enumerate(given):
             text = part.get("text") if isinstance(part, dict) else None
             if not isinstance(text, str) or part.get("type", "text") != "text":
-                kind = part.get("type") if isinstance(part, dict) else part
-                raise (where / place).bad("is no text", expected="parts of text", found=kind)
+                kind = part.get("type") if isinstance(part, dict) else None
+                said = kind[:40] if isinstance(kind, str) else ""
+                raise (where / place).bad(
+                    "is no text", expected="parts of text", said=said, found=part
+                )
             texts.append(text)
         return "".join(texts)
     raise where.bad("is no text", expected="a text", found=given)
@@ -235,7 +245,7 @@ def _check_answer(message: Message, where: Where, names: frozenset[str]) -> None
         raise (where / "weight").bad("is neither 0 nor 1", expected="0 or 1", found=weight)
     for name in ("refusal", "audio"):
         if name in message:
-            raise (where / name).bad("cannot be learned", expected="content", found=name)
+            raise (where / name).bad("cannot be learned", expected="content", said=name)
     thought = message.get("reasoning_content", "")
     if not isinstance(thought, str):
         raise (where / "reasoning_content").bad("is no text", expected="a text", found=thought)
@@ -252,7 +262,7 @@ def _check_answer(message: Message, where: Where, names: frozenset[str]) -> None
         raise where.bad(
             "is an empty turn of the assistant's",
             expected="text or calls",
-            found="neither" if not thought else "reasoning alone",
+            said="neither" if not thought else "reasoning alone",
         )
 
 
@@ -265,7 +275,8 @@ def _call(call: object, where: Where, names: frozenset[str]) -> dict[str, Any]:
         raise (where / "function" / "name").bad(
             "calls a tool that the line does not offer",
             expected=", ".join(sorted(names)[:20]) or "a list of tools beside the messages",
-            found="another" if isinstance(name, str) else name,
+            said="another" if isinstance(name, str) else "",
+            found=name,
         )
     if not isinstance(arguments, dict):
         raise (where / "function" / "arguments").bad(

@@ -99,13 +99,13 @@ def _checked(row: Row, form: str) -> Where:
         raise where.bad(
             f"there is no {missing[0]}",
             expected=", ".join(sorted(needed)),
-            found=", ".join(sorted(values)[:8]) or "no field",
+            said=", ".join(sorted(values)[:8]) or "no field",
         )
     if unknown := sorted(present - needed - more - _IGNORED):
         raise where.bad(
             f"{unknown[0][:40]!r} is no field of this form",
             expected=", ".join(sorted(needed | more)),
-            found=unknown[0][:40],
+            said=unknown[0][:40],
             hint="--map FIELD=COLUMN for each field leaves the other columns out",
         )
     return where
@@ -120,7 +120,7 @@ def _chat(row: Row) -> Example:
         raise where.bad(
             "nothing in it is learned",
             expected="an assistant's message whose weight is not 0",
-            found="weight 0 everywhere",
+            said="weight 0 everywhere",
         )
     return example
 
@@ -179,7 +179,7 @@ def _preferred_output(row: Row) -> Preference:
         raise at.bad("is no request", expected='{"messages": [...]}', found=given)
     if unknown := sorted(given.keys() - {"messages", "tools"} - _IGNORED):
         raise at.bad(
-            "has a field without meaning", expected="messages, tools", found=unknown[0][:40]
+            "has a field without meaning", expected="messages, tools", said=unknown[0][:40]
         )
     tools = tools_of(given.get("tools"), at / "tools")
     told = history(given.get("messages"), at / "messages", tools)
@@ -200,7 +200,7 @@ def _pair(
         answers.append(answer)
     if answers[0] == answers[1]:
         raise where.bad(
-            "both answers are the same", expected="two answers, one preferred", found="one answer"
+            "both answers are the same", expected="two answers, one preferred", said="one answer"
         )
     return Preference(
         prompt=told, chosen=answers[0], rejected=answers[1], line=where.line, tools=tools
@@ -221,20 +221,21 @@ def _taken_apart(chosen: object, rejected: object, where: Where) -> tuple[list[A
     """Two whole conversations: what they share, and how each ends."""
     if not isinstance(chosen, list) or not isinstance(rejected, list):
         raise where.bad(
-            "there is no prompt", expected="a prompt, or two whole conversations", found="answers"
+            "there is no prompt", expected="a prompt, or two whole conversations", said="answers"
         )
     if len(chosen) < 2 or chosen[:-1] != rejected[:-1]:
         raise where.bad(
             "the two conversations are not the same up to the last message",
             expected="the same messages before both answers",
-            found=f"{len(chosen)} and {len(rejected)} messages",
+            said=f"{len(chosen)} and {len(rejected)} messages",
         )
     return chosen[:-1], chosen[-1:], rejected[-1:]
 
 
 def _words(given: object, where: Where) -> str:
     if not isinstance(given, str) or not given.strip():
-        raise where.bad("is no text", expected="some text", found=given if given else "none")
+        said = "" if given else "none"
+        raise where.bad("is no text", expected="some text", said=said, found=given)
     return given
 
 
