@@ -217,7 +217,8 @@ void bind_data(nb::module_& m) {
         .def_ro("bits", &fh::KvPool::bits)
         .def_ro("pages", &fh::KvPool::pages)
         .def_rw("states", &fh::KvPool::states, nb::arg().none())
-        .def_prop_ro("page_bytes", &fh::KvPool::page_bytes);
+        .def_prop_ro("page_bytes", &fh::KvPool::page_bytes)
+        .def("copy", &fh::KvPool::copy, "source"_a, "target"_a, Release());
     nb::class_<fh::Step>(m, "Step")
         .def(nb::new_(&make_step), "tokens"_a, "positions"_a, "offsets"_a, "pages"_a,
              "logit_rows"_a, "slots"_a = std::vector<int32_t>(),

@@ -305,6 +305,13 @@ const KvPool::Layer& KvPool::layer(int index) const {
     return found;
 }
 
+void KvPool::copy(int64_t source, int64_t target) {
+    require(source >= 0 && source < pages && target >= 0 && target < pages,
+            "kv pool: page outside the pool");
+    const auto at = [&](int64_t page) { return memory_.data() + page_stride_ * page; };
+    if (source != target) std::memcpy(at(target), at(source), page_stride_);
+}
+
 uint16_t* KvPool::keys(const Layer& layer, int64_t page, int head) const {
     // Pages outermost: memory becomes resident only as tokens arrive.
     return reinterpret_cast<uint16_t*>(memory_.data() + page_stride_ * page + layer.offset +

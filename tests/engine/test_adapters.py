@@ -90,8 +90,8 @@ def test_a_page_is_shared_within_an_adapter_only(path: Path, adapters: dict[str,
     assert cached("") == 0
     assert cached("one") == 0
     assert cached("two") == 0
-    assert cached("") == 64
-    assert cached("one") == 64
+    assert cached("") == 69
+    assert cached("one") == 69
     engine.adapters.remove("one")
     engine.adapters.add("one again", load_adapter(adapters["one"], loaded))
     assert cached("one again") == 0

@@ -85,3 +85,84 @@ def test_releasing_twice_is_harmless() -> None:
     pages.release(sequence)
     pages.release(sequence)
     assert pages.num_pages_free == 4
+
+
+class Memory:
+    """Pages of tokens in place of keys and values: what was computed or copied can be read."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self.rows: list[list[int | None]] = [[None] * size for _ in range(count)]
+        self.pages = PageList(count, size, copy=self.copy)
+
+    def copy(self, source: int, target: int) -> None:
+        self.rows[target] = list(self.rows[source])
+
+    def begin(self, text: list[int], scope: str) -> Sequence:
+        sequence = self.pages.match(text, scope)
+        self.pages.borrow(sequence, text)
+        return sequence
+
+    def compute(self, sequence: Sequence, text: list[int]) -> None:
+        size = self.pages.page_tokens
+        self.pages.extend(sequence, len(text))
+        for at in range(sequence.length, len(text)):
+            self.rows[sequence.pages[at // size]][at % size] = text[at]
+        sequence.length = len(text)
+        self.pages.remember(sequence, text)
+
+    def read(self, sequence: Sequence) -> list[int | None]:
+        rows = [token for page in sequence.pages for token in self.rows[page]]
+        return rows[: sequence.length]
+
+    def end(self, sequence: Sequence, text: list[int]) -> None:
+        self.pages.remember_end(sequence, text)
+        self.pages.release(sequence)
+        self.pages.check()
+
+
+SMALL_TEXTS = st.lists(st.integers(0, 1), min_size=1, max_size=40)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    count=st.integers(5, 9),
+    size=st.sampled_from([8, 9]),
+    texts=st.lists(st.tuples(SMALL_TEXTS, st.sampled_from("ab")), max_size=30),
+)
+def test_what_a_sequence_begins_with_is_its_own_text(
+    count: int, size: int, texts: list[tuple[list[int], str]]
+) -> None:
+    memory = Memory(count, size)
+    for text, scope in texts:
+        sequence = memory.begin(text, scope)
+        assert sequence.length < len(text)
+        assert memory.read(sequence) == text[: sequence.length]
+        memory.compute(sequence, text)
+        assert memory.read(sequence) == text
+        memory.end(sequence, text)
+
+
+@pytest.mark.parametrize(("common", "borrowed"), [(3, 0), (4, 4), (18, 16), (22, 22), (23, 22)])
+def test_a_text_goes_on_where_it_parts_from_an_earlier_one(common: int, borrowed: int) -> None:
+    memory = Memory(8, 8)
+    earlier = list(range(100, 123))
+    sequence = memory.begin(earlier, "a")
+    memory.compute(sequence, earlier)
+    memory.end(sequence, earlier)
+    later = earlier[:common] + ([7] * 5 if common < 23 else [])
+    assert memory.begin(later, "a").length == borrowed
+    assert memory.begin(later, "b").length == 0
+
+
+def test_without_a_way_to_copy_only_whole_pages_are_shared() -> None:
+    pages, text = PageList(4, 8), list(range(20))
+    sequence = pages.match(text, "a")
+    pages.extend(sequence, 20)
+    sequence.length = 20
+    pages.remember(sequence, text)
+    pages.remember_end(sequence, text)
+    pages.release(sequence)
+    assert pages.num_pages_free == 4
+    again = pages.match(text, "a")
+    pages.borrow(again, text)
+    assert again.length == 16

@@ -127,6 +127,7 @@ class KvPool {
     uint16_t* keys(const Layer& layer, int64_t page, int head) const;  // (A, P), or (P, A_padded)
     uint16_t* values(const Layer& layer, int64_t page, int head) const;  // (P, A_padded)
     size_t page_bytes() const { return page_stride_; }
+    void copy(int64_t source, int64_t target);  // a page of every layer; throws outside the pool
     std::shared_ptr<StatePool> states;  // null where no layer is recurrent
     int bits;
     int64_t pages;

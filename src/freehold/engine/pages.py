@@ -3,9 +3,10 @@
 Room: engine. Plain data; knows neither model nor array.
 
 A full page is remembered by its tokens and by the page before it, so that a later sequence which
-begins with the same tokens shares it. A page nobody holds stays remembered until its room is
-needed; the one unused longest goes first. Whoever has another `scope` never meets a page, because
-what is found tells what others asked.
+begins with the same tokens shares it. Where two texts part within a page, what the later one can
+use of it is copied; for that, a text's last page is remembered too, though it is not full. A page
+nobody holds stays remembered until its room is needed; the one unused longest goes first. Whoever
+has another `scope` never meets a page, because what is found tells what others asked.
 
 Where sequences also have recurrent states, a prefix is shared up to its last page with a snapshot.
 """
@@ -13,7 +14,7 @@ Where sequences also have recurrent states, a prefix is shared up to its last pa
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from freehold.engine.states import StateList
@@ -22,6 +23,9 @@ from freehold.errors import OutOfPages
 __all__ = ["PageList", "Sequence"]
 
 _Key = tuple[Hashable, tuple[int, ...]]
+
+_LEAST_BORROWED = 4  # tokens: fewer are computed as soon as copied
+_MOST_COMPARED = 64  # pages after the same one, the newest
 
 
 @dataclass
@@ -44,17 +48,26 @@ class Sequence:
 class PageList:
     """Hands out the page ids 0 .. count - 1; a page may have several holders once it is full.
 
-    With `states`, whoever has pages has a slot too.
+    With `states`, whoever has pages has a slot too. `copy(source, target)` copies a page's memory;
+    without it, and where there are states, only whole pages are shared.
     """
 
-    def __init__(self, count: int, page_tokens: int, states: StateList | None = None) -> None:
+    def __init__(
+        self,
+        count: int,
+        page_tokens: int,
+        states: StateList | None = None,
+        copy: Callable[[int, int], None] | None = None,
+    ) -> None:
         self.count = count
+        self._copy = copy if states is None else None
         self.page_tokens = page_tokens
         self.states = states
         self._free = list(range(count - 1, -1, -1))
         self._holders = [0] * count
         self._page_of: dict[_Key, tuple[int, int]] = {}  # what it holds -> page, node
         self._key_of: dict[int, _Key] = {}
+        self._after: dict[Hashable, dict[int, None]] = {}  # node or scope -> remembered pages
         self._idle: OrderedDict[int, None] = OrderedDict()  # remembered, held by nobody
         self._last_node = 0
 
@@ -85,9 +98,7 @@ class PageList:
             )
         self.seat(sequence)
         for _ in range(wanted):
-            page = self._free.pop() if self._free else self._forget()
-            self._holders[page] = 1
-            sequence.pages.append(page)
+            self._take(sequence)
 
     def seat(self, sequence: Sequence) -> None:
         """Gives the sequence a slot, with the state at the end of its pages if it has any.
@@ -145,13 +156,51 @@ class PageList:
             key = (before, tuple(tokens[index * size : (index + 1) * size]))
             known = self._page_of.get(key)
             if known is None:
-                self._last_node += 1
-                page = sequence.pages[index]
-                known = self._page_of[key] = (page, self._last_node)
-                self._key_of[page] = key
+                known = self._keep(sequence.pages[index], key)
             sequence.nodes.append(known[1])
         if self.states is not None and sequence.length and sequence.length % size == 0:
             self._keep_state(self.states, sequence, len(tokens) - sequence.length)
+
+    def remember_end(self, sequence: Sequence, tokens: list[int]) -> None:
+        """Remembers what the last page holds, before the sequence is released; see `borrow`."""
+        whole = len(sequence.nodes)
+        end = tuple(tokens[whole * self.page_tokens : sequence.length])
+        if self._copy is None or not _LEAST_BORROWED <= len(end) < self.page_tokens:
+            return
+        key = (sequence.nodes[-1] if sequence.nodes else sequence.scope, end)
+        if key not in self._page_of:
+            self._keep(sequence.pages[whole], key)
+
+    def borrow(self, sequence: Sequence, tokens: list[int]) -> None:
+        """Goes on with a copy of what a remembered page has in common with the next tokens.
+
+        For a sequence fresh from `match`. One token is left to compute. Mutates: sequence.
+        """
+        whole = len(sequence.nodes)
+        wanted = tuple(tokens[whole * self.page_tokens : len(tokens) - 1][: self.page_tokens])
+        before = sequence.nodes[-1] if sequence.nodes else sequence.scope
+        after = [*self._after.get(before, ())][-_MOST_COMPARED:]
+        if self._copy is None or not after or self.num_pages_free == 0:
+            return
+        common, source = max((_common(self._key_of[page][1], wanted), page) for page in after)
+        if common < _LEAST_BORROWED:
+            return
+        target = self._take(sequence)  # maybe the very page, forgotten: then it holds them already
+        self._copy(source, target)
+        sequence.length += common
+
+    def _take(self, sequence: Sequence) -> int:
+        page = self._free.pop() if self._free else self._forget()
+        self._holders[page] = 1
+        sequence.pages.append(page)
+        return page
+
+    def _keep(self, page: int, key: _Key) -> tuple[int, int]:
+        self._last_node += 1
+        kept = self._page_of[key] = (page, self._last_node)
+        self._key_of[page] = key
+        self._after.setdefault(key[0], {})[page] = None
+        return kept
 
     def _keep_state(self, states: StateList, sequence: Sequence, left: int) -> None:
         """Makes a snapshot where a page ends; `left` known tokens are still to come.
@@ -195,7 +244,19 @@ class PageList:
 
     def _forget(self) -> int:
         page, _ = self._idle.popitem(last=False)
-        _, node = self._page_of.pop(self._key_of.pop(page))
+        key = self._key_of.pop(page)
+        _, node = self._page_of.pop(key)
+        siblings = self._after[key[0]]
+        del siblings[page]
+        if not siblings:
+            del self._after[key[0]]
         if self.states is not None:
             self.states.forget(node)
         return page
+
+
+def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """How many tokens both begin with."""
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )

@@ -72,7 +72,7 @@ class Runner:
         if spec.states:
             self.kv.states = pool = StatePool(spec.states, slots)
             states = StateList(slots, pool.copy)
-        self.pages = PageList(count, PAGE_TOKENS, states)
+        self.pages = PageList(count, PAGE_TOKENS, states, self.kv.copy)
 
     def run(self, parts: list[Part]) -> NDArray[np.float32]:
         """One step. Returns the logits (S, V) of the wanted tokens, valid until the next step.

@@ -88,7 +88,7 @@ class Scheduler:
 
     def remove(self, entry: Entry) -> None:
         """Forgets an entry, wherever it is, and takes its pages."""
-        self.pages.release(entry.sequence)
+        self._release(entry)
         if entry in self.running:
             self.running.remove(entry)
         elif entry in self._again:
@@ -171,6 +171,8 @@ class Scheduler:
                 return None
             self._preempt(givers[0])
         self.pages.seat(entry.sequence)
+        if entry.shares_prefix:
+            self.pages.borrow(entry.sequence, entry.known)
         self._dequeue(entry)
         if entry.cached_tokens < 0:
             entry.cached_tokens = entry.sequence.length
@@ -178,6 +180,11 @@ class Scheduler:
             self.queries_tokens += len(entry.known) if entry.shares_prefix else 0
         self.running.append(entry)
         return entry
+
+    def _release(self, entry: Entry) -> None:
+        if entry.shares_prefix:
+            self.pages.remember_end(entry.sequence, entry.known)
+        self.pages.release(entry.sequence)
 
     def _fits(self, entry: Entry) -> bool:
         """Whether there is room for an entry, which then holds the pages it shares."""
@@ -222,7 +229,7 @@ class Scheduler:
     def _preempt(self, entry: Entry) -> None:
         """Takes an entry's pages; it is computed again, from what is still remembered."""
         self.running.remove(entry)
-        self.pages.release(entry.sequence)
+        self._release(entry)
         self._again.appendleft(entry)
         self.num_preempted += 1
 
