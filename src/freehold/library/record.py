@@ -50,6 +50,7 @@ __all__ = [
     "record_removed",
     "record_rolled_back",
     "record_served",
+    "record_tuned",
     "weights_at",
     "whoever_asks",
 ]
@@ -280,6 +281,22 @@ def record_dataset_withdrawn(
     """What allowed training on a data set is gone; `taught` are digests of what had learned it."""
     body = {"name": dataset.name, "owner": dataset.owner, "reason": reason, "taught": list(taught)}
     return _append(events, "consent_withdrawn", dataset.digest, body)
+
+
+def record_tuned(
+    events: Events,
+    weights: Weights,
+    *,
+    base: str,
+    datasets: Sequence[str],
+    training: Mapping[str, Any],
+) -> Event:
+    """An adapter, or whole weights, learned from data sets on a base; both by digest.
+
+    `training` is plain JSON: the settings, and what it came to.
+    """
+    body = weights.facts() | {"base": base, "datasets": list(datasets), "training": dict(training)}
+    return _append(events, "tuned", weights.identity.digest, body, [base, *datasets])
 
 
 def record_served(

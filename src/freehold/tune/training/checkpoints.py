@@ -99,6 +99,7 @@ def save(
                 "first": _array(optimizer.first),
                 "second": _array(optimizer.second),
                 "random": _array(torch.get_rng_state()),
+                **_device_random(optimizer),
             },
         )
         said["taken"] = optimizer.taken
@@ -154,7 +155,17 @@ def load_into(optimizer: Optimizer, checkpoint: Checkpoint, *, moments: bool = T
         for name, into in (("first", optimizer.first), ("second", optimizer.second)):
             into.copy_(torch.from_numpy(np.array(file.tensors[name].data()).view(np.float32)))
         torch.set_rng_state(torch.from_numpy(np.array(file.tensors["random"].data())))
+        if optimizer.values.is_cuda and "device_random" in file.tensors:
+            torch.cuda.set_rng_state(
+                torch.from_numpy(np.array(file.tensors["device_random"].data()))
+            )
     optimizer.taken = int(checkpoint.state["taken"])
+
+
+def _device_random(optimizer: Optimizer) -> dict[str, np.ndarray[Any, Any]]:
+    """The random state of the GPU that dropout draws from there."""
+    cuda = optimizer.values.is_cuda
+    return {"device_random": _array(torch.cuda.get_rng_state())} if cuda else {}
 
 
 def _array(values: torch.Tensor) -> np.ndarray[Any, Any]:

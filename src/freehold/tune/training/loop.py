@@ -23,8 +23,9 @@ from freehold.tune.training.adapter import LoraShape
 from freehold.tune.training.base import Base
 from freehold.tune.training.events import EventLog
 from freehold.tune.training.machine import Machine, peak_bytes
-from freehold.tune.training.objectives import Bundle, Objective, Preferences, packed
+from freehold.tune.training.objectives import Objective, Preferences, packed
 from freehold.tune.training.optimizer import Optimizer, rate_at
+from freehold.tune.training.packing import Bundle
 from freehold.tune.training.pictures import draw
 from freehold.tune.training.spec import TrainResult, TrainSpec
 
@@ -82,7 +83,7 @@ class Training:
         self._resume()
         self._say_start()
         while self.at.step < self.steps and not self._has_enough():
-            if self.should_stop():
+            if self.machine.any_of(self.should_stop()):
                 return self._stopped()
             self._step()
             if self._measures():
@@ -264,7 +265,7 @@ class Training:
             tokens=at.tokens,
             computed_tokens=at.computed,
             tokens_per_s=round(at.tokens / at.seconds, 2) if at.seconds else 0.0,
-            peak_bytes=peak_bytes(),
+            peak_bytes=peak_bytes(self.machine.device),
             best_step=at.best_step,
         )
 

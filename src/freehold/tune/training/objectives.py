@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from freehold.tune.training.network import Network
-from freehold.tune.training.packing import Row, Tokens, pack_rows
+from freehold.tune.training.packing import Bundle, Row, pack_rows
 
 __all__ = [
-    "Bundle",
     "Objective",
     "Packed",
     "Preferences",
@@ -26,7 +25,6 @@ __all__ = [
     "packed",
 ]
 
-Bundle = tuple[Tokens, ...]  # one text; or a preferred one and another
 Packed = tuple[Row, list[tuple[int, int]]]
 
 
@@ -40,8 +38,9 @@ class Objective(Protocol):
         """The row's part of the sum; `numbers` are the bundles' own, in the data."""
 
 
-def packed(bundles: Sequence[Bundle], *, row_tokens: int, share: bool) -> list[Packed]:
+def packed(bundles: Sequence[Bundle], *, row_tokens: int | None, share: bool) -> list[Packed]:
     """Rows of the bundles that have something to learn."""
+    assert row_tokens is not None, "settled with the machine"
     return pack_rows(bundles, row_tokens=row_tokens, share=share)
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Group", "Row", "Target", "Tokens", "Window", "pack_rows", "seen_by"]
+__all__ = ["Bundle", "Group", "Row", "Target", "Tokens", "Window", "pack_rows", "seen_by"]
 
 Ints = NDArray[np.int64]
 Window = int  # how many tokens a query sees, its own among them; 0 for all
@@ -31,6 +31,9 @@ class Tokens(NamedTuple):
 
     ids: NDArray[np.int32]
     learned: NDArray[np.bool_]
+
+
+Bundle = tuple[Tokens, ...]  # one text; or a preferred one and another
 
 
 class Target(NamedTuple):

@@ -33,7 +33,6 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "warmup": (0, 1),
     "epochs": (0, 1000),
     "batch_examples": (1, 1 << 16),
-    "row_tokens": (16, 1 << 20),
     "seed": (0, (1 << 32) - 1),
     "weight_decay": (0, 10),
     "clip": (0, 1e6),
@@ -45,6 +44,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 _OPTIONAL: Mapping[str, tuple[float, float]] = {
     "lr": (0, 10),
     "max_tokens": (8, 1 << 24),
+    "row_tokens": (16, 1 << 20),
     "max_steps": (1, 1 << 30),
     "memory_bytes": (1, 1 << 50),
     "threads": (1, 256),
@@ -55,16 +55,20 @@ _OPTIONAL: Mapping[str, tuple[float, float]] = {
 class TrainSpec:
     """One training. None lets the trainer choose: the rate by method, the length by the model.
 
-    `batch_examples` make one step; `row_tokens` bounds what goes through the network at once.
-    `memory_bytes` is a budget for activations, above which they are computed twice. `warmup` is a
-    share of all steps. `patience` is how many measurements of the held-out loss without a better
-    one end the training, 0 for no end; without `heldout` there is none.
+    Digests name base and data in the record; `system` leads conversations that have no system
+    message, as serving does. `batch_examples` make one step; `row_tokens` bounds what goes through
+    the network at once. `memory_bytes` is a budget for activations, above which they are computed
+    twice. `warmup` is a share of all steps. `patience` is how many measurements of the held-out
+    loss without a better one end the training, 0 for no end; without `heldout` there is none.
     """
 
     base: str
     data: str
     heldout: str | None = None
     base_name: str = ""
+    base_digest: str = ""
+    dataset_digests: tuple[str, ...] = ()
+    system: str | None = None
     form: str = "auto"
     mapping: Mapping[str, str] | None = None
     method: str = "sft"
@@ -83,7 +87,7 @@ class TrainSpec:
     epochs: int = 3
     max_steps: int | None = None
     batch_examples: int = 16
-    row_tokens: int = 1024
+    row_tokens: int | None = None
     max_tokens: int | None = None
     on_long: str = "refuse"
     patience: int = 0
@@ -145,8 +149,9 @@ def read_spec(text: str) -> TrainSpec:
     for name in ("base", "data"):
         if not isinstance(said.get(name), str):
             raise _bad(name, said.get(name), "a path", type(said.get(name)).__name__)
-    if "targets" in said:
-        said["targets"] = tuple(said["targets"] or ())
+    for name in ("targets", "dataset_digests"):
+        if name in said:
+            said[name] = tuple(said[name] or ())
     return checked(TrainSpec(**said))
 
 
