@@ -1,10 +1,13 @@
 """Training an adapter, beside transformers' Trainer with PEFT: the same job, each in its process.
 
-`python -m benchmarks.training FILE --data JSONL --heldout JSONL`
+`python -m benchmarks.training FILE [--shape lists]`
 
 Room: benchmarks. Both sides get the same token ids and masks, float32 values of the same file, the
 same ranks, rate, schedule and batch. Tokens are counted without padding, each example whole, on
 both sides. The sides take turns; memory is the highest of the whole process, loading included.
+
+Shape `short` is the narrow task of `benchmarks.section`: examples of about 60 tokens that share
+their question. `lists` are examples of up to 400 tokens that share nothing but the first few.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import numpy as np
 from benchmarks.record import RESULTS, table, write_result
 from benchmarks.workers import ROOT
 
+DATA = ROOT / "tests" / "data" / "section"
 _JOB = {"rank": 16, "alpha": 32.0, "lr": 1e-3, "batch": 16, "warmup": 0.05, "seed": 0}
 _SIDES = {"freehold": "benchmarks.side_tune", "peft": "benchmarks.side_peft"}
 
@@ -59,6 +63,25 @@ def run_side(module: str, request: dict[str, Any], folder: Path) -> dict[str, An
     }
 
 
+def lists_of(path: Path, out: Path, count: int) -> Path:
+    """Longer examples of unlike lengths that begin differently: several lines, their answers."""
+    rng = np.random.default_rng(0)
+    lines = [json.loads(line)["messages"] for line in path.read_text("utf-8").splitlines()]
+    with out.open("w", encoding="utf-8") as file:
+        for _ in range(count):
+            some = [lines[i] for i in rng.choice(len(lines), int(rng.integers(2, 13)), False)]
+            asked = [said[-2]["content"].splitlines()[-1] for said in some]
+            question = "\n".join(asked) + "\n\nName the section of each line."
+            answer = "\n".join(said[-1]["content"] for said in some)
+            messages = [
+                {"role": "system", "content": f"{asked[0]}: a list of {len(some)}."},
+                {"role": "user", "content": question},
+                {"role": "assistant", "content": answer},
+            ]
+            file.write(json.dumps({"messages": messages}) + "\n")
+    return out
+
+
 def write_tokens(path: Path, spec: dict[str, Any], count: int, heldout: int) -> dict[str, Any]:
     """The data's ids and masks, as serving renders them, for both sides; and what they are."""
     from freehold.tune.training.lessons import read_lessons
@@ -83,7 +106,11 @@ def write_tokens(path: Path, spec: dict[str, Any], count: int, heldout: int) -> 
 
 def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Rounds of both sides on one job, and the ratios of their medians."""
-    spec = {"base": str(options.file), "data": str(options.data), "heldout": str(options.heldout)}
+    data, heldout = options.data, options.heldout
+    if options.shape == "lists":
+        data = lists_of(data, folder / "train.jsonl", options.examples)
+        heldout = lists_of(heldout, folder / "heldout.jsonl", options.heldout_examples)
+    spec = {"base": str(options.file), "data": str(data), "heldout": str(heldout)}
     tokens = folder / "tokens.json"
     data = write_tokens(tokens, spec, options.examples, options.heldout_examples)
     request = _JOB | {
@@ -94,15 +121,9 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "model": str(folder / "model"),
         "folder": str(folder / "run"),
     }
+    write = ["--write", str(options.file), request["model"]]
     subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "benchmarks.side_peft",
-            "--write",
-            str(options.file),
-            request["model"],
-        ],
+        [sys.executable, "-m", "benchmarks.side_peft", *write],
         cwd=ROOT,
         check=True,
         capture_output=True,
@@ -120,6 +141,7 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
     ours, theirs = medians["freehold"], medians["peft"]
     return {
+        "shape": options.shape,
         "job": request | {"base": options.file.name, "model": "", "tokens": "", "folder": ""},
         "data": data,
         "runs": runs,
@@ -134,8 +156,9 @@ def main() -> None:
     """Runs, prints a table, keeps the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--heldout", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=DATA / "train.jsonl")
+    parser.add_argument("--heldout", type=Path, default=DATA / "heldout.jsonl")
+    parser.add_argument("--shape", choices=("short", "lists"), default="short")
     parser.add_argument("--examples", type=int, default=160)
     parser.add_argument("--heldout-examples", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=1)

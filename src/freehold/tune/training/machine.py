@@ -5,7 +5,6 @@ Room: tune. Must not know models or data.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ import torch
 from freehold.errors import BadTraining
 from freehold.tune.training.spec import TrainSpec
 
-__all__ = ["Machine", "available_bytes", "keep_memory", "peak_bytes", "row_tokens", "settle"]
+__all__ = ["Machine", "available_bytes", "peak_bytes", "row_tokens", "settle"]
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 @dataclass(frozen=True)
@@ -76,18 +74,6 @@ def settle(spec: TrainSpec) -> Machine:
     if world > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Machine(device, _dtype(spec, device), rank, world)
-
-
-def keep_memory() -> None:
-    """Lets the C library keep what is freed: each step asks for the same pages again.
-
-    Without this a fifth of a step on a CPU goes into pages being given back and taken anew.
-    """
-    tune = getattr(ctypes.CDLL(None), "mallopt", None)
-    if tune is None:  # another C library, with habits of its own
-        return
-    for option in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-        tune(option, 1 << 30)
 
 
 def _dtype(spec: TrainSpec, device: torch.device) -> torch.dtype:

@@ -27,7 +27,7 @@ from freehold.tune.training.base import Base, Keep, open_base
 from freehold.tune.training.events import EventLog
 from freehold.tune.training.lessons import Lessons, read_lessons
 from freehold.tune.training.loop import Training
-from freehold.tune.training.machine import Machine, available_bytes, keep_memory, row_tokens, settle
+from freehold.tune.training.machine import Machine, available_bytes, row_tokens, settle
 from freehold.tune.training.objectives import (
     Objective,
     Preferences,
@@ -91,7 +91,6 @@ def train_on(
     directory.mkdir(parents=True, exist_ok=True)
     machine = settle(spec)
     spec = replace(spec, row_tokens=row_tokens(spec, machine.device))
-    keep_memory()
     torch.manual_seed(spec.seed)
     base = open_base(
         Path(spec.base), keep=_KEEPS[spec.adapter], dtype=machine.dtype, device=machine.device
