@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks.record import RESULTS, table, write_result
 from benchmarks.workers import ROOT
 from freehold import library, ops
-from freehold.config import resolve_settings
+from freehold.config import Settings, resolve_settings
 from freehold.evals import Data, Generation, Item, LocalTarget, Metric, Task, compare, run_task
 from freehold.evals.results import Result
 from freehold.evals.scoring import exact_scorer
@@ -35,6 +35,8 @@ from freehold.evals.statistics import Estimate, share_estimate
 from freehold.evals.target import Identity
 from freehold.library.identity import identity_of
 from freehold.local import load_chat
+from freehold.store import open_store
+from freehold.tune.datasets.registry import LOCAL, Grounds, Registry, digest_of
 from freehold.tune.export.publishing import Wanted, export
 from freehold.tune.running import Tuned, tune
 from freehold.tune.training.spec import TrainSpec
@@ -136,9 +138,25 @@ def llama_cpp_answers(python: str, model: Path, heldout: Path) -> list[str]:
     return found
 
 
+def admit(path: Path, settings: Settings) -> None:
+    """Takes the lines in with why they may be learned from, unless they are in already."""
+    store = open_store(settings.database, settings.home)
+    try:
+        if not store.datasets.find(digest_of(path), owner=LOCAL):
+            grounds = Grounds(
+                basis="public",
+                licence="facts of package lists",
+                provenance="first lines of Debian's package descriptions",
+            )
+            Registry(store, settings.home).add("section-lines", path, grounds)
+    finally:
+        store.close()
+
+
 def taught(options: argparse.Namespace, name: str) -> tuple[Tuned, float]:
     """The training, by the very function behind `freehold tune`, and its seconds."""
     settings = resolve_settings()
+    admit(options.train, settings)
     spec = TrainSpec(
         base="",
         data=str(options.train.absolute()),

@@ -10,15 +10,19 @@ from typing import Any
 
 import pytest
 
-from freehold.config import resolve_settings
-from freehold.errors import BadTraining, ShapeMismatch, TuneError
+from freehold.config import Settings, resolve_settings
+from freehold.errors import BadTraining, NotAdmitted, ShapeMismatch, TuneError
 from freehold.library.record import open_record
+from freehold.store import open_store
 from freehold.tune import running
+from freehold.tune.datasets.registry import Grounds, Registry
 from freehold.tune.provenance import read_provenance
 from freehold.tune.running import place_of, run_worker, tune
 from freehold.tune.training.events import read_events
 from freehold.tune.training.spec import TrainSpec
 from freehold.tune.worker import ERROR, SPEC, STOPPED, main
+
+WORDS = ("blue", "red", "green", "white", "black", "brown", "pink", "grey", "gold", "cyan")
 
 
 def worker(directory: Path) -> None:
@@ -65,6 +69,16 @@ def test_a_name_keeps_the_settings_that_it_began_with(tmp_path: Path) -> None:
     running._prepare(tmp_path / "one", TrainSpec(base="b", data="d", rank=3), again=True)
 
 
+def admitted(lines: Path, settings: Settings) -> str:
+    """The digest of a file that was taken in."""
+    registry = Registry(open_store(settings.database, settings.home), settings.home)
+    grounds = Grounds(basis="own", licence="ours", provenance="written here")
+    try:
+        return registry.add("colours", lines, grounds).digest
+    finally:
+        registry.close()
+
+
 @pytest.mark.weights
 @pytest.mark.slow
 def test_a_training_is_recorded_and_knows_how_it_was_rendered(
@@ -75,15 +89,15 @@ def test_a_training_is_recorded_and_knows_how_it_was_rendered(
     place.symlink_to(starter_path.absolute())
     lines = tmp_path / "lines.jsonl"
     with lines.open("w") as file:
-        for word in ("blue", "red", "green", "white"):
+        for word in WORDS:
             said = [{"role": "user", "content": f"Say {word}."}]
             said.append({"role": "assistant", "content": word})
             file.write(json.dumps({"messages": said}) + "\n")
     settings = resolve_settings()
-    digest = "sha256:" + "5" * 64
-    spec = TrainSpec(
-        base="", data=str(lines), heldout=str(lines), dataset_digests=(digest,), rank=2, epochs=2
-    )
+    spec = TrainSpec(base="", data=str(lines), heldout=str(lines), rank=2, epochs=2)
+    with pytest.raises(NotAdmitted, match="nothing says why"):
+        tune("starter", spec, "colours", settings=settings)
+    digest = admitted(lines, settings)
     made = tune("starter", spec, "colours", settings=settings)
     assert made.result.adapter_dir is not None
     assert made.result.heldout_loss is not None

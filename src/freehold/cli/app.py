@@ -30,6 +30,7 @@ from freehold.cli.rm import rm
 from freehold.cli.run import run
 from freehold.cli.serve import serve
 from freehold.cli.stop import stop
+from freehold.cli.tune import tune
 from freehold.cli.usage import usage
 from freehold.cli.version import version
 
@@ -59,6 +60,7 @@ app.command()(quantize)
 app.add_typer(dataset)
 app.command(name="eval")(evaluate)
 app.command()(merge)
+app.command()(tune)
 app.command()(export)
 app.command()(promote)
 app.command()(batch)

@@ -38,7 +38,7 @@ def tune_with_bars(
 
     learned, judge = data
     chosen = name or f"{ref.rsplit('/', 1)[-1].removesuffix('.gguf')}-{learned}"
-    whole = replace(spec, data=learned, heldout=judge)
+    whole = _with_data(spec, learned, judge, settings)
     with _bars() as (progress, hear):
         return tune(
             ref,
@@ -50,6 +50,22 @@ def tune_with_bars(
             progress=progress,
             on_event=hear,
         )
+
+
+def _with_data(spec: TrainSpec, name: str, judge: str | None, settings: Settings) -> TrainSpec:
+    """The files of data sets that may be trained on. Raises: NotFound, NotAdmitted, BadDataset."""
+    from freehold.store import open_store
+    from freehold.tune.datasets.registry import Registry
+
+    registry = Registry(open_store(settings.database, settings.home), settings.home)
+    try:
+        data = registry.admitted(name)
+        held_out = None if judge is None else str(registry.admitted(judge).path)
+    finally:
+        registry.close()
+    return replace(
+        spec, data=str(data.path), heldout=held_out, form=data.form, mapping=data.mapping
+    )
 
 
 @contextmanager

@@ -14,21 +14,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from freehold import library
 from freehold.config import Settings
-from freehold.errors import BadTraining, FreeholdError, SetupError, TuneError
+from freehold.errors import BadTraining, FreeholdError, NotAdmitted, SetupError, TuneError
 from freehold.formats.json_file import read_json_object
 from freehold.library.gate import require
 from freehold.library.identity import identity_of
 from freehold.library.progress import Progress, silent
 from freehold.library.record import Terms, Weights, open_record, record_tuned
 from freehold.library.terms import subject_of
+from freehold.store import open_store
+from freehold.tune.datasets.registry import LOCAL, digest_of
+from freehold.tune.provenance import read_provenance
 from freehold.tune.training.spec import TrainResult, TrainSpec, checked, read_spec
 from freehold.tune.worker import ERROR, SPEC, STOPPED
 
-__all__ = ["Tuned", "check_installed", "place_of", "run_worker", "tune"]
+if TYPE_CHECKING:
+    from freehold.store import Events
+
+__all__ = ["Tuned", "check_installed", "place_of", "record_result", "run_worker", "tune"]
 
 
 @dataclass(frozen=True)
@@ -78,23 +84,56 @@ def tune(  # noqa: PLR0913 - each by its name
 ) -> Tuned:
     """Trains, and records what came of it; goes on where a training of this name broke off.
 
-    `spec` says what to learn from and how; its base is settled here. `again` begins anew.
-    Raises: LicenceDenied, AcceptanceNeeded, UnknownLicence, UnknownModel, SetupError, TuneError,
-    and whatever the worker met, as TuneError with its code in the words.
+    `spec` says what to learn from, a file that was admitted, and how; its base and system message
+    are settled here, as serving has them. `again` begins anew.
+    Raises: NotAdmitted, LicenceDenied, AcceptanceNeeded, UnknownLicence, UnknownModel, SetupError,
+    TuneError, and whatever the worker met.
     """
     check_installed()
     require(ref, "tune", settings=settings)
     path = library.resolve(ref, settings=settings)
     directory = place_of(name, settings)
+    digests = _grounds(spec, settings)
     base = identity_of(path, home=settings.home, progress=progress)
-    whole = checked(replace(spec, base=str(path), base_name=str(ref), base_digest=base.digest))
+    whole = checked(
+        replace(
+            spec,
+            base=str(path),
+            base_name=str(ref),
+            base_digest=base.digest,
+            dataset_digests=digests,
+            system=spec.system or library.suggested_system(str(ref)),
+        )
+    )
     _prepare(directory, whole, again=again)
     run_worker(directory, processes=processes, on_event=_watching(progress, on_event))
-    done = read_json_object(directory / "result.json")
-    adapter = directory / str(done["adapter_dir"])
-    result = TrainResult(**{**done, "adapter_dir": adapter})
-    _record(name, whole, result, ref, settings)
-    return Tuned(name, directory, result)
+    licences = subject_of(ref, settings=settings).licences
+    licence = licences[0].id if len(licences) == 1 else None
+    with open_record(settings) as events:
+        record_result(events, directory, name, home=settings.home, licence=licence)
+    return Tuned(name, directory, _result(directory))
+
+
+def _grounds(spec: TrainSpec, settings: Settings) -> tuple[str, ...]:
+    """The digest of the data, which was admitted and not withdrawn. Raises: NotAdmitted."""
+    digest = digest_of(Path(spec.data))
+    store = open_store(settings.database, settings.home)
+    try:
+        known = store.datasets.find(digest, owner=LOCAL)
+        withdrawn = store.datasets.is_withdrawn(digest)
+    finally:
+        store.close()
+    if withdrawn or not known:
+        raise NotAdmitted(
+            "this data was withdrawn: nothing is trained on it any more"
+            if withdrawn
+            else "nothing says why this data may be trained on",
+            value=Path(spec.data).name,
+            expected="a data set that was taken in with its grounds",
+            found="one that was withdrawn" if withdrawn else "a file that nobody took in",
+            hint="freehold dataset add FILE --name NAME --basis ... --licence ...",
+        )
+    return (digest,)
 
 
 def _prepare(directory: Path, spec: TrainSpec, *, again: bool) -> None:
@@ -191,37 +230,44 @@ def _by_code(kind: type[FreeholdError], code: str) -> type[FreeholdError] | None
     return next((each for each in found if each is not None), None)
 
 
-def _record(name: str, spec: TrainSpec, result: TrainResult, ref: str, settings: Settings) -> None:
+def record_result(
+    events: Events, directory: Path, name: str, *, home: Path, licence: str | None
+) -> None:
+    """Writes what a finished training's folder holds into the record, unless it is there.
+
+    Raises: StoreUnusable, FormatError.
+    """
+    result = _result(directory)
     assert result.adapter_dir is not None, "a training that ends has a result"
-    licences = subject_of(ref, settings=settings).licences
-    licence = licences[0].id if len(licences) == 1 else None
-    with open_record(settings) as events:
-        identity = identity_of(result.adapter_dir, home=settings.home)
-        if events.about(identity.digest):
-            return
-        record_tuned(
-            events,
-            Weights(
-                identity=identity,
-                name=name,
-                location=result.adapter_dir,
-                terms=Terms(licence=licence),
-            ),
-            base=spec.base_digest,
-            datasets=spec.dataset_digests,
-            training=_training_facts(spec, result),
-        )
+    said = read_provenance(result.adapter_dir)
+    assert said is not None, "the worker writes it beside the adapter"
+    identity = identity_of(result.adapter_dir, home=home)
+    if any(event.kind == "tuned" for event in events.about(identity.digest)):
+        return
+    record_tuned(
+        events,
+        Weights(
+            identity=identity,
+            name=name,
+            location=result.adapter_dir,
+            terms=Terms(licence=licence),
+        ),
+        base=said.base,
+        datasets=said.datasets,
+        training={"settings": dict(said.training), "result": _came(result)},
+    )
 
 
-def _training_facts(spec: TrainSpec, result: TrainResult) -> dict[str, Any]:
-    how = json.loads(spec.as_json())
-    for place in ("base", "data", "heldout", "start_from"):
-        how.pop(place)
-    came = {
+def _result(directory: Path) -> TrainResult:
+    done = read_json_object(directory / "result.json")
+    return TrainResult(**{**done, "adapter_dir": directory / str(done["adapter_dir"])})
+
+
+def _came(result: TrainResult) -> dict[str, Any]:
+    return {
         "steps": result.steps,
         "train_loss": result.train_loss,
         "heldout_loss": result.heldout_loss,
         "heldout_loss_before": result.first_heldout_loss,
         "tokens": result.tokens,
     }
-    return {"settings": how, "result": came}

@@ -27,7 +27,7 @@ from freehold.tune.datasets.reading import read_examples
 if TYPE_CHECKING:
     from freehold.store import Event, Store
 
-__all__ = ["BASES", "Admitted", "Grounds", "Registry", "Taught", "digest_of"]
+__all__ = ["BASES", "LOCAL", "Admitted", "Grounds", "Registry", "Taught", "digest_of"]
 
 LOCAL = "local"
 

@@ -18,7 +18,6 @@ from freehold.tune.training.spec import TrainSpec
 __all__ = ["Machine", "available_bytes", "peak_bytes", "row_tokens", "settle"]
 
 
-
 @dataclass(frozen=True)
 class Machine:
     """What `settle` chose. `rank` of `world` processes, as torchrun started them."""
