@@ -32,6 +32,8 @@ from freehold.server.jobs import Outcome, Tell
 from freehold.server.tuning.child import Child
 from freehold.server.tuning.heard import heard, new_lines
 from freehold.store import Job, Said
+from freehold.tune.provenance import PROVENANCE
+from freehold.tune.running import record_result
 from freehold.tune.training.spec import TrainSpec, checked
 
 if TYPE_CHECKING:
@@ -144,6 +146,15 @@ class Tunings:
         state["trained_tokens"] = result.get("tokens")
         state["result_file"] = await asyncio.to_thread(_results_kept, house, job, folder)
         state["adapter"] = adapter.name
+        if (adapter / PROVENANCE).is_file():
+            await asyncio.to_thread(
+                record_result,
+                house.store.events,
+                folder,
+                name,
+                home=house.settings.home,
+                licence=card.licence,
+            )
         said = [Said(f"New fine-tuned model created: {name}", data={"model": name})]
         await house.residents.adopt(name, adapter, card.id)
         said.append(Said("The job has successfully completed"))
@@ -179,6 +190,7 @@ def _prepare(house: House, job: Job, folder: Path) -> ModelCard:
         TrainSpec(
             base=str(card.path),
             base_name=card.id,
+            system=card.system,
             data=str(folder / "train.jsonl"),
             heldout=str(heldout) if job.spec["validation_file"] else None,
             threads=house.settings.threads,
