@@ -117,13 +117,8 @@ def tune(
         seed=seed,
         threads=threads,
     )
+    settings, both = resolve_settings({"threads": threads}), (data, heldout)
     made = tune_with_bars(
-        ref,
-        spec,
-        (data, heldout),
-        name=name,
-        processes=processes,
-        again=again,
-        settings=resolve_settings({"threads": threads}),
+        ref, spec, both, name=name, processes=processes, again=again, settings=settings
     )
     show_tuned(ref, made, as_json=as_json)
