@@ -203,10 +203,10 @@ def _findings(report: Report, heldout: str | None) -> Iterator[str]:
     for one in report.personal:
         counts[one.kind] += one.count
     for kind, count in counts.items():
-        lines = [str(one.line) for one in report.personal if one.kind == kind]
-        more = " …" if len(lines) > _MOST_SHOWN else ""
-        shown = ", ".join(lines[:_MOST_SHOWN])
-        yield f"looks personal: {kind} {count} times, in {len(lines)} lines: {shown}{more}"
+        found = [str(one.line) for one in report.personal if one.kind == kind]
+        more = " …" if len(found) > _MOST_SHOWN else ""
+        shown = ", ".join(found[:_MOST_SHOWN])
+        yield f"looks personal: {kind} {count} times, in {len(found)} lines: {shown}{more}"
     if not counts:
         yield "nothing looks personal; patterns cannot see names"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from freehold.errors import BadDataset
-from freehold.tune.datasets import read_examples
+from freehold.tune.datasets import Example, read_examples
 from freehold.tune.datasets.checking import Report, check
 from freehold.tune.datasets.likeness import Common, Seen, normalised_text
 from freehold.tune.datasets.masking import Renderer
@@ -118,7 +118,7 @@ def test_tokens_are_counted_as_the_model_has_them(tmp_path: Path) -> None:
     rows = [*few(12), chat("word " * 50, "b")]
     report = checked(tmp_path, rows, renderer=renderer, most_tokens=100)
     path = tmp_path / "data.jsonl"
-    made = [renderer.render(one)[0] for one in read_examples(path) if not hasattr(one, "chosen")]  # type: ignore[arg-type]
+    made = [renderer.render(e)[0] for e in read_examples(path) if isinstance(e, Example)]
     lengths = [len(one.ids) for one in made]
     assert report.tokens is not None
     assert (report.tokens.total, report.tokens.longest) == (sum(lengths), max(lengths))
@@ -178,7 +178,7 @@ def test_nothing_that_judges_the_section_task_is_taught_by_it() -> None:
     heldout = list(read_examples(SECTION / "heldout.jsonl"))
     report = check(SECTION / "train.jsonl", heldout=heldout)
     assert (report.rows, len(heldout)) == (600, 250)
-    assert report.problems == report.personal == ()
+    assert (report.problems, report.personal) == ((), ())
     assert [pair for pair in report.leaks if pair.alike > 0.9] == []
     # A package and a part of it, described alike.
     assert len(report.leaks) == 3
