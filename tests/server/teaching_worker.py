@@ -1,6 +1,6 @@
 """A worker that learns nothing: it counts steps, keeps checkpoints, and ends as its data says.
 
-The first line of its data is JSON: how many steps, how long each takes, at which step it kills
+The first message of its data is JSON: how many steps, how long each takes, at which step it kills
 itself once, and with which error it fails.
 """
 
@@ -20,7 +20,8 @@ from freehold.tune.training.spec import read_spec
 
 def main(folder: Path) -> int:
     spec = read_spec((folder / "spec.json").read_text())
-    script = json.loads(Path(spec.data).read_text().splitlines()[0])
+    line = json.loads(Path(spec.data).read_text().splitlines()[0])
+    script = json.loads((line.get("messages") or line["prompt"])[0]["content"])
     if "error" in script:
         said = {"code": "tune.bad_training", "message": script["error"], "hint": "line 1"}
         (folder / "error.json").write_text(json.dumps(said))
@@ -48,6 +49,7 @@ def main(folder: Path) -> int:
     log.say("heldout", step, {"loss": 0.25})
     (folder / "adapter").mkdir(exist_ok=True)
     (folder / "adapter" / "adapter_config.json").write_text("{}")
+    (folder / "adapter" / "adapter_model.safetensors").write_text(folder.name)
     result: dict[str, Any] = {"adapter_dir": "adapter", "steps": step, "tokens": 10 * step}
     result |= {"train_loss": 1.0 / step, "heldout_loss": 0.25}
     (folder / "result.json").write_text(json.dumps(result))

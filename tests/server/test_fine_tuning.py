@@ -69,7 +69,12 @@ def whole(home: Path, base: ModelCard, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def upload(whole: Whole, script: dict[str, Any], **more: Any) -> str:
-    lines = json.dumps({"steps": 6, **script}) + "\n" + '{"n": 1}\n' * 11
+    said = {"role": "user", "content": json.dumps({"steps": 6, **script})}
+    line = {"messages": [said, {"role": "assistant", "content": "so be it"}]}
+    if more.pop("preferences", False):
+        other = [{"role": "assistant", "content": "no"}]
+        line = {"prompt": [said], "chosen": line["messages"][1:], "rejected": other}
+    lines = (json.dumps(line) + "\n") * 12
     made = whole.client.post(
         "/v1/files",
         data={"purpose": more.pop("purpose", "fine-tune")},
@@ -80,7 +85,9 @@ def upload(whole: Whole, script: dict[str, Any], **more: Any) -> str:
 
 
 def asked(whole: Whole, script: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    body = {"model": "base", "training_file": upload(whole, script or {})}
+    preferences = more.get("method", {}).get("type") == "dpo"
+    file = upload(whole, script or {}, preferences=preferences)
+    body = {"model": "base", "training_file": file}
     return body | {"metadata": {"basis": "own"}} | more
 
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from freehold.engine.wire import error_from
 from freehold.errors import (
     FreeholdError,
+    NotAdmitted,
     NotFound,
-    RetentionForbidden,
     StoreUnusable,
     TuneError,
     UnknownModel,
@@ -56,9 +56,9 @@ def folder_of(house: House, job_id: str) -> Path:
 
 
 def check_consent(house: House, digest: str) -> None:
-    """Raises: RetentionForbidden for data that was withdrawn."""
+    """Raises: NotAdmitted for data that was withdrawn."""
     if house.store.datasets.is_withdrawn(digest):
-        raise RetentionForbidden(
+        raise NotAdmitted(
             "this data was withdrawn: nothing is trained on it any more",
             value=digest,
             hint="take other data",

@@ -11,11 +11,13 @@ import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from freehold.errors import BadRequest, NotFound, SetupError, UnknownModel, WrongTask
+from freehold.errors import BadDataset, BadRequest, NotFound, SetupError, UnknownModel, WrongTask
 from freehold.library.gate import require
+from freehold.library.record import record_dataset_admitted
 from freehold.server.routes.openai.fine_tuning_form import FineTuningBody, Settled
 from freehold.server.tuning.running import check_consent
 from freehold.store import BASES, Dataset, Job, Said, StoredFile
+from freehold.tune.datasets import Example, Preference, read_examples
 from freehold.tune.training.spec import TrainSpec
 
 if TYPE_CHECKING:
@@ -25,13 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["begin"]
 
 _SUFFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_MOST_LINE_BYTES = 16 << 20
 
 
 def begin(house: House, asker: Asker, body: FineTuningBody, seed: int) -> Job:
     """The job, queued.
 
-    Raises: BadRequest, NotFound, UnknownModel, WrongTask, RetentionForbidden, what the gate raises.
+    Raises: BadRequest, NotFound, UnknownModel, WrongTask, NotAdmitted, what the gate raises.
     """
     if find_spec("torch") is None:
         raise SetupError(
@@ -53,10 +54,12 @@ def begin(house: House, asker: Asker, body: FineTuningBody, seed: int) -> Job:
                 hint="what was learned by heart says nothing",
             )
     digests = {file.id: f"sha256:{file.sha256}" for file in files}
-    for file in files:
+    rows = {}
+    for file, field in zip(files, ("training_file", "validation_file"), strict=False):
         check_consent(house, digests[file.id])
-        _admit(house, asker, file, dict(body.metadata or {}))
-    method = Settled(body, _num_lines(house, asker, training))
+        rows[file.id] = _num_examples(house, body, file, field)
+        _admit(house, asker, file, rows[file.id], dict(body.metadata or {}))
+    method = Settled(body, rows[training.id])
     usual = TrainSpec(base="", data="", method="dpo" if method.type == "dpo" else "sft").rate
     suffix = _suffix(house, card, body.suffix)
     spec: dict[str, Any] = {
@@ -107,7 +110,7 @@ def _file(house: House, asker: Asker, file_id: str, field: str) -> StoredFile:
     return file
 
 
-def _admit(house: House, asker: Asker, file: StoredFile, said: dict[str, str]) -> None:
+def _admit(house: House, asker: Asker, file: StoredFile, rows: int, said: dict[str, str]) -> None:
     """Data on record may be trained on; other data is put on record by what the request says."""
     digest = f"sha256:{file.sha256}"
     if house.store.datasets.find(digest, owner=asker.key_id):
@@ -121,28 +124,40 @@ def _admit(house: House, asker: Asker, file: StoredFile, said: dict[str, str]) -
             expected="metadata.basis: " + ", ".join(BASES) + "; with consent a reference to it",
             hint="`freehold dataset add` records a data set beforehand",
         )
-    house.store.datasets.put(
-        Dataset(
-            owner=asker.key_id,
-            name=file.id,
-            digest=digest,
-            rows=_num_lines(house, asker, file),
-            tokens=None,
-            form="jsonl",
-            licence=said.get("licence", ""),
-            basis=basis,
-            consent=consent,
-            provenance=said.get("provenance", f"uploaded as {file.filename}"),
-            created_at=time.time(),
-        )
+    dataset = Dataset(
+        owner=asker.key_id,
+        name=file.id,
+        digest=digest,
+        rows=rows,
+        tokens=None,
+        form="auto",
+        licence=said.get("licence", ""),
+        basis=basis,
+        consent=consent,
+        provenance=said.get("provenance", f"uploaded as {file.filename}"),
+        created_at=time.time(),
+        facts={"bytes": file.bytes, "file_id": file.id},
     )
+    house.store.datasets.put(dataset)
+    record_dataset_admitted(house.store.events, dataset)
 
 
-def _num_lines(house: House, asker: Asker, file: StoredFile) -> int:
+def _num_examples(house: House, body: FineTuningBody, file: StoredFile, field: str) -> int:
+    """How many there are, every line read. Raises: BadRequest, naming the line."""
+    method = "supervised" if body.method is None else body.method.type
+    wanted = Preference if method == "dpo" else Example
     count = 0
-    with house.store.files.open(file.id, owner=asker.key_id) as handle:
-        while line := handle.readline(_MOST_LINE_BYTES):
-            count += bool(line.strip())
+    try:
+        for one in read_examples(house.store.files.place(file.id)):
+            if not isinstance(one, wanted):
+                raise BadRequest(
+                    f"line {one.line} is not what the method {method} learns from",
+                    param=field,
+                    expected="preferences" if method == "dpo" else "conversations",
+                )
+            count += 1
+    except BadDataset as error:
+        raise BadRequest(str(error), param=field) from error
     return count
 
 
