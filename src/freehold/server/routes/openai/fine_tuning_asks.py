@@ -71,7 +71,7 @@ def begin(house: House, asker: Asker, body: FineTuningBody, seed: int) -> Job:
         "hyperparameters": method.shown,
         "metadata": body.metadata,
         "fine_tuned_model": f"{card.id}:ft-{suffix}",
-        "train": method.spec(usual) | {"seed": seed},
+        "train": method.spec(usual) | {"seed": seed, "dataset_digests": [digests[training.id]]},
     }
     return house.store.jobs.create(
         owner=asker.key_id,
