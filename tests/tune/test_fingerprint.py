@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,17 @@ def test_another_vocabulary_is_refused_by_what_it_cuts_or_by_its_tokens() -> Non
         check_rendering(trained, text_side(tokens=tokens, merges=["t h"]))
     with pytest.raises(RenderingDiffers, match="the vocabulary"):
         check_rendering(trained, text_side(eos_token_id=0))
+
+
+def test_tokens_that_were_learned_otherwise_are_caught() -> None:
+    trained = fingerprint_of(text_side())
+    learned = [probe for probe in trained.probes if probe.name == "one turn, as learned"]
+    assert learned[0].learned, "the answer and its end"
+    ((start, end),) = learned[0].learned
+    without_end = replace(learned[0], learned=((start, end - 1),))
+    probes = [without_end if probe is learned[0] else probe for probe in trained.probes]
+    with pytest.raises(RenderingDiffers, match="which tokens of the probe 'one turn, as learned'"):
+        check_rendering(replace(trained, probes=tuple(probes)), text_side())
 
 
 def test_places_that_no_token_has_count_for_nothing() -> None:

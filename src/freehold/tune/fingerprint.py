@@ -12,13 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from freehold.chat.dialects import dialect_of
 from freehold.chat.prompts import prompt_tokens
 from freehold.chat.templates import ChatTemplate
 from freehold.chat.tools import Tool
-from freehold.errors import RenderingDiffers, RequestError
+from freehold.errors import BadDataset, RenderingDiffers, RequestError
 from freehold.loading.text import TextSide
 from freehold.tokenizer import Tokenizer
+from freehold.tune.datasets import Example
+from freehold.tune.datasets.masking import Renderer
 from freehold.tune.probes import CONVERSATIONS, TEXTS, TOOLS
 
 __all__ = ["Fingerprint", "Probe", "check_rendering", "fingerprint_of"]
@@ -26,6 +31,7 @@ __all__ = ["Fingerprint", "Probe", "check_rendering", "fingerprint_of"]
 _FILLER = re.compile(r"\[(PAD|EMPTY_)\d+\]")  # what GGUF has where a vocabulary has nothing
 _DAY = "2024-02-29"  # for templates that write the date
 _KEY = "tokenizer.chat_template"
+_CLOCK = "strftime_now"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +64,11 @@ def fingerprint_of(text: TextSide) -> Fingerprint:
     probes = [_text_probe(name, said, text.tokenizer) for name, said in TEXTS.items()]
     if source:
         template = ChatTemplate.from_metadata(text.templates, text.tokenizer)
+        renderer = Renderer(template, text.tokenizer)
         for name, messages in CONVERSATIONS.items():
             probes += _conversation_probes(name, messages, template, text.tokenizer)
+            if _CLOCK not in source:  # or they would be others tomorrow
+                probes += _learned_probes(name, messages, renderer)
     return Fingerprint(
         template=hashlib.sha256(source.encode()).hexdigest(),
         vocabulary=_vocabulary_digest(text.tokenizer),
@@ -114,13 +123,42 @@ def _conversation_probes(
                 messages[:place],
                 dialect=dialect_of(template.source),
                 tools=tools,
-                variables={"strftime_now": _DAY},
+                variables={_CLOCK: _DAY},
             )
         except RequestError as error:
             found.append(Probe(name=label, refused=error.code))
             continue
         found.append(Probe(name=label, ids=tuple(rendered.tokens)))
     return found
+
+
+def _learned_probes(
+    name: str, messages: Sequence[Mapping[str, Any]], renderer: Renderer
+) -> list[Probe]:
+    """The conversation as training renders it, with the tokens that are learned."""
+    tools = TOOLS if any(m.get("tool_calls") for m in messages) else ()
+    example = Example(
+        messages=tuple(dict(message) for message in messages),
+        tools=tuple({"type": "function", "function": dict(tool)} for tool in tools),
+    )
+    try:
+        found = renderer.render(example)
+    except BadDataset as error:
+        return [Probe(name=f"{name}, as learned", refused=error.code)]
+    return [
+        Probe(
+            name=f"{name}, as learned" + (f" ({number + 1})" if number else ""),
+            ids=tuple(one.ids.tolist()),
+            learned=_runs(one.learned),
+        )
+        for number, one in enumerate(found)
+    ]
+
+
+def _runs(learned: NDArray[np.bool_]) -> tuple[tuple[int, int], ...]:
+    """First and past the last of each run of true values."""
+    edges = np.flatnonzero(np.diff(learned.astype(np.int8), prepend=0, append=0)).tolist()
+    return tuple(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _vocabulary_digest(tokenizer: Tokenizer) -> str:

@@ -15,7 +15,14 @@ import numpy as np
 import pytest
 
 from freehold.config import resolve_settings
-from freehold.errors import AnswersDrift, BadExport, BadRecipe, DiskFull, RenderingDiffers
+from freehold.errors import (
+    AnswersDrift,
+    BadDataset,
+    BadExport,
+    BadRecipe,
+    DiskFull,
+    RenderingDiffers,
+)
 from freehold.formats.gguf import open_gguf
 from freehold.formats.safetensors import open_safetensors
 from freehold.library.identity import identity_of
@@ -247,10 +254,7 @@ def test_what_was_there_is_replaced_only_when_asked(trained: Trained) -> None:
 def test_lines_without_answers_are_refused_by_their_number(trained: Trained) -> None:
     path = trained.folder / "bad.jsonl"
     path.write_text('{"messages": []}\n{"prompt": 1}\n')
-    with pytest.raises(BadExport, match=r"line 2 of bad\.jsonl"):
-        trained.export("gguf", "m.gguf", held_out=path)
-    path.write_text('{"messages": [{"role": "user", "content": "hello"}]}\n')
-    with pytest.raises(BadExport, match="hold no answer"):
+    with pytest.raises(BadDataset, match="line"):
         trained.export("gguf", "m.gguf", held_out=path)
 
 
