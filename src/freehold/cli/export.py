@@ -157,6 +157,7 @@ def _show(made: Exported, *, as_json: bool) -> None:
             "rendering": made.rendering,
             "drift": drift.as_dict(),
             "lines": made.lines,
+            "system": made.system,
             "recipe": None if outcome is None else outcome.plan.recipe,
             "loss": None if outcome is None else outcome.loss.as_dict(),
         }
@@ -173,6 +174,8 @@ def _show(made: Exported, *, as_json: bool) -> None:
             places,
         ),
     ]
+    if made.system is not None:
+        rows.append(("system message", "needed", "training led conversations with it; send it"))
     if outcome is not None:
         words = f"mean KL of {outcome.plan.recipe} from the merged floats, on other text"
         rows.append(("quantizing lost", f"{outcome.loss.mean_kl:.4f}", words))

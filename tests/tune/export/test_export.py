@@ -279,3 +279,14 @@ def test_a_merge_holds_one_tensor_at_a_time(trained: Trained, form: str, name: s
     sizes = [path.stat().st_size for path in ([target] if form == "gguf" else target.iterdir())]
     assert sum(sizes) > 30e6
     assert peak < (adapter / "adapter_model.safetensors").stat().st_size * 2 + 10e6
+
+
+def test_a_system_message_of_the_training_is_handed_on(trained: Trained) -> None:
+    path = trained.adapter / PROVENANCE
+    body = json.loads(path.read_text())
+    path.write_text(json.dumps(body | {"training": {"system": "Be brief."}}))
+    assert trained.export("safetensors", "m").system == "Be brief."
+    assert "> Be brief." in (trained.folder / "m" / "README.md").read_text()
+    made = trained.export("gguf", "m.gguf")
+    with open_gguf(made.path) as file:
+        assert file.metadata["freehold.merge.system"] == "Be brief."

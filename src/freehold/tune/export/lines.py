@@ -22,17 +22,20 @@ __all__ = ["read_lines"]
 _DATA = (".jsonl", ".json", ".csv", ".parquet")
 
 
-def read_lines(text: TextSide, path: Path | None, *, tokens: int) -> Lines:
+def read_lines(
+    text: TextSide, path: Path | None, *, tokens: int, system: str | None = None
+) -> Lines:
     """At most so many tokens of a file, in whole lines; what comes with Freehold without one.
 
+    `system` leads conversations that have no system message, as it did in training.
     Of a data set only what is learned is compared; of other texts every token.
     Raises: BadDataset naming the line, BadRecipe for a text that cannot be read.
     """
     if path is None:
-        said = [*_own_conversations(text), *_prose(text, built_in(), tokens)]
+        said = [*_own_conversations(text, system), *_prose(text, built_in(), tokens)]
         return Lines.of(_first(said, tokens), "built-in text")
     if path.suffix in _DATA:
-        return Lines.of(_first(_conversations(text, path), tokens), path.name)
+        return Lines.of(_first(_conversations(text, path, system), tokens), path.name)
     return Lines.of(_first(_prose(text, path, tokens), tokens), path.name)
 
 
@@ -59,11 +62,11 @@ def _prose(text: TextSide, path: Path, tokens: int) -> list[Said]:
     return [Said(ids, (True,) * len(ids)) for ids in texts.held_out]
 
 
-def _own_conversations(text: TextSide) -> Iterator[Said]:
+def _own_conversations(text: TextSide, system: str | None) -> Iterator[Said]:
     """Those of the fixed conversations that this template can render."""
     if not text.templates:
         return
-    renderer = _renderer(text)
+    renderer = _renderer(text, system)
     for messages in CONVERSATIONS.values():
         if any(message.get("tool_calls") for message in messages):
             continue
@@ -73,19 +76,19 @@ def _own_conversations(text: TextSide) -> Iterator[Said]:
             continue
 
 
-def _conversations(text: TextSide, path: Path) -> Iterator[Said]:
-    renderer = _renderer(text)
+def _conversations(text: TextSide, path: Path, system: str | None) -> Iterator[Said]:
+    renderer = _renderer(text, system)
     for one in read_examples(path):
         examples = one.answers[:1] if isinstance(one, Preference) else (one,)
         for example in examples:
             yield from _said(renderer, example)
 
 
-def _renderer(text: TextSide) -> Renderer:
+def _renderer(text: TextSide, system: str | None) -> Renderer:
     template = (
         ChatTemplate.from_metadata(text.templates, text.tokenizer) if text.templates else None
     )
-    return Renderer(template, text.tokenizer)
+    return Renderer(template, text.tokenizer, system=system)
 
 
 def _said(renderer: Renderer, example: Example) -> Iterator[Said]:

@@ -100,6 +100,8 @@ class Exported:
     """What was written: how far its answers are from the adapter's, and what quantizing lost.
 
     `rendering` says whether it renders as the adapter was trained on, or that nobody knows.
+    `system` led conversations without a system message in training: no file can say that to a
+    server, so whoever asks has to send it.
     """
 
     path: Path
@@ -108,6 +110,7 @@ class Exported:
     drift: Loss
     lines: str
     rendering: Literal["as trained", "not known"]
+    system: str | None
     quantized: Outcome | None = None
 
 
@@ -136,10 +139,11 @@ def export(
     text = read_text_side(base)
     if trained is not None:
         check_rendering(trained.fingerprint, text, what="the base")
-    lines = read_lines(text, wanted.held_out, tokens=wanted.held_out_tokens)
+    system = None if trained is None else _system(trained)
+    lines = read_lines(text, wanted.held_out, tokens=wanted.held_out_tokens, system=system)
     with _staging(wanted.output) as folder:
         made = folder / wanted.output.name
-        outcome = _write(ref, base, adapter, made, parents, wanted, settings, progress)
+        outcome = _write(ref, base, adapter, made, parents, system, wanted, settings, progress)
         if wanted.form in _MERGED and trained is not None:
             check_rendering(trained.fingerprint, read_text_side(made), what="the export")
         drift = measure_drift(base, adapter, made, lines, progress)
@@ -152,10 +156,16 @@ def export(
         drift=drift,
         lines=lines.name,
         rendering="not known" if trained is None else "as trained",
+        system=system,
         quantized=outcome,
     )
     _record(found, ref, adapter, parents, lines.sha256, wanted, settings)
     return found
+
+
+def _system(trained: Provenance) -> str | None:
+    said = trained.training.get("system")
+    return said if isinstance(said, str) and said else None
 
 
 def _check_places(base: Path, adapter: Path, wanted: Wanted) -> None:
@@ -222,6 +232,7 @@ def _write(  # noqa: PLR0913, PLR0917 - one call, each what it is
     adapter: Path,
     made: Path,
     parents: tuple[Identity, ...],
+    system: str | None,
     wanted: Wanted,
     settings: Settings,
     progress: Progress,
@@ -231,7 +242,7 @@ def _write(  # noqa: PLR0913, PLR0917 - one call, each what it is
         "base.digest": parents[0].digest,
         "adapter": adapter.name,
         "adapter.digest": parents[1].digest,
-    }
+    } | ({} if system is None else {"system": system})
     if wanted.form == "gguf":
         return _write_file(ref, base, adapter, made, notes, wanted, settings, progress)
     if wanted.form == "gguf-lora":
@@ -244,7 +255,7 @@ def _write(  # noqa: PLR0913, PLR0917 - one call, each what it is
             shutil.copyfile(adapter / PROVENANCE, made / PROVENANCE)
     else:
         write_directory(base, adapter, made, wanted.kind, progress)
-    _write_card(ref, adapter, made, wanted, settings)
+    _write_card(ref, adapter, made, system, wanted, settings)
     return None
 
 
@@ -270,7 +281,12 @@ def _write_file(  # noqa: PLR0913, PLR0917 - as above
 
 
 def _write_card(
-    ref: str | Path, adapter: Path, made: Path, wanted: Wanted, settings: Settings
+    ref: str | Path,
+    adapter: Path,
+    made: Path,
+    system: str | None,
+    wanted: Wanted,
+    settings: Settings,
 ) -> None:
     """A README as hubs read it: the licence, and what it was made from."""
     licences = subject_of(ref, settings=settings).licences
@@ -283,6 +299,8 @@ def _write_card(
         if wanted.form == "peft"
         else (f"{_named(ref)} with the adapter {adapter.name} merged into it, in {wanted.kind}.")
     )
+    if system is not None:
+        said += f"\n\nIn training this system message led conversations without one:\n\n> {system}"
     (made / "README.md").write_text("\n".join([*head, said, ""]), "utf-8")
 
 
