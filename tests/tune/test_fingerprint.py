@@ -19,9 +19,11 @@ from tests.chat.small_templates import CHATML, HERMES, LLAMA_JSON, MISTRAL_V3, Q
 from tests.loading.small import Dims, metadata
 
 KEY = "tokenizer.chat_template"
+# With the control tokens that the vocabulary has.
+OWN = CHATML.replace("<|im_start|>", "<|begin|>").replace("<|im_end|>", "<|end|>")
 
 
-def text_side(template: str = CHATML, dims: Dims | None = None, **keys: Any) -> TextSide:
+def text_side(template: str = OWN, dims: Dims | None = None, **keys: Any) -> TextSide:
     """A byte-level vocabulary of the tests' own with a template."""
     said = metadata(dims or Dims(V=300))
     said |= {f"tokenizer.ggml.{key}": value for key, value in keys.items()}
@@ -48,17 +50,17 @@ def test_a_rendering_agrees_with_itself(template: str) -> None:
 
 ALTERED: dict[str, Callable[[str], str]] = {
     "a line end lost": lambda source: source.replace("m.role + '\\n'", "m.role"),
-    "another end of turn": lambda source: source.replace("<|im_end|>", "<|end|>"),
+    "another end of turn": lambda source: source.replace("<|end|>", "<|im_end|>"),
     "a system message added": lambda source: "{{- 'Be brief.' -}}" + source,
-    "no place to answer": lambda source: source.replace("<|im_start|>assistant", "assistant"),
+    "no place to answer": lambda source: source.replace("<|begin|>assistant", "assistant"),
 }
 
 
 @pytest.mark.parametrize("altered", ALTERED.values(), ids=ALTERED.keys())
 def test_an_altered_template_is_named_by_probe_and_token(altered: Callable[[str], str]) -> None:
-    trained = fingerprint_of(text_side(CHATML))
-    changed = altered(CHATML)
-    assert changed != CHATML
+    trained = fingerprint_of(text_side(OWN))
+    changed = altered(OWN)
+    assert changed != OWN
     with pytest.raises(RenderingDiffers) as caught:
         check_rendering(trained, text_side(changed), what="the file")
     said = str(caught.value)
@@ -73,13 +75,13 @@ def test_an_altered_template_is_named_by_probe_and_token(altered: Callable[[str]
 
 def test_a_change_that_no_probe_shows_is_still_refused() -> None:
     with pytest.raises(RenderingDiffers, match="text, although no probe shows where"):
-        check_rendering(fingerprint_of(text_side(CHATML)), text_side(CHATML + "{# later #}"))
+        check_rendering(fingerprint_of(text_side(OWN)), text_side(OWN + "{# later #}"))
 
 
 def test_a_template_that_refuses_what_it_rendered_is_told_by_its_error() -> None:
-    refusing = "{{- raise_exception('no') -}}" + CHATML
+    refusing = "{{- raise_exception('no') -}}" + OWN
     with pytest.raises(RenderingDiffers) as caught:
-        check_rendering(fingerprint_of(text_side(CHATML)), text_side(refusing))
+        check_rendering(fingerprint_of(text_side(OWN)), text_side(refusing))
     assert "request.template" in str(caught.value)
 
 

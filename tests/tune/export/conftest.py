@@ -20,6 +20,8 @@ from tests.chat.small_templates import CHATML
 from tests.loading.small import Checkpoint, Dims, small
 from tests.loading.small_adapter import small_adapter
 
+# With the control tokens that the vocabulary has.
+TEMPLATE = CHATML.replace("<|im_start|>", "<|begin|>").replace("<|im_end|>", "<|end|>")
 DIMS = Dims(L=2, D=64, H=4, G=2, A=16, F=96, V=300, kind="F16", context_tokens=512)
 
 
@@ -36,7 +38,7 @@ class Trained:
 def checkpoint(dims: Dims = DIMS) -> Checkpoint:
     """A file's contents, with a template and a licence."""
     made = small(dims)
-    made.keys["tokenizer.chat_template"] = CHATML
+    made.keys["tokenizer.chat_template"] = TEMPLATE
     made.keys["general.license"] = "apache-2.0"
     made.keys["general.name"] = "toy"
     return made

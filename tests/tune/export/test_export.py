@@ -140,7 +140,7 @@ def test_a_file_of_an_adapter_merges_into_the_same_values(trained: Trained) -> N
 
 def test_an_altered_template_is_caught_and_nothing_is_left(trained: Trained) -> None:
     altered = checkpoint()
-    altered.keys[KEY] = str(altered.keys[KEY]).replace("<|im_end|>", "<|end|>")
+    altered.keys[KEY] = str(altered.keys[KEY]).replace("<|end|>", "<|begin|>")
     other = altered.write(trained.folder / "altered.gguf")
     body = json.loads((trained.adapter / PROVENANCE).read_text())
     body["base"]["digest"] = identity_of(other).digest
