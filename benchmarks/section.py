@@ -24,8 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from freehold.tune.running import Tuned, tune
-
 from benchmarks.record import RESULTS, table, write_result
 from benchmarks.workers import ROOT
 from freehold import library, ops
@@ -40,6 +38,7 @@ from freehold.local import load_chat
 from freehold.store import open_store
 from freehold.tune.datasets.registry import LOCAL, Grounds, Registry, digest_of
 from freehold.tune.export.publishing import Wanted, export
+from freehold.tune.running import Tuned, tune
 from freehold.tune.training.spec import TrainSpec
 
 DATA = ROOT / "tests" / "data" / "section"

@@ -35,6 +35,17 @@ def test_a_merged_file_is_shown_with_its_drift(
     assert "Made from" in deed.out
 
 
+def test_a_training_is_named_as_it_was_named_then(
+    freehold: Run, trained: tuple[str, str], home: Path, tmp_path: Path
+) -> None:
+    place = home / "tuned" / "poet-1" / "adapter"
+    place.parent.mkdir(parents=True)
+    Path(trained[1]).rename(place)
+    ran = freehold("export", trained[0], "poet-1", "--as", "peft", "-o", str(tmp_path / "p"))
+    assert ran.status == 0, ran.err
+    assert freehold("merge", trained[0], "poet-2", "-o", str(tmp_path / "m")).status == 1
+
+
 def test_every_form_is_told_as_json(
     freehold: Run, trained: tuple[str, str], tmp_path: Path
 ) -> None:

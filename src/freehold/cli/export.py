@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["export", "merge"]
 
 _Adapter = Annotated[
-    Path, typer.Argument(metavar="ADAPTER", help="A LoRA directory, or its GGUF file.")
+    str,
+    typer.Argument(
+        metavar="ADAPTER", help="A training's name, a LoRA directory, or its GGUF file."
+    ),
 ]
 _Output = Annotated[Path, typer.Option("--output", "-o", help="Where it goes.")]
 _Form = Annotated[
@@ -130,17 +133,19 @@ def merge(
     _show(_made(ref, adapter, wanted, threads), as_json=as_json)
 
 
-def _made(ref: str, adapter: Path, wanted: Wanted, threads: int | None) -> Exported:
+def _made(ref: str, adapter: str, wanted: Wanted, threads: int | None) -> Exported:
     from freehold import ops
     from freehold.cli.quantized import progress_bars
     from freehold.config import resolve_settings
     from freehold.tune.export.publishing import export as run
+    from freehold.tune.export.publishing import find_adapter
 
     settings = resolve_settings({"threads": threads})
     if settings.threads is not None:
         ops.set_threads(settings.threads)
     with progress_bars() as progress:
-        return run(ref, adapter, wanted, settings=settings, progress=progress)
+        found = find_adapter(adapter, settings)
+        return run(ref, found, wanted, settings=settings, progress=progress)
 
 
 def _show(made: Exported, *, as_json: bool) -> None:

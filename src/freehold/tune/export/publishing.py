@@ -9,6 +9,7 @@ trained on, and answers as the adapter does.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -50,11 +51,12 @@ from freehold.tune.export.merged import FLOATS, open_merged, write_directory, wr
 from freehold.tune.fingerprint import check_rendering
 from freehold.tune.provenance import PROVENANCE, Provenance, read_provenance
 
-__all__ = ["Exported", "Form", "Wanted", "export"]
+__all__ = ["Exported", "Form", "Wanted", "export", "find_adapter"]
 
 Form = Literal["peft", "gguf-lora", "safetensors", "gguf"]
 
 _MERGED = ("safetensors", "gguf")
+_TRAINING = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 _FOLDERS = ("peft", "safetensors")
 
 
@@ -112,6 +114,14 @@ class Exported:
     rendering: Literal["as trained", "not known"]
     system: str | None
     quantized: Outcome | None = None
+
+
+def find_adapter(said: str, settings: Settings) -> Path:
+    """An adapter by its path, or by the name of the training that made it."""
+    trained = settings.home / "tuned" / said / "adapter"
+    if not Path(said).exists() and _TRAINING.fullmatch(said) and trained.is_dir():
+        return trained
+    return Path(said)
 
 
 def export(
