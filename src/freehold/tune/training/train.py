@@ -63,7 +63,14 @@ def train(
     with open_plan(Path(spec.base)) as (plan, _):
         context = plan.config.context_tokens
     lessons = read_lessons(spec, context)
-    return train_on(lessons, spec, directory=directory, on_event=on_event, should_stop=should_stop)
+    return train_on(
+        lessons,
+        spec,
+        directory=directory,
+        on_event=on_event,
+        should_stop=should_stop,
+        provenance=_provenance(spec),
+    )
 
 
 def train_on(
