@@ -16,7 +16,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 TOOLS := build/tools
-WITH_TOOLS := PYTHONPATH=$(CURDIR)/$(TOOLS) PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH"
+WITH_TOOLS := PYTHONPATH=$(abspath $(TOOLS)) PATH="$(abspath $(TOOLS))/bin:$$PATH"
 # Python compiles a module when it first imports it: compiling all of them beforehand would add a
 # quarter to the environment, most of it never used.
 PIP_INSTALL := $(BIN)/python -m pip install --no-input --no-compile
