@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,24 @@ def test_terms_that_forbid_it_come_first(freehold: Run, toy: Path, tmp_path: Pat
     assert ran.status != 0
     assert "error[library.acceptance_needed]" in ran.err
     assert not target.exists()
+
+
+def test_a_signal_to_end_leaves_nothing_behind(
+    freehold: Run, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: list[Path] = []
+
+    def ended(*_: object) -> None:
+        parts.extend(tmp_path.glob(".*.part"))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(importlib.import_module("freehold.quantize.shrink"), "measure", ended)
+    ran = freehold("quantize", str(toy), "Q4_0", "--output", str(tmp_path / "small.gguf"), *FEW)
+    assert ran.status == 128 + signal.SIGTERM
+    assert len(parts) == 1, "the file was being written"
+    assert [each.name for each in tmp_path.glob("*.gguf*")] == [toy.name]
+    assert not list(tmp_path.glob(".*.part"))
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_size_is_fitted_and_drawn(freehold: Run, toy: Path, tmp_path: Path) -> None:

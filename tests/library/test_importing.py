@@ -120,8 +120,9 @@ def test_what_does_not_open_is_not_taken(
     tmp_path: Path, settings: Settings, content: bytes
 ) -> None:
     (tmp_path / "bad.gguf").write_bytes(content)
-    with pytest.raises(FreeholdError):
+    with pytest.raises(FreeholdError) as refused:
         take_in(tmp_path / "bad.gguf", settings)
+    assert str(settings.models_dir) not in str(refused.value), "the file given, not a copy"
     assert nothing_taken(settings)
 
 

@@ -5,6 +5,9 @@ Room: cli. Asks, shows progress, and shows the result; how it is done is the roo
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +16,8 @@ import typer
 from freehold.cli.options import AsJson, Reference, Threads
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from freehold.quantize import Goal
 
 __all__ = ["quantize"]
@@ -109,8 +114,23 @@ def quantize(
         method=method,
         texts=texts,
     )
-    made = write_with_bars(ref, wanted, resolve_settings({"threads": threads}))
+    with _cleaning_up():
+        made = write_with_bars(ref, wanted, resolve_settings({"threads": threads}))
     show_quantized(made, html, as_json=as_json)
+
+
+@contextmanager
+def _cleaning_up() -> Iterator[None]:
+    """Lets SIGTERM end the command as an error would: the unfinished file goes."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _goal(size: str | None, max_kl: float | None, html: Path | None) -> Goal | None:

@@ -70,6 +70,8 @@ def import_model(
     called = ModelName(name) if name is not None else ModelName.from_file(found.name)
     models_dir = settings.models_dir
     _check_name(called, models_dir)
+    if found.kind != "ollama":  # so that an error names what was given, not its copy
+        check_opens(Path(found.place))
     staging = staging_dir(models_dir)
     staging.mkdir(parents=True, exist_ok=True)
     with only_one(staging / f"named--{called}.lock", waiting=lambda: progress("wait", 0, 0)):
