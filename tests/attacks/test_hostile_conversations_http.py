@@ -94,7 +94,9 @@ def test_a_system_message_in_the_middle_is_rendered_where_the_template_has_it(
 def prompt_tokens(body: dict[str, Any]) -> int:
     usage = body.get("usage", body)
     names = ("prompt_tokens", "input_tokens", "prompt_eval_count")
-    return next(int(usage[name]) for name in names if name in usage)
+    # Anthropic counts apart what was found in the cache.
+    found = int(usage.get("cache_read_input_tokens") or 0)
+    return found + next(int(usage[name]) for name in names if name in usage)
 
 
 NO_CALLS: list[dict[str, Any]] = [{}, {"tool_calls": []}]
