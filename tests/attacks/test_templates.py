@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import time
 import tracemalloc
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -17,8 +16,6 @@ from hypothesis import strategies as st
 from freehold.chat.meter import Limits
 from freehold.chat.templates import ChatTemplate
 from freehold.errors import TemplateError
-
-pytestmark = pytest.mark.alone
 
 MESSAGES = [{"role": "user", "content": "PRIVATE"}]
 # A fifth of the real limit, so that the tests take a fifth of the time; one takes the real one.
@@ -29,12 +26,10 @@ MOST_BYTES = 200_000_000
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_of_earlier_tests_to_collect() -> Iterator[None]:
+def nothing_of_earlier_tests_to_collect() -> None:
     """A pass over what thousands of tests left would be charged to the template it falls into."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def attack(source: str, limits: Limits = LIMITS) -> str:
