@@ -40,6 +40,11 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"), filename=str(path))
 
 
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(parsed(path)))
+
+
 def module_of(path: Path) -> str:
     """`freehold.library.pull` for its file; a package for its __init__.py."""
     parts = path.relative_to(SRC.parent).with_suffix("").parts

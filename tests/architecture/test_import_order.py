@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+from functools import cache
 
 import pytest
 
-from tests.architecture.source_tree import module_of, name_of, parsed, source_files
+from tests.architecture.source_tree import module_of, parsed, source_files
 
 # From the top of the house down. A room may import any room before it in this list.
 ROOMS = (
@@ -68,6 +68,18 @@ def imports_of(tree: ast.Module, module: str, *, is_package: bool) -> list[tuple
     return found
 
 
+@cache
+def source_imports() -> tuple[tuple[str, str], ...]:
+    """(importing module, imported module) of every import of the package."""
+    return tuple(
+        (module_of(path), imported)
+        for path in source_files()
+        for _, imported in imports_of(
+            parsed(path), module_of(path), is_package=path.name == "__init__.py"
+        )
+    )
+
+
 def violations(tree: ast.Module, module: str, *, is_package: bool) -> list[str]:
     own = FACE.get(module) or room_of(module)
     if own not in RANK:
@@ -86,29 +98,32 @@ def violations(tree: ast.Module, module: str, *, is_package: bool) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("path", source_files(), ids=name_of)
-def test_imports_only_rooms_above(path: Path) -> None:
-    tree, module = parsed(path), module_of(path)
-    assert violations(tree, module, is_package=path.name == "__init__.py") == []
+def test_imports_only_rooms_above() -> None:
+    wrong = [
+        told
+        for path in source_files()
+        for told in violations(parsed(path), module_of(path), is_package=path.name == "__init__.py")
+    ]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", source_files(), ids=name_of)
-def test_torch_is_imported_only_by_tune(path: Path) -> None:
-    module = module_of(path)
-    names = {
-        imported.split(".")[0]
-        for _, imported in imports_of(parsed(path), module, is_package=path.name == "__init__.py")
-    }
-    if room_of(module) != TORCH_ONLY_IN:
-        assert not names & {"torch", "transformers", "peft", "trl"}
+def test_torch_is_imported_only_by_tune() -> None:
+    importing = [
+        (module, imported)
+        for module, imported in source_imports()
+        if room_of(module) != TORCH_ONLY_IN
+        and imported.split(".")[0] in {"torch", "transformers", "peft", "trl"}
+    ]
+    assert importing == []
 
 
-@pytest.mark.parametrize("path", source_files(), ids=name_of)
-def test_compiled_core_is_imported_only_by_ops(path: Path) -> None:
-    module = module_of(path)
-    names = [name for _, name in imports_of(parsed(path), module, is_package=False)]
-    if room_of(module) != "ops":
-        assert not [name for name in names if name.startswith("freehold._core")]
+def test_compiled_core_is_imported_only_by_ops() -> None:
+    importing = [
+        (module, imported)
+        for module, imported in source_imports()
+        if room_of(module) != "ops" and imported.startswith("freehold._core")
+    ]
+    assert importing == []
 
 
 @pytest.mark.parametrize(
