@@ -13,6 +13,10 @@ import pytest
 
 from freehold.formats.gguf import open_gguf
 from freehold.quantize import RECIPES
+from tests.cli.conftest import Run, freehold
+from tests.loading.small import Dims, small
+
+__all__ = ["freehold"]
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "quantize.md").read_text("utf-8")
@@ -24,15 +28,32 @@ def commands() -> list[list[str]]:
     return [shlex.split(line) for line in lines]
 
 
-def slow(words: list[str]) -> list[pytest.MarkDecorator]:
-    """The search encodes the starter group by group, which takes a minute."""
-    searching = {"--fit", "--max-kl"} & set(words)
-    return [pytest.mark.weights, *([pytest.mark.slow] if searching else [])]
+EACH_COMMAND = pytest.mark.parametrize("words", commands(), ids=lambda words: str(words[-1]))
+# The starter's weights in miniature, and a context that holds the guide's texts.
+TOY = Dims(L=2, D=64, H=4, G=2, A=16, F=96, V=300, kind="BF16", context_tokens=512)
 
 
-@pytest.mark.parametrize(
-    "words", [pytest.param(words, id=words[-1], marks=slow(words)) for words in commands()]
-)
+def check_written(folder: Path, words: list[str]) -> None:
+    with open_gguf(folder / words[words.index("--output") + 1]) as file:
+        assert file.metadata["freehold.loss.tokens"] == 128
+
+
+@EACH_COMMAND
+def test_command_of_the_guide_works_over_a_small_model(
+    words: list[str], freehold: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = small(TOY).write(tmp_path / "toy.gguf")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    monkeypatch.chdir(tmp_path)
+    ran = freehold(*[str(toy) if word == "starter" else word for word in words[1:]])
+    assert ran.status == 0, ran.err
+    assert "mean KL" in ran.out
+    check_written(tmp_path, words)
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@EACH_COMMAND
 def test_command_of_the_guide(
     words: list[str], home: Path, starter_path: Path, tmp_path: Path
 ) -> None:
@@ -49,8 +70,7 @@ def test_command_of_the_guide(
     )
     assert done.returncode == 0, done.stderr.decode()
     assert b"mean KL" in done.stdout
-    with open_gguf(tmp_path / words[words.index("--output") + 1]) as file:
-        assert file.metadata["freehold.loss.tokens"] == 128
+    check_written(tmp_path, words)
 
 
 def test_the_guide_names_every_recipe() -> None:
