@@ -79,17 +79,20 @@ chat: $(VENV)/.freehold
 # Files two at a time; then what measures time, memory or load, with nothing beside it.
 TEST_WORKERS ?= 2
 FAST := not slow and not network
+ALONE = $(shell grep -rl --include='*.py' mark.alone tests)
+# Hundreds of tests start a process, which must not compile each module anew.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q
 test: $(VENV)/.freehold $(VENV)/.test-packages
 	@$(BIN)/freehold pull starter
 	@$(BIN)/freehold pull starter-embedder
-	@$(BIN)/python -m pytest -q --require-weights -n $(TEST_WORKERS) --dist loadfile -m "$(FAST) and not alone"
-	@$(BIN)/python -m pytest -q --require-weights -m "$(FAST) and alone"
+	@$(PYTEST) --require-weights -n $(TEST_WORKERS) --dist loadfile -m "$(FAST) and not alone"
+	@$(PYTEST) --require-weights -m "$(FAST) and alone" $(ALONE)
 
 # With the slow tests and those that need the package index.
 test-all: $(VENV)/.freehold $(VENV)/.test-packages
 	@$(BIN)/freehold pull starter
 	@$(BIN)/freehold pull starter-embedder
-	@$(BIN)/python -m pytest -q --require-weights -m ""
+	@$(PYTEST) --require-weights -m ""
 
 lint: $(VENV)/.freehold $(VENV)/.test-packages
 	@$(BIN)/ruff check .
@@ -114,7 +117,7 @@ section: $(VENV)/.freehold $(VENV)/.test-packages
 # Requests generated from the OpenAPI description, hundreds for each route.
 probe: $(VENV)/.freehold $(VENV)/.test-packages
 	@$(BIN)/freehold pull starter
-	@$(BIN)/python -m pytest -q --require-weights -m "" tests/server/test_openapi.py
+	@$(PYTEST) --require-weights -m "" tests/server/test_openapi.py
 
 # Ten minutes at 64 clients, then twenty dead engines.
 soak: $(VENV)/.freehold $(VENV)/.test-packages
@@ -122,7 +125,7 @@ soak: $(VENV)/.freehold $(VENV)/.test-packages
 	@$(BIN)/python -m tests.soak
 
 fuzz: $(VENV)/.freehold $(VENV)/.test-packages
-	@$(BIN)/python -m pytest -q -m "" -k fuzz
+	@$(PYTEST) -m "" -k fuzz
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -21,8 +21,6 @@ from tests.server.scripted import MODEL
 from tests.server.scripted_serving import Served, served
 from tests.waiting import PATIENCE_S
 
-pytestmark = pytest.mark.alone
-
 HOST = b"host: localhost\r\n"
 JSON = HOST + b"content-type: application/json\r\n"
 # Smuggled: whoever answers this has taken a body for a request.
@@ -39,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One that waits for nobody."""
-    with served(tmp_path_factory.mktemp("hasty") / "freehold", head_s=0.6, body_s=0.6) as server:
+    with served(tmp_path_factory.mktemp("hasty") / "freehold", head_s=1, body_s=1) as server:
         yield server
 
 

@@ -27,8 +27,6 @@ from tests.server.scripted import MODEL
 from tests.server.scripted_serving import BUG, Served, begin, chat_body, served
 from tests.waiting import PATIENCE_S, soon
 
-pytestmark = pytest.mark.alone
-
 
 def failed(home: Path, *args: str, **script: float) -> tuple[int, str]:
     """The exit status and the words of a server that does not start."""

@@ -14,8 +14,6 @@ from freehold.errors import UnknownTokenizer
 from freehold.tokenizer.splits import SPLITS, split_named
 from freehold.tokenizer.tokenizer import _bytes_of_alphabet
 
-pytestmark = pytest.mark.alone
-
 GOLDEN: list[dict[str, Any]] = json.loads(
     Path(__file__).with_name("golden_splits.json").read_text("utf-8")
 )
