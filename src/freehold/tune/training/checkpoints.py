@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,12 @@ from freehold.formats.safetensors import open_safetensors
 from freehold.formats.safetensors_writer import write_safetensors
 from freehold.tune.training.optimizer import Optimizer
 
-__all__ = ["Checkpoint", "at", "latest", "load_into", "publish", "save"]
+__all__ = ["Checkpoint", "Pace", "at", "latest", "load_into", "publish", "save"]
 
 _TRAINED, _MOMENTS, _STATE = "trained.safetensors", "optimizer.safetensors", "state.json"
 _KEEP = 2
+_SHARE = 20  # a crash costs this part of the steps, and checkpoints this part of the time
+_LONGEST_S = 60.0  # that a crash costs of a long training
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,22 @@ class Checkpoint:
     def step(self) -> int:
         """How many steps were done."""
         return int(self.state["step"])
+
+
+@dataclass
+class Pace:
+    """The last checkpoint, or the beginning: its step, when it was whole, and what it took."""
+
+    step: int = 0
+    ended_s: float = field(default_factory=time.monotonic)
+    took_s: float = 0.0
+
+    def is_due(self, step: int, *, steps: int, now_s: float) -> bool:
+        """Whether a crash after this step of so many would cost more than another checkpoint."""
+        since_s = now_s - self.ended_s
+        if since_s < self.took_s * _SHARE:
+            return False
+        return step - self.step >= math.ceil(steps / _SHARE) or since_s >= _LONGEST_S
 
 
 def publish(folder: Path, fill: Callable[[Path], None]) -> None:

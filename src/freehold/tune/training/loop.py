@@ -70,6 +70,7 @@ class Training:
     identity: str  # of data, base and settings; a checkpoint of another is refused
     shape: LoraShape | None = None
     at: _Progress = field(default_factory=_Progress)
+    pace: checkpoints.Pace = field(default_factory=checkpoints.Pace)
 
     @property
     def steps(self) -> int:
@@ -88,7 +89,7 @@ class Training:
             self._step()
             if self._measures():
                 self._measure()
-            elif self.at.step % self.spec.checkpoint_every_steps == 0:
+            elif self._is_due():
                 self._save()
         return self._finish()
 
@@ -106,6 +107,7 @@ class Training:
             )
         checkpoints.load_into(self.optimizer, found)
         self.at = _Progress(**found.state["progress"])
+        self.pace.step = self.at.step
         self._say("checkpoint", self.at.step, {"folder": found.path.name})  # if a crash was quicker
 
     def _say_start(self) -> None:
@@ -166,6 +168,13 @@ class Training:
         every = self.spec.evaluate_every_steps or each
         return self.at.step % every == 0 or self.at.step == self.steps
 
+    def _is_due(self) -> bool:
+        """Whether a checkpoint is."""
+        every = self.spec.checkpoint_every_steps
+        if every is not None:
+            return self.at.step % every == 0
+        return self.pace.is_due(self.at.step, steps=self.steps, now_s=time.monotonic())
+
     def _measure(self) -> None:
         """Measures the held-out loss, and remembers the best one by a checkpoint."""
         at, loss = self.at, self._heldout_loss()
@@ -217,7 +226,10 @@ class Training:
         }
         folder = self.directory / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
         found = checkpoints.save(folder, self.optimizer, state, keep=self.at.best_step)
+        ended = time.monotonic()
+        self.pace = checkpoints.Pace(self.at.step, ended, ended - began)
         self._say("checkpoint", self.at.step, {"folder": found.path.name})
         draw(self.directory, self.log.events)
         if not Path(self.spec.base).exists():

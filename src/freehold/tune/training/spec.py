@@ -39,13 +39,13 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "beta": (0, 100),
     "patience": (0, 1 << 16),
     "evaluate_every_steps": (0, 1 << 30),
-    "checkpoint_every_steps": (1, 1 << 30),
 }
 _OPTIONAL: Mapping[str, tuple[float, float]] = {
     "lr": (0, 10),
     "max_tokens": (8, 1 << 24),
     "row_tokens": (16, 1 << 20),
     "max_steps": (1, 1 << 30),
+    "checkpoint_every_steps": (1, 1 << 30),
     "memory_bytes": (1, 1 << 50),
     "threads": (1, 256),
 }
@@ -60,6 +60,8 @@ class TrainSpec:
     the network at once. `memory_bytes` is a budget for activations, above which they are computed
     twice. `warmup` is a share of all steps. `patience` is how many measurements of the held-out
     loss without a better one end the training, 0 for no end; without `heldout` there is none.
+    Without `checkpoint_every_steps` there is one each twentieth of the steps, or each minute if
+    that is sooner, as far as they take no more than a twentieth of the time.
     """
 
     base: str
@@ -92,7 +94,7 @@ class TrainSpec:
     on_long: str = "refuse"
     patience: int = 0
     evaluate_every_steps: int = 0
-    checkpoint_every_steps: int = 25
+    checkpoint_every_steps: int | None = None
     seed: int = 0
     precision: str = "auto"
     device: str = "auto"
@@ -179,5 +181,5 @@ def checked(spec: TrainSpec) -> TrainSpec:
 
 def _bad(name: str, value: object, expected: str, found: str) -> BadTraining:
     return BadTraining(
-        f"{name} cannot be trained with", value=repr(value)[:80], expected=expected, found=found
+        f"{name} cannot have this value", value=repr(value)[:80], expected=expected, found=found
     )
