@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -13,9 +12,9 @@ from pathlib import Path
 import openai
 import pytest
 from openai import OpenAI
-from openai.types import Batch
 
 from tests.server.live import LiveServer, living
+from tests.server.openai.batching import answers, batch_ended, batch_lines, begin_batch
 
 pytestmark = pytest.mark.weights
 
@@ -26,45 +25,9 @@ def client(live_server: LiveServer) -> Iterator[OpenAI]:
         yield client
 
 
-def lines(model: str, count: int, *, max_tokens: int = 1) -> bytes:
-    def line(number: int) -> str:
-        messages = [{"role": "user", "content": f"Say {number}."}]
-        body = {"model": model, "messages": messages, "max_tokens": max_tokens}
-        said = {"custom_id": f"n{number}", "method": "POST", "url": "/v1/chat/completions"}
-        return json.dumps(said | {"body": body})
-
-    return "\n".join(line(number) for number in range(count)).encode()
-
-
-def begun(client: OpenAI, content: bytes) -> Batch:
-    file = client.files.create(file=("in.jsonl", io.BytesIO(content)), purpose="batch")
-    return client.batches.create(
-        input_file_id=file.id,
-        endpoint="/v1/chat/completions",
-        completion_window="24h",
-        metadata={"why": "test"},
-    )
-
-
-def ended(client: OpenAI, batch: Batch, *, within_s: float = 60.0) -> Batch:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        batch = client.batches.retrieve(batch.id)
-        if batch.status in ("completed", "failed", "cancelled", "expired"):
-            return batch
-        time.sleep(0.1)
-    pytest.fail(f"the batch is still {batch.status}: {batch.request_counts}")
-
-
-def answers(client: OpenAI, batch: Batch) -> list[str]:
-    assert batch.output_file_id is not None
-    content = client.files.content(batch.output_file_id).text
-    return [json.loads(line)["custom_id"] for line in content.splitlines()]
-
-
 def whole_life(client: OpenAI, model: str, count: int, *, within_s: float) -> None:
     """Upload, run, read, list, delete."""
-    batch = ended(client, begun(client, lines(model, count)), within_s=within_s)
+    batch = batch_ended(client, begin_batch(client, batch_lines(model, count)), within_s=within_s)
     assert batch.status == "completed", batch.errors
     assert batch.request_counts is not None
     counts = batch.request_counts
@@ -95,10 +58,10 @@ def test_a_batch_of_two_hundred(client: OpenAI, live_server: LiveServer) -> None
 def test_answers_of_a_batch_are_those_of_the_endpoint(
     client: OpenAI, live_server: LiveServer
 ) -> None:
-    content = lines(live_server.model, 1, max_tokens=8).replace(
+    content = batch_lines(live_server.model, 1, max_tokens=8).replace(
         b'"max_tokens"', b'"temperature": 0, "max_tokens"'
     )
-    batch = ended(client, begun(client, content))
+    batch = batch_ended(client, begin_batch(client, content))
     assert batch.output_file_id is not None
     record = json.loads(client.files.content(batch.output_file_id).text)
     asked = json.loads(content)["body"]
@@ -108,18 +71,18 @@ def test_answers_of_a_batch_are_those_of_the_endpoint(
 
 
 def test_a_batch_is_cancelled_with_what_it_has(client: OpenAI, live_server: LiveServer) -> None:
-    batch = begun(client, lines(live_server.model, 400, max_tokens=200))
+    batch = begin_batch(client, batch_lines(live_server.model, 400, max_tokens=200))
     while client.batches.retrieve(batch.id).status != "in_progress":
         time.sleep(0.05)
     assert client.batches.cancel(batch.id).status in ("cancelling", "cancelled")
-    batch = ended(client, batch)
+    batch = batch_ended(client, batch)
     assert batch.status == "cancelled"
     assert batch.request_counts is not None
     assert batch.request_counts.completed < 400
 
 
 def test_whoever_waits_comes_before_a_batch(client: OpenAI, live_server: LiveServer) -> None:
-    batch = begun(client, lines(live_server.model, 100, max_tokens=100))
+    batch = begin_batch(client, batch_lines(live_server.model, 100, max_tokens=100))
     while client.batches.retrieve(batch.id).status != "in_progress":
         time.sleep(0.05)
     time.sleep(0.5)
@@ -132,13 +95,15 @@ def test_whoever_waits_comes_before_a_batch(client: OpenAI, live_server: LiveSer
     assert counts is not None
     # With sixteen sequences beside it the answer would have come with theirs, not before them.
     assert counts.completed < 100
-    ended(client, batch)
+    batch_ended(client, batch)
 
 
 def test_a_file_that_is_not_valid_fails_with_its_lines(
     client: OpenAI, live_server: LiveServer
 ) -> None:
-    batch = ended(client, begun(client, lines(live_server.model, 1) + b"\n{}\nno json"))
+    batch = batch_ended(
+        client, begin_batch(client, batch_lines(live_server.model, 1) + b"\n{}\nno json")
+    )
     assert batch.status == "failed"
     assert batch.errors is not None
     assert [error.line for error in batch.errors.data or ()] == [2, 3]
@@ -150,7 +115,7 @@ def test_a_batch_outlives_a_kill_of_the_server(starter_path: Path, tmp_path: Pat
     home.mkdir()
     with living(starter_path, home) as server:
         client = OpenAI(api_key="none", base_url=server.openai_url)
-        batch = begun(client, lines(server.model, 120, max_tokens=4))
+        batch = begin_batch(client, batch_lines(server.model, 120, max_tokens=4))
         while (counts := client.batches.retrieve(batch.id).request_counts) is None or (
             counts.completed < 20
         ):
@@ -158,6 +123,6 @@ def test_a_batch_outlives_a_kill_of_the_server(starter_path: Path, tmp_path: Pat
         os.kill(server.pid, signal.SIGKILL)
     with living(starter_path, home) as server:
         client = OpenAI(api_key="none", base_url=server.openai_url)
-        batch = ended(client, batch, within_s=120)
+        batch = batch_ended(client, batch, within_s=120)
         assert batch.status == "completed"
         assert answers(client, batch) == [f"n{number}" for number in range(120)]

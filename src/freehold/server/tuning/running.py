@@ -46,7 +46,7 @@ WORKER = "freehold.tune.worker"
 STOPPED = 3  # the worker's status when it was asked to stop
 
 _LOOK_EVERY_S = 0.25
-_MOST_DEATHS = 3  # without a checkpoint in between
+_MOST_DEATHS = 5  # in a row, none of which got as far as another checkpoint
 _MOST_RESULT_BYTES = 256 << 20
 
 
@@ -105,7 +105,7 @@ class Tunings:
             status = child.status
             if wish is not None or status is None or status >= 0:
                 return wish, status
-            deaths = deaths + 1 if _last_kept(state) == kept else 1
+            deaths = deaths + 1 if _last_kept(state) == kept else 0
             kept = _last_kept(state)
             if deaths == _MOST_DEATHS:
                 return wish, status
