@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 __all__ = ["progress_bar"]
 
+_INSTANT_BYTES = 1_000_000  # done before a line of it could be read
+
 
 @contextmanager
 def progress_bar(
@@ -48,7 +50,7 @@ def progress_bar(
         if phase not in tasks:
             bars.start()
             tasks[phase] = bars.add_task(labels[phase], total=total or None)
-            if not seen:
+            if not seen and (counts or not 0 < total < _INSTANT_BYTES):
                 size = f"{total} items" if counts else f"{total / 1e6:.0f} MB"
                 console.print(labels[phase] + (f" {size}" if total else ""))
         bars.update(tasks[phase], completed=done, total=total or None)
