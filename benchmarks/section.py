@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from freehold.tune.running import Tuned, tune
 from freehold.tune.training.spec import TrainSpec
 
 DATA = ROOT / "tests" / "data" / "section"
+HOME = ROOT / "build" / "section"  # a person's own store stays as it is
 _ANSWER_TOKENS = 8
 
 
@@ -153,9 +154,20 @@ def admit(path: Path, settings: Settings) -> None:
         store.close()
 
 
-def taught(options: argparse.Namespace, name: str) -> tuple[Tuned, float]:
+def own_home(ref: str, home: Path) -> Settings:
+    """A home for this alone, in which the model lies where it lies in the person's own."""
+    person = resolve_settings()
+    model = library.resolve(ref, settings=person)
+    if model.is_relative_to(person.home):
+        place = home / model.relative_to(person.home)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        place.symlink_to(model)
+    return replace(person, home=home, database=None)
+
+
+def taught(options: argparse.Namespace, name: str, settings: Settings) -> tuple[Tuned, float]:
     """The training, by the very function behind `freehold tune`, and its seconds."""
-    settings = resolve_settings()
     admit(options.train, settings)
     spec = TrainSpec(
         base="",
@@ -204,7 +216,8 @@ class Report:
 
 def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Every row, in order; what the record keeps."""
-    task, base = task_of(options.heldout), library.resolve(options.model)
+    settings = own_home(options.model, options.home)
+    task, base = task_of(options.heldout), library.resolve(options.model, settings=settings)
     lines = read_lines(options.heldout)
     report = Report(len(lines))
 
@@ -220,7 +233,7 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     before = ask("before", base)
     for larger in options.larger:
         ask(f"{larger.stem}, taught nothing", larger)
-    made, seconds = taught(options, f"section-{options.seed}")
+    made, seconds = taught(options, f"section-{options.seed}", settings)
     sys.stderr.write(f"training: {seconds:.0f} s\n")
     adapter = made.result.adapter_dir
     assert adapter is not None, "the training ended"
@@ -229,7 +242,7 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for label, how in (("F16", {}), (options.recipe, {"recipe": options.recipe})):
         target = folder / f"section-{label}.gguf"
         wanted = Wanted(form="gguf", output=target, held_out=options.heldout, **how)
-        done = export(options.model, adapter, wanted)
+        done = export(options.model, adapter, wanted, settings=settings)
         exports[label] = done.drift.as_dict() | {"size_bytes": done.size_bytes}
         ask(f"exported {label}, Freehold", target)
         if options.llama_python:
@@ -265,6 +278,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--home", type=Path, default=HOME, help="for data, adapter and record")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     ops.set_threads(options.threads)
