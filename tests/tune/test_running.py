@@ -41,7 +41,8 @@ def test_a_folder_without_a_specification_is_said(
     assert main([str(tmp_path)]) == 1
     said = json.loads((tmp_path / ERROR).read_text())
     assert said["code"] == "tune.bad_training"
-    assert "nothing to train" in capsys.readouterr().err
+    assert "nothing to train" in said["message"]
+    assert capsys.readouterr().err == "", "whoever reads the file would tell of it again"
 
 
 def test_the_worker_s_error_is_raised_here_as_it_was_there(tmp_path: Path) -> None:
@@ -61,12 +62,16 @@ def test_every_code_finds_its_class() -> None:
 
 
 def test_a_name_keeps_the_settings_that_it_began_with(tmp_path: Path) -> None:
-    spec = TrainSpec(base="b", data="d")
-    running._prepare(tmp_path / "one", spec, again=False)
-    running._prepare(tmp_path / "one", spec, again=False)
-    with pytest.raises(BadTraining, match="another training"):
-        running._prepare(tmp_path / "one", TrainSpec(base="b", data="d", rank=3), again=False)
-    running._prepare(tmp_path / "one", TrainSpec(base="b", data="d", rank=3), again=True)
+    spec, other = (TrainSpec(base="b", data="d", rank=rank) for rank in (2, 3))
+    place = tmp_path / "one"
+    running._prepare(place, other, again=False)
+    running._prepare(place, spec, again=False)  # nothing was trained yet
+    (place / "events.jsonl").touch()
+    running._prepare(place, spec, again=False)
+    with pytest.raises(BadTraining, match="another training") as failed:
+        running._prepare(place, other, again=False)
+    assert failed.value.found == "others: rank"
+    running._prepare(place, other, again=True)
 
 
 def admitted(lines: Path, settings: Settings) -> str:

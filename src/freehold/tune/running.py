@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +90,7 @@ def tune(  # noqa: PLR0913 - each by its name
     TuneError, and whatever the worker met.
     """
     check_installed()
+    checked(spec)
     require(ref, "tune", settings=settings)
     path = library.resolve(ref, settings=settings)
     directory = place_of(name, settings)
@@ -137,17 +138,22 @@ def _grounds(spec: TrainSpec, settings: Settings) -> tuple[str, ...]:
 
 
 def _prepare(directory: Path, spec: TrainSpec, *, again: bool) -> None:
-    """Puts the specification into its folder. Raises: BadTraining where another one lies there."""
+    """Puts the specification into its folder.
+
+    Raises: BadTraining where something was trained there already with another one.
+    """
     if again:
         shutil.rmtree(directory, ignore_errors=True)
     path = directory / SPEC
-    if path.exists():
-        if read_spec(path.read_text("utf-8")) != spec:
+    if path.exists() and (directory / "events.jsonl").exists():
+        began = asdict(read_spec(path.read_text("utf-8")))
+        other = [name for name, value in asdict(spec).items() if began[name] != value]
+        if other:
             raise BadTraining(
                 f"{directory.name} is another training",
                 value=directory.name,
                 expected="the settings that it began with",
-                found="others",
+                found="others: " + ", ".join(other),
                 hint="choose another --name, or begin anew with --again",
             )
         return

@@ -1,8 +1,9 @@
 """`python -m freehold.tune.worker DIRECTORY`: one training in a process of its own.
 
 Room: tune. Reads spec.json of the directory, writes events.jsonl there and the same lines to
-stdout, and error.json when it fails. Must not know who started it. SIGTERM and SIGINT ask it to
-stop at the next step with a checkpoint; the same command goes on from there.
+stdout, and error.json when it fails, which whoever started it tells of. Must not know who did.
+SIGTERM and SIGINT ask it to stop at the next step with a checkpoint; the same command goes on
+from there.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def missing_packages(error: ImportError) -> SetupError:
 
 
 def _tell(directory: Path, error: FreeholdError) -> None:
-    """Writes the error for whoever waits, and says it on stderr."""
+    """Writes the error for whoever waits; says it on stderr when that cannot be."""
     said = {
         "code": error.code,
         "message": error.message,
@@ -102,12 +103,12 @@ def _tell(directory: Path, error: FreeholdError) -> None:
         "found": error.found,
         "hint": error.hint,
     }
-    sys.stderr.write(f"error[{error.code}]: {error}\n")
     temporary = directory / f".{ERROR}.{os.getpid()}.part"
     try:
         temporary.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
         temporary.replace(directory / ERROR)
     except OSError as failed:
+        sys.stderr.write(f"error[{error.code}]: {error}\n")
         sys.stderr.write(f"the error could not be kept: {failed.strerror}\n")
 
 

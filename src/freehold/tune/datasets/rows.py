@@ -102,7 +102,8 @@ def _text(raw: bytes, number: int) -> str:
 
 def _object(text: str, number: int) -> dict[str, Any]:
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        # Without its end, so that what is missing there is at this line's last column.
+        value = json.loads(text.rstrip(), object_pairs_hook=_once, parse_constant=_no_number)
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()
     except _TwiceError as error:
