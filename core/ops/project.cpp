@@ -215,6 +215,9 @@ void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int6
                      table.add(to, out + m * kGroupRows, n);
                      if (bias != nullptr) table.add(to, bias->data() + g * kGroupRows, n);
                  }
+                 // What the next tile is added to comes in from memory while that tile is computed.
+                 for (int64_t m = t + tile; m < std::min(count, t + 2 * tile); ++m)
+                     __builtin_prefetch(x.row(m) + g * kGroupRows, 1, 2);
              },
              added ? matrices_of(*added) : Ahead());
     if (added) add_deltas(a, nullptr, added->step, added->deltas, {&x});

@@ -169,16 +169,20 @@ struct Simd {
         static_assert(bits <= 6);
         const __m256i one = _mm256_set1_epi16(1);
         __m256i pairs[2];
-        for (int j = 0; j < 4; ++j) {
-            const B v = repeat4(values + 4 * j);
-            for (int part = 0; part < 2; ++part) {
-                const __m256i more = _mm256_maddubs_epi16(code[part][j], v);
-                const bool first = j == 0 || (bits > 5 && j == 2);
-                pairs[part] = first ? more : _mm256_add_epi16(pairs[part], more);
-                if (j == 3 || (bits > 5 && j == 1))
-                    sums[part] = _mm256_add_epi32(sums[part], _mm256_madd_epi16(pairs[part], one));
+        if constexpr (bits <= 5) {
+            four_columns(pairs, code, values);
+        } else {
+            for (int j = 0; j < 4; ++j) {
+                const B v = repeat4(values + 4 * j);
+                for (int part = 0; part < 2; ++part) {
+                    const __m256i more = _mm256_maddubs_epi16(code[part][j], v);
+                    pairs[part] = j % 2 == 0 ? more : _mm256_add_epi16(pairs[part], more);
+                    if (j == 1) sums[part] = _mm256_add_epi32(sums[part], _mm256_madd_epi16(pairs[part], one));
+                }
             }
         }
+        for (int part = 0; part < 2; ++part)
+            sums[part] = _mm256_add_epi32(sums[part], _mm256_madd_epi16(pairs[part], one));
     }
     static I dot_signed(I acc, B code, B value) {  // code is signed, value never -128
         const __m256i pairs =
@@ -192,6 +196,34 @@ struct Simd {
     }
 
   private:
+    // In words of the machine, because a compiler fetches all columns first and sums in a tree: that
+    // takes more registers than there are, and a tenth longer.
+    static void four_columns(__m256i (&pairs)[2], const B (&code)[2][4], const int8_t* values) {
+        __m256i v, s, t;
+        asm("vpbroadcastd (%[x]), %[v]\n\t"
+            "vpmaddubsw %[v], %[a0], %[a]\n\t"
+            "vpmaddubsw %[v], %[b0], %[b]\n\t"
+            "vpbroadcastd 4(%[x]), %[v]\n\t"
+            "vpmaddubsw %[v], %[a1], %[s]\n\t"
+            "vpmaddubsw %[v], %[b1], %[t]\n\t"
+            "vpaddw %[s], %[a], %[a]\n\t"
+            "vpaddw %[t], %[b], %[b]\n\t"
+            "vpbroadcastd 8(%[x]), %[v]\n\t"
+            "vpmaddubsw %[v], %[a2], %[s]\n\t"
+            "vpmaddubsw %[v], %[b2], %[t]\n\t"
+            "vpaddw %[s], %[a], %[a]\n\t"
+            "vpaddw %[t], %[b], %[b]\n\t"
+            "vpbroadcastd 12(%[x]), %[v]\n\t"
+            "vpmaddubsw %[v], %[a3], %[s]\n\t"
+            "vpmaddubsw %[v], %[b3], %[t]\n\t"
+            "vpaddw %[s], %[a], %[a]\n\t"
+            "vpaddw %[t], %[b], %[b]"
+            : [a] "=&x"(pairs[0]), [b] "=&x"(pairs[1]), [v] "=&x"(v), [s] "=&x"(s), [t] "=&x"(t)
+            : [x] "r"(values), "m"(*reinterpret_cast<const int8_t(*)[16]>(values)),
+              [a0] "x"(code[0][0]), [a1] "x"(code[0][1]), [a2] "x"(code[0][2]),
+              [a3] "x"(code[0][3]), [b0] "x"(code[1][0]), [b1] "x"(code[1][1]),
+              [b2] "x"(code[1][2]), [b3] "x"(code[1][3]));
+    }
     static __m256i mask(int n) {
         return _mm256_cmpgt_epi32(_mm256_set1_epi32(n),
                                   _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
