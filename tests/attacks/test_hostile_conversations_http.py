@@ -194,8 +194,24 @@ def asked_without_end(path: str, model: str) -> dict[str, Any]:
     return {**limited, **surface.endless, "model": model, "stream": True}
 
 
-@pytest.mark.parametrize("path", GENERATING)
-@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.05, None], ids=str)
+# After so long, or with the first of the answer.
+LEAVING_S = (0.0, 0.01, 0.05)
+
+
+def leaving() -> list[object]:
+    """Every path with the first of its answer, and with one of the times; with all, if slow."""
+    return [
+        pytest.param(
+            path,
+            after_s,
+            marks=[] if after_s is None or place % 3 == number else [pytest.mark.slow],
+        )
+        for place, path in enumerate(GENERATING)
+        for number, after_s in enumerate((*LEAVING_S, None))
+    ]
+
+
+@pytest.mark.parametrize(("path", "after_s"), leaving())
 def test_who_leaves_a_stream_ends_its_answer(
     client: httpx.Client, live_server: LiveServer, path: str, after_s: float | None
 ) -> None:

@@ -293,9 +293,10 @@ def made_or_refused(schema: Any, **asked: Any) -> str | None:
     return None
 
 
-def test_generated_schemas_are_refused_by_keyword_or_enforced() -> None:
+@pytest.mark.parametrize("count", [250, pytest.param(1000, marks=pytest.mark.slow)])
+def test_generated_schemas_are_refused_by_keyword_or_enforced(count: int) -> None:
     accepted, whole = 0, 0
-    for number, schema in enumerate(generated_schemas(1000)):
+    for number, schema in enumerate(generated_schemas(count)):
         wanted = ResponseFormat(kind="json_schema", schema=schema)
         made = made_or_refused(schema, response_format=wanted)
         if made is None:
@@ -305,7 +306,7 @@ def test_generated_schemas_are_refused_by_keyword_or_enforced() -> None:
         if written is not None:
             whole += 1
             assert validator(schema).is_valid(value_of(written)), (schema, written)
-    assert accepted > 700
+    assert accepted > 0.7 * count
     assert whole > 0.95 * accepted
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from freehold.tune.datasets import FORMS
 from freehold.tune.datasets.registry import BASES
+from tests.cli.conftest import Run, freehold
+
+__all__ = ["freehold"]
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "datasets.md").read_text("utf-8")
@@ -24,7 +24,13 @@ def commands() -> list[list[str]]:
 
 
 @pytest.mark.weights
-def test_the_commands_of_the_guide(home: Path, starter_path: Path, tmp_path: Path) -> None:
+def test_the_commands_of_the_guide(
+    home: Path,
+    starter_path: Path,
+    tmp_path: Path,
+    freehold: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     place = home / "models" / "starter" / starter_path.name
     place.parent.mkdir(parents=True)
     place.symlink_to(starter_path.absolute())
@@ -32,18 +38,12 @@ def test_the_commands_of_the_guide(home: Path, starter_path: Path, tmp_path: Pat
         lines = (ROOT / "tests" / "data" / "section" / name).read_text("utf-8").splitlines()
         # The last of them, among which nothing is alike.
         (tmp_path / name).write_text("\n".join(lines[-60:]) + "\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
     said = {}
     for words in commands():
-        done = subprocess.run(
-            [sys.executable, "-m", "freehold", *words[1:]],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONUTF8": "1"},
-            timeout=120,
-        )
-        assert done.returncode == 0, (words, done.stderr, done.stdout)
-        said[" ".join(words[2:4])] = done.stdout + done.stderr
+        ran = freehold(*words[1:])
+        assert ran.status == 0, (words, ran)
+        said[" ".join(words[2:4])] = ran.out + ran.err
     assert "can be trained on" in said["check train.jsonl"]
     assert "⟦" in said["show train.jsonl"]
     assert "package lists of Debian 12" in said["show sections"]

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import venv
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,10 @@ from openai import OpenAI
 
 from freehold.evals.likeness import MEASURES
 from freehold.evals.sets import known_sets
+from tests.cli.conftest import Run, freehold
 from tests.server.live import LiveServer
+
+__all__ = ["freehold"]
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "evals.md").read_text("utf-8")
@@ -43,7 +45,12 @@ def with_marks(words: list[str]) -> Any:
 
 @pytest.mark.parametrize("words", [with_marks(words) for words in commands()])
 def test_command_of_the_guide(
-    words: list[str], home: Path, tmp_path: Path, request: pytest.FixtureRequest
+    words: list[str],
+    home: Path,
+    tmp_path: Path,
+    freehold: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     if "--list" not in words:
         starter: Path = request.getfixturevalue("starter_path")
@@ -51,15 +58,10 @@ def test_command_of_the_guide(
         place.parent.mkdir(parents=True)
         place.symlink_to(starter.absolute())
     (tmp_path / "capitals.jsonl").write_text(blocks("jsonl")[0])
-    done = subprocess.run(
-        [sys.executable, "-m", "freehold", *words[1:]],
-        capture_output=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONUTF8": "1"},
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    assert "starter" in done.stdout.decode() or "--list" in words
+    monkeypatch.chdir(tmp_path)
+    ran = freehold(*words[1:])
+    assert ran.status == 0, ran.err
+    assert "starter" in ran.out or "--list" in words
     for flag in ("--html", "--items"):
         if flag in words:
             assert (tmp_path / words[words.index(flag) + 1]).stat().st_size

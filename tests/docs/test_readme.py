@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from freehold.config import resolve_settings
+from tests.cli.conftest import Run, freehold
 from tests.server.live import LiveServer
+
+__all__ = ["freehold"]
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER = "http://127.0.0.1:8460"
@@ -61,17 +64,13 @@ def store(request: pytest.FixtureRequest, home: Path) -> Path:
 
 
 @pytest.mark.parametrize("words", as_parameters())
-def test_freehold_command_of_the_readme(words: list[str], store: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "freehold", *words[1:]],
-        capture_output=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONUTF8": "1"},
-        timeout=120,
-        stdin=subprocess.DEVNULL,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout or done.stderr
+def test_freehold_command_of_the_readme(
+    words: list[str], store: Path, freehold: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    ran = freehold(*words[1:])
+    assert ran.status == 0, ran.err
+    assert ran.out or ran.err
 
 
 @pytest.mark.weights

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -13,7 +12,10 @@ import pytest
 
 from freehold.config import resolve_settings, settings_table
 from freehold.server.doors import OPEN_PATHS, scope_of
+from tests.cli.conftest import Run, freehold
 from tests.server.live import LiveServer
+
+__all__ = ["freehold"]
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "serving.md").read_text("utf-8")
@@ -60,10 +62,9 @@ def test_curl_of_the_guide(line: str, live_server: LiveServer) -> None:
 
 
 @pytest.mark.parametrize("line", commands("freehold"))
-def test_freehold_command_of_the_guide(line: str, home: Path) -> None:
-    command = [sys.executable, "-m", "freehold", *shlex.split(line)[1:]]
-    done = subprocess.run(command, capture_output=True, cwd=ROOT, env=os.environ, timeout=60)
-    assert done.returncode == 0, done.stderr.decode()
+def test_freehold_command_of_the_guide(line: str, freehold: Run) -> None:
+    ran = freehold(*shlex.split(line)[1:])
+    assert ran.status == 0, ran.err
 
 
 def test_the_guide_has_something_to_run() -> None:

@@ -13,7 +13,7 @@ from tests.server.live import LiveServer
 
 pytestmark = pytest.mark.weights
 
-_TOKENS = 16
+_TOKENS = 12
 _OTHERS = 31
 
 GREEDY = {"temperature": 0}
@@ -77,7 +77,7 @@ async def in_company(
     ]
     try:
         await asyncio.gather(*(event.wait() for event in begun))
-        answers = [await answer(client, body) for body in bodies]
+        answers = await asyncio.gather(*(answer(client, body) for body in bodies))
         assert not any(task.done() for task in others), "the company left too early"
         return answers
     finally:

@@ -113,7 +113,7 @@ def probe(label: str, live: LiveServer, mode: GenerationMode, count: int) -> set
     @settings(
         max_examples=count,
         deadline=None,
-        derandomize=count == SHORT,
+        derandomize=count <= SHORT,
         database=None,
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
@@ -145,11 +145,13 @@ def test_many_generated_requests_find_no_fault(live_server: LiveServer, label: s
 
 def check(label: str, live: LiveServer, count: int) -> None:
     operation = OPERATIONS[label]
-    seen = probe(label, live, GenerationMode.POSITIVE, count)
     if operation.path in VALID:
+        seen = probe(label, live, GenerationMode.POSITIVE, count)
         assert 200 in seen, "no request got as far as the model"
+    else:
+        probe(label, live, GenerationMode.POSITIVE, count // 2)
     if operation.body or operation.query:
-        probe(label, live, GenerationMode.NEGATIVE, count)
+        probe(label, live, GenerationMode.NEGATIVE, count // 2)
 
 
 @pytest.mark.weights
