@@ -39,8 +39,9 @@ class LlamaCpp:
     for the logits of every step and feeds fixed tokens, nothing is sampled.
     """
 
-    def __init__(self, path: str | Path, *, threads: int) -> None:
+    def __init__(self, path: str | Path, *, threads: int, watch: Any = None) -> None:
         quiet()
+        self._watch = watch  # asked about each node of the graph, as llama-imatrix is
         api.llama_backend_init()
         self._threads = threads
         self._model = api.llama_model_load_from_file(
@@ -120,6 +121,13 @@ class LlamaCpp:
         pointer = api.llama_get_logits(self._context)
         return np.ctypeslib.as_array(pointer, (count, self.vocab_size)).astype(np.float32)
 
+    def read(self, ids: np.ndarray[Any, Any]) -> None:
+        """Process one prompt from an empty context; only the last token's logits are computed."""
+        self._ready(len(ids), sequences=1, flash=True)
+        self._clear()
+        self._prompt([int(each) for each in ids], sequence=0)
+        api.llama_synchronize(self._context)
+
     def greedy(self, ids: list[int], tokens: int) -> list[int]:
         """The prompt's greedy continuation."""
         self._ready(len(ids) + tokens, sequences=1, flash=True)
@@ -154,6 +162,8 @@ class LlamaCpp:
         params.flash_attn_type = (
             api.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         )
+        if self._watch is not None:
+            params.cb_eval = self._watch
         if kv_bits == 8:
             params.type_k = params.type_v = _Q8_0
         self._context = api.llama_init_from_model(self._model, params)

@@ -48,20 +48,20 @@ class Bench:
             np.save(out, np.array(ids[: count * _PIECE_TOKENS], np.int32).reshape(count, -1))
         return out
 
-    def theirs(self, recipe: str) -> tuple[Path, float]:
-        """llama.cpp's file and its seconds, the importance matrix not counted."""
+    def theirs(self, recipe: str) -> tuple[Path, dict[str, Any]]:
+        """llama.cpp's file, the seconds of its quantizer, and with the importance matrix."""
         matrix, out = self.folder / "importance.npz", self.folder / f"llama.cpp-{recipe}.gguf"
         with self._worker("side_quantizer") as worker:
             request = {"path": str(self.source), "threads": self.options.threads}
-            if not matrix.exists():
-                ids = self.ids("calibration", self.options.calibration, self.options.tokens)
-                worker.ask("importance", request | {"ids": str(ids), "out": str(matrix)})
+            ids = self.ids("calibration", self.options.calibration, self.options.tokens)
+            led = worker.ask("importance", request | {"ids": str(ids), "out": str(matrix)})
             request |= {"out": str(out), "importance": str(matrix)}
             answer = worker.ask("quantize", request | {"file_type": _FILE_TYPES[recipe]})
-        return out, answer["seconds"]
+        seconds = answer["seconds"]
+        return out, {"encode_s": seconds, "whole_s": led["seconds"] + seconds}
 
     def ours(self, recipe: str, method: str) -> tuple[Path, dict[str, Any]]:
-        """Our file, and what the command says of it."""
+        """Our file, and the command's seconds: fitting and encoding, and all but the judging."""
         out = self.folder / f"freehold-{method}-{recipe}.gguf"
         command = [self.options.freehold_python, "-m", "freehold", "quantize", str(self.source)]
         command += [recipe, "--output", str(out), "--force", "--json", "--method", method]
@@ -71,7 +71,12 @@ class Bench:
         start_s = time.perf_counter()
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         said = json.loads(done.stdout)
-        return out, {"encode_s": said["encode_s"], "all_s": time.perf_counter() - start_s}
+        all_s = time.perf_counter() - start_s
+        return out, {
+            "encode_s": said["encode_s"],
+            "whole_s": all_s - said["measure_s"],
+            "all_s": all_s,
+        }
 
     def logits(self, model: Path, side: str) -> np.ndarray[Any, Any]:
         """A file's logits of the held-out text by one of the two programs."""
@@ -98,7 +103,7 @@ def compare(bench: Bench, recipe: str) -> dict[str, Any]:
     """Both sides' file of one recipe: size, seconds, and what each loses."""
     files: dict[str, dict[str, Any]] = {}
     path, seconds = bench.theirs(recipe)
-    files["llama.cpp"] = {"path": path, "encode_s": seconds}
+    files["llama.cpp"] = {"path": path, **seconds}
     for method in bench.options.methods:
         path, said = bench.ours(recipe, method)
         files[f"freehold {method}"] = {"path": path, **said}
@@ -134,6 +139,7 @@ def show(result: dict[str, Any]) -> None:
                 name,
                 f"{file['size_bytes'] / 1e6:.2f}",
                 f"{file['encode_s']:.1f}",
+                f"{file['whole_s']:.1f}",
                 f"{weights['mean_kl']:.4f}",
                 f"{weights['p99_kl']:.3f}",
                 f"{weights['top1_agreement']:.3f}",
@@ -142,7 +148,8 @@ def show(result: dict[str, Any]) -> None:
                 f"{noise.get('mean_kl', float('nan')):.4f}",
             ]
         )
-    header = ["side", "MB", "s", "mean KL", "p99 KL", "same top", "ratio", "KL run", "noise"]
+    header = ["side", "MB", "encode s", "whole s", "mean KL", "p99 KL", "same top", "ratio",
+              "KL run", "noise"]  # fmt: skip
     print(f"\n{result['recipe']}\n{table(header, rows)}", flush=True)
 
 

@@ -181,6 +181,29 @@ NumpyBytes quantize_rows(Matrix weights, const std::string& type_name,
     return NumpyBytes(raw, {static_cast<size_t>(rows), row_bytes}, owner);
 }
 
+NumpyMatrix second_moments(Matrix x) {
+    const auto cols = static_cast<int64_t>(x.shape(1));
+    auto data = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(cols * cols));
+    {
+        nb::gil_scoped_release release;
+        fh::second_moments(x.data(), static_cast<int64_t>(x.shape(0)), cols, data.get());
+    }
+    return own_matrix(std::move(data), cols, cols);
+}
+
+std::optional<NumpyMatrix> inverse_factor(Matrix matrix) {
+    const auto cols = static_cast<int64_t>(matrix.shape(1));
+    fh::require(static_cast<int64_t>(matrix.shape(0)) == cols, "inverse_factor: not square");
+    auto data = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(cols * cols));
+    bool positive = false;
+    {
+        nb::gil_scoped_release release;
+        positive = fh::inverse_factor(matrix.data(), cols, data.get());
+    }
+    if (!positive) return std::nullopt;
+    return own_matrix(std::move(data), cols, cols);
+}
+
 // `value` of an enumeration that ends at `last`.
 template <class Kind>
 Kind kind_of(int value, Kind last) {
@@ -494,6 +517,8 @@ void bind_quantizers(nb::module_& m) {
         },
         "weights"_a, "type_name"_a, "inverse_factor"_a, "importance"_a = nb::none(), nb::kw_only(),
         "threads"_a = nb::none());
+    m.def("second_moments", &second_moments, "x"_a);
+    m.def("inverse_factor", &inverse_factor, "matrix"_a);
     m.def("can_quantize_to", [](const std::string& type_name) {
         const fh::BlockTraits* traits = fh::find_traits(type_name.c_str());
         return traits != nullptr && (traits->type == 1 || traits->type == 30 ||

@@ -46,5 +46,6 @@ constexpr KernelTable make_table(const char* name) {
         .lanes = S::lanes,
         .search = find_search<S>,
         .spread_errors = spread_errors<S>,
+        .multiply_panels = multiply_panels<S>,
     };
 }

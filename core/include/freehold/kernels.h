@@ -105,6 +105,7 @@ constexpr int kBlockRuns = 16;    // runs of a block at most
 constexpr int kFeedUnit = 32;     // columns that are rounded before the columns after them move
 constexpr int kFeedVectors = 3;   // vectors of rows that move at once
 constexpr int kFeedTile = 4;      // columns that do
+constexpr int kPanelRows = 6;     // rows of a float product's tile
 
 // A block of as many rows as a vector has lanes, see search.h: what their numbers were divided by,
 // the scales that were found, and how a file says them.
@@ -183,6 +184,8 @@ struct KernelTable {
     int lanes;
     BlockSearch (*search)(int type);
     void (*spread_errors)(const float* tiles, const float* errors, int64_t count, float* x);
+    // out (kPanelRows, 2 lanes) = a^T b over `depth` rows of panels.
+    void (*multiply_panels)(const float* a, const float* b, int64_t depth, float* out);
 };
 
 extern const KernelTable kGenericTable;

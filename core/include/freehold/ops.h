@@ -299,4 +299,11 @@ void quantize_rows_with_feedback(const float* values, int64_t rows, int64_t cols
                                  const char* type_name, const float* inverse_factor,
                                  const float* importance, uint8_t* out);
 
+// out (C, C) = x^T x for x (T, C).  Mutates: out.
+void second_moments(const float* x, int64_t count, int64_t cols, float* out);
+
+// out (C, C), upper, with out^T out the inverse of the matrix (C, C), of which the lower triangle is
+// looked at. False, and nothing of use in out, where that is not positive.  Mutates: out.
+bool inverse_factor(const float* matrix, int64_t cols, float* out);
+
 }  // namespace freehold

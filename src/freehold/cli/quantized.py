@@ -127,6 +127,7 @@ def _outcome_record(made: Quantized) -> dict[str, object]:
             for (wanted, got), count in plan.substitutes.items()
         ],
         "encode_s": round(outcome.encode_s, 3),
+        "measure_s": round(outcome.measure_s, 3),
         "curve": None if fitted is None else _curve_record(fitted),
     }
 

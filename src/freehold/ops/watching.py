@@ -59,9 +59,9 @@ def _normed(x: Tensor, norm: Tensor | None, eps: float, count: int) -> Floats:
     rows = x.numpy()[:count]
     if norm is None:
         return rows.copy()
-    wide = rows.astype(np.float64)
-    scale = 1 / np.sqrt((wide**2).mean(axis=1, keepdims=True) + eps)
-    normed: Floats = (wide * scale).astype(np.float32) * norm.numpy()[0]
+    squares = np.einsum("tc,tc->t", rows, rows) / np.float32(rows.shape[1])
+    normed: Floats = rows * (1 / np.sqrt(squares + np.float32(eps)))[:, None]
+    normed *= norm.numpy()[0]
     return normed
 
 

@@ -7,10 +7,11 @@ second moments, in Cholesky form.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from freehold import ops
 
 __all__ = ["Moments", "inverse_factor", "moments_of"]
 
@@ -19,7 +20,6 @@ _LEAST_DOUBT, _MOST_DOUBT = 0.1, 0.7  # the share of the products that is left o
 
 Floats = NDArray[np.float32]
 
-_SMALL = 128  # a triangle of at most so many columns is inverted at once
 _TRIES = 6
 
 
@@ -41,7 +41,7 @@ def moments_of(inputs: Floats, *, products: bool) -> Moments:
     if not products:
         squares = np.einsum("tc,tc->c", inputs, inputs) / np.float32(count)
         return Moments(squares, None, len(inputs))
-    both = inputs.T @ inputs  # (C, C)
+    both = ops.second_moments(np.ascontiguousarray(inputs))  # (C, C)
     both /= np.float32(count)
     return Moments(np.ascontiguousarray(both.diagonal()), both, len(inputs))
 
@@ -59,31 +59,12 @@ def inverse_factor(moments: Moments) -> Floats:
     products, columns = moments.products, len(moments.products)
     damping, mean = _DAMPING, float(products.diagonal().mean()) or 1.0
     doubt = min(_MOST_DOUBT, _LEAST_DOUBT + columns / max(moments.tokens, 1))
-    precise = np.float64 if columns <= 2048 else np.float32
-    reversed_products: NDArray[np.floating[Any]] = products[::-1, ::-1].astype(precise)
-    own = reversed_products.diagonal().copy()
-    reversed_products *= 1 - doubt
+    damped = products * np.float32(1 - doubt)
+    own = products.diagonal()
     for _ in range(_TRIES):
-        reversed_products[np.diag_indices(columns)] = own + damping * mean
-        try:
-            lower = np.linalg.cholesky(
-                reversed_products
-            )  # of the columns in reverse: R R^T = H, R upper
-        except np.linalg.LinAlgError:
-            damping *= 10
-            continue
-        return np.ascontiguousarray(_invert(lower[::-1, ::-1]), np.float32)
+        damped[np.diag_indices(columns)] = own + np.float32(damping * mean)
+        factor = ops.inverse_factor(damped)
+        if factor is not None:
+            return factor
+        damping *= 10
     raise np.linalg.LinAlgError("the moments are not finite")
-
-
-def _invert(upper: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """The inverse of an upper triangle, in halves."""
-    size = len(upper)
-    if size <= _SMALL:
-        return np.linalg.inv(upper)
-    half = size // 2
-    out = np.zeros_like(upper)
-    out[:half, :half] = first = _invert(upper[:half, :half])
-    out[half:, half:] = second = _invert(upper[half:, half:])
-    out[:half, half:] = -(first @ upper[:half, half:]) @ second
-    return out

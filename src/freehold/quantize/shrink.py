@@ -67,6 +67,7 @@ class Outcome:
     size_bytes: int
     source_bytes: int
     encode_s: float
+    measure_s: float
     guided: frozenset[str] = field(repr=False)
 
     @property
@@ -172,6 +173,7 @@ def shrink(  # noqa: PLR0913 - what to make of what, and how
             texts.held_out,
             lambda done, total: progress("measure", done, total),
         )
+        measure_s = monotonic() - start_s - encode_s
         if most_kl is not None and loss.mean_kl > most_kl:
             raise OutOfReach(
                 "the file loses more than it may",
@@ -191,6 +193,7 @@ def shrink(  # noqa: PLR0913 - what to make of what, and how
         size_bytes=size_bytes,
         source_bytes=source.size_bytes,
         encode_s=encode_s,
+        measure_s=measure_s,
         guided=frozenset(reducer.guided),
     )
 

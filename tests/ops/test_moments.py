@@ -1,0 +1,122 @@
+"""The products of inputs and the factor of an inverse are what linear algebra says.
+
+Oracle: NumPy 2.4 in float64. A float32 sum of products differs by the rounding of its partial
+sums, each at most 6e-8 of what two columns could have in common; a factor is as exact as the matrix
+is well conditioned, and these have conditions of about a hundred.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from freehold import ops
+from freehold.errors import ContractBroken
+from freehold.quantize.moments import Moments, inverse_factor, moments_of
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Doubles = np.ndarray[Any, np.dtype[np.float64]]
+
+# One column, less than a panel, panels and strips with and without a rest, several depths of rows.
+COUNTS = (1, 5, 16, 95, 96, 97, 300)
+
+
+def some_inputs(rows: int, cols: int) -> Floats:
+    rng = np.random.default_rng(rows + cols)
+    shared = rng.standard_normal((rows, 1)) * rng.standard_normal((1, cols))
+    return (shared + rng.standard_normal((rows, cols))).astype(np.float32)
+
+
+def twin_of_moments(x: Floats) -> Doubles:
+    wide = x.astype(np.float64)
+    return np.asarray(wide.T @ wide)
+
+
+def twin_of_factor(matrix: Floats) -> Doubles:
+    """Upper, and its transpose times itself the inverse."""
+    return np.asarray(np.linalg.cholesky(np.linalg.inv(matrix.astype(np.float64))).T, np.float64)
+
+
+def some_matrix(cols: int) -> Floats:
+    moments = ops.second_moments(some_inputs(2 * cols, cols)) / np.float32(2 * cols)
+    moments[np.diag_indices(cols)] += 0.2
+    return moments
+
+
+@pytest.mark.parametrize("rows", [1, 255, 256, 700])
+@pytest.mark.parametrize("cols", COUNTS)
+def test_matches_twin_moments(rows: int, cols: int, isa: str, thread_count: int) -> None:
+    x = some_inputs(rows, cols)
+    found = ops.second_moments(x)
+    expected = twin_of_moments(x)
+    most = np.sqrt(np.outer(expected.diagonal(), expected.diagonal()))
+    np.testing.assert_allclose(found / most, expected / most, atol=5e-6)
+    np.testing.assert_array_equal(found, found.T)
+
+
+@pytest.mark.parametrize("cols", COUNTS)
+def test_matches_twin_factor(cols: int, isa: str, thread_count: int) -> None:
+    matrix = some_matrix(cols)
+    found = ops.inverse_factor(matrix)
+    assert found is not None
+    expected = twin_of_factor(matrix)
+    np.testing.assert_allclose(found, expected, atol=2e-5 * float(expected.max()))
+    assert not np.tril(found, -1).any()
+
+
+def test_only_the_lower_triangle_is_looked_at() -> None:
+    matrix = some_matrix(130)
+    found = ops.inverse_factor(matrix)
+    expected = ops.inverse_factor(np.tril(matrix) + np.triu(np.full_like(matrix, np.nan), 1))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_threads_change_nothing() -> None:
+    x, before = some_inputs(600, 200), ops.threads()
+    found = []
+    for count in (1, 2):
+        ops.set_threads(count)
+        found.append((ops.second_moments(x), ops.inverse_factor(some_matrix(200))))
+    ops.set_threads(before)
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("place", [0, 150, 199])
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
+def test_a_matrix_that_is_not_positive_has_no_factor(place: int, value: float) -> None:
+    matrix = some_matrix(200)
+    matrix[place, place] = value
+    assert ops.inverse_factor(matrix) is None
+
+
+def test_what_is_no_square_is_refused() -> None:
+    with pytest.raises(ContractBroken, match="not square"):
+        ops.inverse_factor(np.ones((3, 4), np.float32))
+    with pytest.raises(ContractBroken, match="at least one row"):
+        ops.second_moments(np.ones((0, 4), np.float32))
+
+
+def test_few_tokens_are_trusted_less() -> None:
+    """What columns have in common counts for the less, the fewer tokens there were."""
+    products = ops.second_moments(some_inputs(400, 64)) / np.float32(400)
+    squares = np.ascontiguousarray(products.diagonal())
+    shared = []
+    for tokens in (64, 4096):
+        factor = inverse_factor(Moments(squares, products, tokens))
+        shared.append(float(np.abs(np.triu(factor / factor.diagonal()[:, None], 1)).mean()))
+    assert shared[0] < 0.8 * shared[1]
+
+
+def test_inputs_that_never_vary_still_have_a_factor() -> None:
+    found = moments_of(np.ones((50, 40), np.float32), products=True)
+    assert np.isfinite(inverse_factor(found)).all()
+
+
+def test_moments_without_products_are_squares_alone() -> None:
+    x = some_inputs(50, 40)
+    found = moments_of(x, products=False)
+    assert found.products is None
+    np.testing.assert_allclose(found.squares, (x.astype(np.float64) ** 2).mean(axis=0), rtol=1e-5)
