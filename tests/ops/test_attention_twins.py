@@ -103,9 +103,16 @@ def test_attention_matches_its_twin_for_every_head_width(isa: str, width: int, b
     assert np.array_equal(cache.compare(q[69:], alone), whole[69:])
 
 
-@pytest.mark.parametrize("bits", [16, 8])
 @pytest.mark.parametrize("group", range(1, 10))
-@pytest.mark.parametrize("kv_heads", [1, 3])
+@pytest.mark.parametrize(
+    ("kv_heads", "bits"),
+    [
+        (3, 16),
+        (1, 8),
+        pytest.param(1, 16, marks=pytest.mark.slow),
+        pytest.param(3, 8, marks=pytest.mark.slow),
+    ],
+)
 def test_attention_matches_its_twin_for_every_group(
     isa: str, thread_count: int, group: int, kv_heads: int, bits: int
 ) -> None:

@@ -18,14 +18,14 @@ from freehold.server.doors import Doors
 from freehold.server.front import Front, Traffic
 from freehold.server.logs import Log
 from freehold.server.metrics import Metrics
-from freehold.store import open_store
+from tests.store.fresh import fresh_store
 
 __all__ = ["bearer", "echo", "furnished", "guarded"]
 
 
 def furnished(home: Path, settings: Mapping[str, object] | None = None) -> House:
     """A house over an empty database."""
-    store = open_store(None, home)
+    store = fresh_store(home)
     residents: Any = SimpleNamespace(cards=list, loaded=list, ready=True)
     return House(
         settings=resolve_settings(settings, environment={"FREEHOLD_HOME": str(home)}),

@@ -22,7 +22,7 @@ from tests.server.live import LiveServer
 pytestmark = pytest.mark.weights
 
 AT_ONCE = 24
-CAP_TOKENS = 96
+SHORT_TOKENS, LONG_TOKENS = 56, 96
 Schema = dict[str, Any]
 
 
@@ -51,7 +51,7 @@ def valid(schema: Any, text: str) -> bool:
     )
 
 
-def check_schemas(server: LiveServer, count: int) -> Counter[str]:
+def check_schemas(server: LiveServer, count: int, cap: int) -> Counter[str]:
     schemas = list(generated_schemas(count, seed=5))
     bodies = [
         {
@@ -59,7 +59,7 @@ def check_schemas(server: LiveServer, count: int) -> Counter[str]:
             "messages": [{"role": "user", "content": "Answer with some JSON."}],
             "temperature": 1,
             "seed": number,
-            "max_tokens": CAP_TOKENS,
+            "max_tokens": cap,
             "response_format": {
                 "type": "json_schema",
                 "json_schema": {"name": "answer", "schema": schema, "strict": True},
@@ -79,11 +79,11 @@ def check_schemas(server: LiveServer, count: int) -> Counter[str]:
             assert valid(schema, choice["message"]["content"]), (schema, choice)
         else:
             assert choice["finish_reason"] == "length"
-            assert response.json()["usage"]["completion_tokens"] == CAP_TOKENS
+            assert response.json()["usage"]["completion_tokens"] == cap
     return found
 
 
-def check_tools(server: LiveServer, count: int) -> Counter[str]:
+def check_tools(server: LiveServer, count: int, cap: int) -> Counter[str]:
     tools = list(generated_tools(count, seed=6))
     bodies = [
         {
@@ -91,7 +91,7 @@ def check_tools(server: LiveServer, count: int) -> Counter[str]:
             "messages": [{"role": "user", "content": "Use the tool."}],
             "temperature": 1,
             "seed": number,
-            "max_tokens": CAP_TOKENS,
+            "max_tokens": cap,
             "tools": [{"type": "function", "function": {**tool, "strict": True}}],
             "tool_choice": "required",
             "parallel_tool_calls": False,
@@ -116,25 +116,25 @@ def check_tools(server: LiveServer, count: int) -> Counter[str]:
 
 
 def test_schemas_are_refused_by_keyword_or_enforced(live_server: LiveServer) -> None:
-    found = check_schemas(live_server, 60)
-    assert found["stop"] > 10
-    assert found["refused"] > 3
+    found = check_schemas(live_server, 36, SHORT_TOKENS)
+    assert found["stop"] > 6
+    assert found["refused"] > 2
 
 
 def test_tools_are_refused_by_keyword_or_enforced(live_server: LiveServer) -> None:
-    found = check_tools(live_server, 30)
-    assert found["tool_calls"] > 5
+    found = check_tools(live_server, 18, SHORT_TOKENS)
+    assert found["tool_calls"] > 3
 
 
 @pytest.mark.slow
 def test_a_thousand_schemas(live_server: LiveServer) -> None:
-    found = check_schemas(live_server, 1000)
+    found = check_schemas(live_server, 1000, LONG_TOKENS)
     assert found["stop"] > 300
     assert sum(found.values()) == 1000
 
 
 @pytest.mark.slow
 def test_three_hundred_tools(live_server: LiveServer) -> None:
-    found = check_tools(live_server, 300)
+    found = check_tools(live_server, 300, LONG_TOKENS)
     assert found["tool_calls"] > 100
     assert sum(found.values()) == 300

@@ -19,8 +19,8 @@ from freehold.server.bodies import Limits
 from freehold.server.context import House
 from freehold.server.logs import Log, LogForm
 from freehold.server.metrics import Metrics
-from freehold.store import open_store
 from tests.server.scripted import ScriptedResident, ScriptedResidents
+from tests.store.fresh import fresh_store
 
 JSON = {"content-type": "application/json"}
 
@@ -58,7 +58,7 @@ def whole_app(
     residents: Any = ScriptedResidents(resident or ScriptedResident())
     written = StringIO()
     metrics = Metrics(residents)
-    store = open_store(settings.database, settings.home)
+    store = fresh_store(settings.home)
     house = House(
         settings=settings,
         residents=residents,

@@ -19,8 +19,9 @@ from freehold.errors import FreeholdError
 from freehold.server.context import Asker
 from freehold.server.http_errors import error_body, from_validation, status_of
 from freehold.server.routes.openai.responses import router
-from freehold.store import Store, open_store
+from freehold.store import Store
 from tests.server.scripted import MODEL, ScriptedResident, app_for
+from tests.store.fresh import fresh_store
 
 __all__ = ["Service", "opened"]
 
@@ -87,7 +88,7 @@ class Service:
 
 @contextmanager
 def opened(home: Path) -> Iterator[Service]:
-    store = open_store(None, home)
+    store = fresh_store(home)
     try:
         yield Service(store)
     finally:

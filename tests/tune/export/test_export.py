@@ -260,8 +260,8 @@ def test_lines_without_answers_are_refused_by_their_number(trained: Trained) -> 
 
 @pytest.mark.parametrize(("form", "name"), [("gguf", "m.gguf"), ("safetensors", "m")])
 def test_a_merge_holds_one_tensor_at_a_time(trained: Trained, form: str, name: str) -> None:
-    """The largest matrix here, in float32, takes 2 MB; the whole model 67."""
-    dims = replace(DIMS, L=24, D=256, F=2048, V=300)
+    """The largest matrix here, in float32, takes 2 MB; the whole model 34."""
+    dims = replace(DIMS, L=12, D=256, F=2048, V=300)
     base = checkpoint(dims).write(trained.folder / "large.gguf")
     adapter = small_adapter(dims).write(trained.folder / "large")
     target = trained.folder / name
@@ -277,7 +277,7 @@ def test_a_merge_holds_one_tensor_at_a_time(trained: Trained, form: str, name: s
     finally:
         tracemalloc.stop()
     sizes = [path.stat().st_size for path in ([target] if form == "gguf" else target.iterdir())]
-    assert sum(sizes) > 30e6
+    assert sum(sizes) > 15e6
     assert peak < (adapter / "adapter_model.safetensors").stat().st_size * 2 + 10e6
 
 
