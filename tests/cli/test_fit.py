@@ -115,6 +115,8 @@ def test_a_model_nobody_knows_is_refused(fit: Run) -> None:
     ran = fit("nobody/nothing")
     assert ran.status == 2
     assert "request.unknown_model" in ran.err
+    assert "`freehold fit --all` lists every known model" in ran.err
+    assert "Qwen/Qwen3-30B-A3B" in fit("qwen3-30b-a3").err
 
 
 @pytest.mark.weights

@@ -16,11 +16,14 @@ from freehold.errors import BadBundle, DigestMismatch, UnknownModel
 from freehold.library import held_named, resolve
 from freehold.library.bundle_read import is_bundle
 from freehold.library.held_events import write_down
+from freehold.library.importing import import_model
 from freehold.library.names import SafeName
 from freehold.library.record import open_record
 from freehold.library.signing import make_key, read_public_key
 from freehold.library.tar_stream import entries_of, header_of
-from tests.library.bundling import MODEL, bundle, made, nothing_taken, settings, take_in
+from freehold.library.terms import licence_named, licence_text
+from tests.formats import gguf_build as gguf
+from tests.library.bundling import MODEL, bundle, made, nothing_taken, quiet, settings, take_in
 from tests.library.hub_server import sha256
 
 __all__ = ["made", "settings"]
@@ -54,6 +57,31 @@ def test_import_of_a_bundle_is_in_the_record_with_its_key(
 def test_bundle_carries_the_deed(made: Path) -> None:
     deed = json.loads((made / "bundle/deeds/named--tiny.json").read_text("utf-8"))
     assert deed["digest"] == f"sha256:{sha256(MODEL)}"
+
+
+def test_bundle_carries_the_text_of_each_licence(tmp_path: Path) -> None:
+    settings = resolve_settings({"home": tmp_path / "home"})
+    pairs = [gguf.ARCHITECTURE, gguf.pair("general.license", gguf.STRING, "apache-2.0")]
+    tensors = [gguf.tensor("token_embd.weight", [1024], 0, 0)]
+    content = gguf.Gguf(pairs=pairs, tensors=tensors, data=bytes(4096)).content()
+    (tmp_path / "apache.gguf").write_bytes(content)
+    import_model(str(tmp_path / "apache.gguf"), settings=settings, progress=quiet)
+    bundle(tmp_path, "terms", refs=["apache"])
+    folder = tmp_path / "terms/licences/named--apache"
+    (text,) = folder.iterdir()
+    licence = licence_named("apache-2.0")
+    assert licence is not None
+    whole = licence_text(licence)
+    assert whole is not None
+    assert text.name == "apache-2.0.txt"
+    assert text.read_text("utf-8").startswith(whole.rstrip())
+    listed = json.loads((tmp_path / "terms/manifest.json").read_text("utf-8"))["files"]
+    assert "licences/named--apache/apache-2.0.txt" in [file["name"] for file in listed]
+
+
+def test_bundle_says_where_no_licence_is_known(made: Path) -> None:
+    note = (made / "bundle/licences/named--tiny/unknown.txt").read_text("utf-8")
+    assert note.startswith("No licence of this model is known")
 
 
 def test_other_programs_read_the_archive(made: Path, tmp_path: Path) -> None:

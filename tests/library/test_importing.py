@@ -15,6 +15,8 @@ from freehold.library.held_events import write_down
 from freehold.library.importing import import_model
 from freehold.library.record import open_record
 from freehold.library.shelf import staging_dir
+from freehold.library.terms import licence_named, licence_text
+from tests.formats import gguf_build as gguf
 from tests.library.hub_server import sha256
 from tests.library.small_models import directory_files, gguf_bytes, split_gguf
 
@@ -267,3 +269,51 @@ def test_symbolic_link_of_a_directory_is_taken_as_its_file(
         (folder / path.name).symlink_to(path)
     held = take_in(folder, settings)
     assert not any((held.folder / "files" / file.name.text).is_symlink() for file in held.files)
+
+
+# --- the licence ------------------------------------------------------------------------------
+
+
+def stating(key: str, value: str) -> bytes:
+    pairs = [gguf.ARCHITECTURE, gguf.pair(key, gguf.STRING, value)]
+    tensors = [gguf.tensor("token_embd.weight", [1024], 0, 0)]
+    return gguf.Gguf(pairs=pairs, tensors=tensors, data=bytes(4096)).content()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("general.license", "Apache-2.0", "apache-2.0"),
+        ("general.license.name", "gemma", "gemma"),
+        ("general.license", "other", None),
+        ("general.license", "of-my-own", "of-my-own"),
+        ("general.name", "apache-2.0", None),
+    ],
+)
+def test_licence_is_the_one_that_the_header_states(
+    tmp_path: Path, settings: Settings, key: str, value: str, expected: str | None
+) -> None:
+    (tmp_path / "stating.gguf").write_bytes(stating(key, value))
+    held = take_in(tmp_path / "stating.gguf", settings)
+    assert held.licence == expected
+    (again,) = held_models(settings.models_dir)
+    assert again.licence == expected
+
+
+def test_licence_of_a_directory_is_that_of_its_card_or_its_licence_file(
+    tmp_path: Path, settings: Settings
+) -> None:
+    files = {name: content for name, content in directory_files().items() if "/" not in name}
+    mit = known_text("mit")
+    for name, more in (
+        ("card", {"README.md": b"---\nlicense: mit\n---\n"}),
+        ("text", {"LICENSE": mit.encode()}),
+    ):
+        held = take_in(write_all(tmp_path / name, files | more), settings)
+        assert held.licence == "mit"
+
+
+def known_text(name: str) -> str:
+    licence = licence_named(name)
+    assert licence is not None
+    return licence_text(licence) or ""

@@ -79,6 +79,7 @@ def _import_one(source: str, name: str | None, keep: Keep, *, as_json: bool) -> 
                 "path": str(held.path),
                 "size_bytes": held.size_bytes,
                 "sha256": held.weights.sha256.hex,
+                "licence": held.licence,
                 "files": [file.name.text for file in held.files],
                 "source": held.origin.place,
             }
@@ -87,6 +88,7 @@ def _import_one(source: str, name: str | None, keep: Keep, *, as_json: bool) -> 
     count = len(held.files)
     files = "1 file" if count == 1 else f"{count} files"
     say(f"imported: {held.ref}, {files}, {held.size_bytes / 1e6:.1f} MB, each hashed and opened")
+    say(f"  licence: {held.licence or 'not stated by the model'}; `freehold license {held.ref}`")
     say(f"  {held.path}")
 
 

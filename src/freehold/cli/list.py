@@ -50,7 +50,9 @@ def list_models(*, as_json: AsJson = False) -> None:
         table.add_row(row.entry.name, row.entry.title, size, row.entry.licence, here)
     for model in held:
         size = f"{model.size_bytes / 1e6:.1f} MB"
-        table.add_row(model.ref, _source(model), size, model.licence or "?", str(model.path))
+        table.add_row(
+            model.ref, _source(model), size, model.licence or "not stated", str(model.path)
+        )
     table_console().print(table)
 
 

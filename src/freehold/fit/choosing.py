@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -282,6 +283,22 @@ def subject_of(ref: str, *, settings: Settings) -> Path | tuple[KnownModel, str 
         return library.resolve(ref, settings=settings)
     except UnknownModel:
         model = known_model(ref)
-        if model is None:
-            raise
-        return model, ref.partition(":")[2] or None
+        if model is not None:
+            return model, ref.partition(":")[2] or None
+        if Path(ref).exists() or ref.endswith((".gguf", ".safetensors")):
+            raise  # a file: what is wrong with it was said
+        raise _nobody_knows(ref) from None
+
+
+def _nobody_knows(ref: str) -> UnknownModel:
+    names = [model.hub for model in known_models()]
+    by_end = {name.rpartition("/")[2].lower(): name for name in names}
+    near = get_close_matches(ref.lower().rpartition("/")[2], by_end, n=3, cutoff=0.5)
+    alike = ", ".join(by_end[name] for name in near)
+    return UnknownModel(
+        "neither a model here nor one whose shape is known",
+        value=ref,
+        expected=f"a path, a model of `freehold list`, or one of the {len(names)} known models",
+        found=f"no such file or name; most alike: {alike}" if alike else "no such file or name",
+        hint="`freehold fit --all` lists every known model",
+    )

@@ -38,6 +38,8 @@ from freehold.library.record import open_record
 from freehold.library.shelf import checked_path, folder_of
 from freehold.library.signing import PublicKey, sign
 from freehold.library.tar_stream import END, header_of, padding_of
+from freehold.library.terms import subject_of
+from freehold.library.terms.accepting import text_of
 
 __all__ = ["Bundled", "make_bundle"]
 
@@ -49,8 +51,13 @@ _READ_ME = """Models of Freehold, for a machine without network.
 
   freehold import THIS --trust KEY    verify everything, then take the models in
 
+licences/ has the terms of each model, as far as they are known; deeds/ what is on record of it.
 manifest.json lists every file with its size and sha256. manifest.sig is an ed25519 signature of
 that list; without --trust it shows that nothing was altered since, but not who made it.
+"""
+_NO_LICENCE = """No licence of this model is known.{named}
+
+Files called LICENSE beside its weights, if there are any, are its maker's own words.
 """
 
 
@@ -84,6 +91,7 @@ def make_bundle(
         deed = _deed(ref, settings, progress)
         if deed is not None:
             sources[SafeName(f"deeds/{model.key}.json")] = deed
+        sources |= _licences(ref, model, settings)
     manifest = _manifest(tuple(models.values()), sources)
     raw = manifest.encoded()
     signature = sign(raw, key_file) if key_file is not None else None
@@ -141,6 +149,18 @@ def _deed(ref: str, settings: Settings, progress: Progress) -> bytes | None:
         except UnknownModel:
             return None
         return json.dumps(deed_document(deed, head), indent=1, ensure_ascii=False).encode()
+
+
+def _licences(ref: str, model: Held, settings: Settings) -> Sources:
+    """The texts of a model's licences, or a note that none is known; its own files come with it."""
+    subject = subject_of(ref, settings=settings)
+    texts = {one.id: text_of(subject, one) for one in subject.licences}
+    said = {name: f"{text.text.rstrip()}\n\n-- from {text.where}\n" for name, text in texts.items()}
+    if not said:
+        named = f" It names {', '.join(subject.unread)}, whose text is not known here."
+        said["unknown"] = _NO_LICENCE.format(named=named if subject.unread else "")
+    folder = f"licences/{model.key}"
+    return {SafeName(f"{folder}/{name}.txt"): text.encode() for name, text in said.items()}
 
 
 def _manifest(models: Sequence[Held], sources: Sources) -> Manifest:

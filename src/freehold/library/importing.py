@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +30,9 @@ from freehold.library.opening import check_opens
 from freehold.library.progress import Progress
 from freehold.library.selection import is_companion, is_weights_of_directory
 from freehold.library.shelf import staging_dir
+from freehold.library.terms import licence_named
+from freehold.library.terms.evidence import evidence_of
+from freehold.library.terms.texts import recognise
 
 __all__ = ["Keep", "import_model"]
 
@@ -88,9 +91,21 @@ def import_model(
                 folder=staged,
             )
             check_opens(held.path)
+            held = replace(held, licence=_stated_licence(held.path))
             held = publish_held(held, staged=staged, models_dir=models_dir)
         write_down(held, settings=settings, progress=progress)
     return held
+
+
+def _stated_licence(path: Path) -> str | None:
+    """The licence that a model's header, card or licence file states; None where none does."""
+    evidence = evidence_of(path, own_folder=True)
+    own = None if evidence.text is None else recognise(evidence.text)
+    names = [claim.name for claim in evidence.claims]
+    if own is not None:
+        names.append(own.licence.id)
+    known = licence_named(names[0]) if names else None
+    return known.id if known is not None else next(iter(names), None)
 
 
 def _check_name(name: ModelName, models_dir: Path) -> None:
