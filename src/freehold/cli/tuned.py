@@ -105,7 +105,9 @@ def _bars() -> Iterator[
             bars.update(tasks[phase], completed=done, said=words if phase == "train" else "")
 
         def hear(event: Mapping[str, Any]) -> None:
-            if event["kind"] == "step":
+            if event["kind"] == "started" and event["split"]:
+                say(f"long examples were split: {event['split']} more pieces than examples")
+            elif event["kind"] == "step":
                 said["train"] = f"loss {event['loss']:.3f}"
                 said["speed"] = f"{event['tokens_per_s']:.0f} tokens/s"
             elif event["kind"] == "heldout":

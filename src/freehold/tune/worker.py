@@ -108,6 +108,7 @@ def _tell(directory: Path, error: FreeholdError) -> None:
         temporary.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
         temporary.replace(directory / ERROR)
     except OSError as failed:
+        temporary.unlink(missing_ok=True)
         sys.stderr.write(f"error[{error.code}]: {error}\n")
         sys.stderr.write(f"the error could not be kept: {failed.strerror}\n")
 

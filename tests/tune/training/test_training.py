@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from freehold.errors import BadCheckpoint, BadTraining, DiskFull, Diverged, FreeholdError
 from freehold.formats.safetensors_writer import write_safetensors
 from freehold.tune.training import checkpoints
-from freehold.tune.training.events import read_events
+from freehold.tune.training.events import EventLog, read_events
 from freehold.tune.training.objectives import Supervised
 from freehold.tune.training.spec import TrainResult, TrainSpec, read_spec
 from freehold.tune.training.train import Lessons, train_on
@@ -155,6 +155,28 @@ def test_a_full_disk_is_said_and_leaves_the_last_checkpoint(
     assert kept.step == 5
     monkeypatch.undo()
     assert train_on(toys.lessons(), toys.spec(base), directory=tmp_path).status == "finished"
+
+
+def test_a_disk_without_room_for_a_line_is_said_and_no_line_is_lost(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = EventLog.say
+
+    def full(self: EventLog, kind: str, step: int | None, facts: Any) -> None:
+        if step == 5:
+            with (tmp_path / "events.jsonl").open("ab") as file:
+                file.write(b'{"seq": 9, "ki')  # as far as it went
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        plain(self, kind, step, facts)
+
+    monkeypatch.setattr(EventLog, "say", full)
+    with pytest.raises(DiskFull, match="no room"):
+        train_on(toys.lessons(), toys.spec(base), directory=tmp_path)
+    monkeypatch.undo()
+    assert train_on(toys.lessons(), toys.spec(base), directory=tmp_path).status == "finished"
+    events = read_events(tmp_path / "events.jsonl")
+    assert [event["seq"] for event in events] == [*range(1, len(events) + 1)]
+    assert [e["step"] for e in events if e["kind"] == "step"] == [*range(1, 11)]
 
 
 def test_a_damaged_checkpoint_is_refused(base: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from freehold.formats.safetensors import open_safetensors
 from freehold.formats.safetensors_writer import write_safetensors
 from freehold.tune.training.optimizer import Optimizer
 
-__all__ = ["Checkpoint", "Pace", "at", "latest", "load_into", "publish", "save"]
+__all__ = ["Checkpoint", "Pace", "at", "in_room", "latest", "load_into", "publish", "save"]
 
 _TRAINED, _MOMENTS, _STATE = "trained.safetensors", "optimizer.safetensors", "state.json"
 _KEEP = 2
@@ -72,11 +73,12 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> None:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir(parents=True)
-        fill(temporary)
-        for file in temporary.iterdir():
-            _sync(file)
-        _sync(temporary)
+        with in_room(folder.parent):
+            temporary.mkdir(parents=True)
+            fill(temporary)
+            for file in temporary.iterdir():
+                _sync(file)
+            _sync(temporary)
         if folder.exists():
             old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
             folder.rename(old)
@@ -85,17 +87,26 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> None:
         else:
             temporary.rename(folder)
         _sync(folder.parent)
-    except OSError as error:
+    except (OSError, DiskFull):
         shutil.rmtree(temporary, ignore_errors=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                "there is no room for the training's files",
-                value=str(folder.parent),
-                expected="room for a checkpoint",
-                found=f"{shutil.disk_usage(folder.parent).free / 1e6:.0f} MB free",
-                hint="the last good checkpoint is kept; make room and start the same again",
-            ) from error
         raise
+
+
+@contextmanager
+def in_room(folder: Path) -> Iterator[None]:
+    """Writes of a training below this folder. Raises: DiskFull where the disk is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull(
+            "there is no room for the training's files",
+            value=str(folder),
+            expected="room for its events and checkpoints",
+            found=f"{shutil.disk_usage(folder).free / 1e6:.1f} MB free",
+            hint="what is kept stays; make room and start the same again",
+        ) from error
 
 
 def save(

@@ -50,7 +50,7 @@ class EventLog:
         self.events = events
         self._on_event = on_event
         self._said = {(event.get("kind"), event.get("step")) for event in events}
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)  # what failed is not tried again at the end
         if self._file.tell() > end:  # a line that a crash cut off
             self._file.truncate(end)
             self._file.seek(end)
@@ -68,8 +68,9 @@ class EventLog:
         event |= {} if step is None else {"step": step}
         event |= facts
         line = json.dumps(event, allow_nan=False, separators=(",", ":")) + "\n"
-        self._file.write(line.encode())
-        self._file.flush()
+        rest = memoryview(line.encode())
+        while rest:
+            rest = rest[self._file.write(rest) :]
         os.fsync(self._file.fileno())
         self.events.append(event)
         self._said.add((kind, step))

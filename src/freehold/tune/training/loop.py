@@ -69,6 +69,7 @@ class Training:
     should_stop: Stop
     identity: str  # of data, base and settings; a checkpoint of another is refused
     shape: LoraShape | None = None
+    split: int = 0  # pieces that long examples were cut into, beyond one each
     at: _Progress = field(default_factory=_Progress)
     pace: checkpoints.Pace = field(default_factory=checkpoints.Pace)
 
@@ -117,6 +118,7 @@ class Training:
             "heldout_examples": len(self.heldout),
             "tokens": sum(len(text.ids) for texts in self.bundles for text in texts),
             "learned_tokens": sum(int(t.learned.sum()) for texts in self.bundles for t in texts),
+            "split": self.split,
             "parameters": int(self.optimizer.values.numel()),
             "machine": self.machine.label,
         }
