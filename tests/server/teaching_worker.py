@@ -23,7 +23,11 @@ def main(folder: Path) -> int:
     line = json.loads(Path(spec.data).read_text().splitlines()[0])
     script = json.loads((line.get("messages") or line["prompt"])[0]["content"])
     if "error" in script:
-        said = {"code": "tune.bad_training", "message": script["error"], "hint": "line 1"}
+        said = {
+            "code": script.get("code", "tune.bad_training"),
+            "message": script["error"],
+            "hint": "line 1",
+        }
         (folder / "error.json").write_text(json.dumps(said))
         return 1
     stopping: list[int] = []

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from freehold.errors import FreeholdError, StoreError, TuneError
+from freehold.errors import DiskFull, FreeholdError, StoreError, TuneError
 from freehold.server.http_errors import error_body
 from freehold.store import Job, Said
 from freehold.store.jobs import LEASE_S
@@ -247,7 +247,8 @@ def error_state(error: FreeholdError) -> dict[str, Any]:
     """An error as a job keeps it: in the words that a client would be told."""
     said = error_body("openai", error)["error"]
     # What is wrong with a training is its owner's business; no place is named in it.
-    message = str(error) if isinstance(error, TuneError) else said["message"]
+    owners = isinstance(error, TuneError | DiskFull)
+    message = str(error) if owners else said["message"]
     return {"code": said["code"], "message": message, "param": said["param"]}
 
 

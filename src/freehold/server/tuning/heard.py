@@ -15,6 +15,7 @@ from freehold.store import Said
 __all__ = ["heard", "new_lines"]
 
 _MOST_BYTES = 4 << 20
+_COUNTED = ("steps", "examples", "heldout_examples", "tokens", "learned_tokens", "split")
 
 
 def new_lines(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
@@ -37,11 +38,7 @@ def heard(event: Mapping[str, Any], state: dict[str, Any]) -> Said | None:
     match kind:
         case "started":
             state["steps"] = event.get("steps")
-            facts = {
-                key: event[key]
-                for key in ("steps", "examples", "heldout_examples", "tokens", "learned_tokens")
-                if key in event
-            }
+            facts = {key: event[key] for key in _COUNTED if key in event}
             return Said(f"Training started: {event.get('steps')} steps", data=facts)
         case "step":
             loss = event.get("loss")

@@ -33,6 +33,7 @@ from freehold.server.tuning.child import Child
 from freehold.server.tuning.heard import heard, new_lines
 from freehold.store import Job, Said
 from freehold.tune.provenance import PROVENANCE
+from freehold.tune.room import in_room
 from freehold.tune.running import record_result
 from freehold.tune.training.spec import TrainSpec, checked
 
@@ -75,6 +76,12 @@ class Tunings:
         self, job: Job, *, house: House, tell: Tell, asked: Callable[[], str | None]
     ) -> Outcome:
         """Train, from the last checkpoint if there is one, and serve what comes of it."""
+        with in_room(house.settings.home):
+            return await self._run(job, house, tell, asked)
+
+    async def _run(
+        self, job: Job, house: House, tell: Tell, asked: Callable[[], str | None]
+    ) -> Outcome:
         state = dict(job.state)
         folder = folder_of(house, job.id)
         card = await asyncio.to_thread(_prepare, house, job, folder)

@@ -6,15 +6,13 @@ under a temporary name, synced and renamed; its state.json has the digests of it
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +24,10 @@ from freehold.errors import BadCheckpoint, DiskFull
 from freehold.formats.json_file import read_json_object
 from freehold.formats.safetensors import open_safetensors
 from freehold.formats.safetensors_writer import write_safetensors
+from freehold.tune.room import in_room
 from freehold.tune.training.optimizer import Optimizer
 
-__all__ = ["Checkpoint", "Pace", "at", "in_room", "latest", "load_into", "publish", "save"]
+__all__ = ["Checkpoint", "Pace", "at", "latest", "load_into", "publish", "save"]
 
 _TRAINED, _MOMENTS, _STATE = "trained.safetensors", "optimizer.safetensors", "state.json"
 _KEEP = 2
@@ -90,23 +89,6 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> None:
     except (OSError, DiskFull):
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-
-
-@contextmanager
-def in_room(folder: Path) -> Iterator[None]:
-    """Writes of a training below this folder. Raises: DiskFull where the disk is."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DiskFull(
-            "there is no room for the training's files",
-            value=str(folder),
-            expected="room for its events and checkpoints",
-            found=f"{shutil.disk_usage(folder).free / 1e6:.1f} MB free",
-            hint="what is kept stays; make room and start the same again",
-        ) from error
 
 
 def save(

@@ -106,7 +106,9 @@ class _Reader:
             yield text
             return
         if self._spec.on_long == "refuse":
-            raise self._too_long(line, len(text.ids), "--on-long split learns from it in pieces")
+            raise self._too_long(
+                line, len(text.ids), "on_long=split (--on-long split) learns from it in pieces"
+            )
         starts = range(0, len(text.ids), self._limit)
         self.split += len(starts) - 1
         for start in starts:

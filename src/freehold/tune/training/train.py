@@ -22,7 +22,7 @@ from freehold.library.identity import identity_of
 from freehold.loading.text import read_text_side
 from freehold.tune.fingerprint import fingerprint_of
 from freehold.tune.provenance import Provenance, write_provenance
-from freehold.tune.training import checkpoints
+from freehold.tune.room import in_room
 from freehold.tune.training.adapter import LoraShape, add_adapter, load_peft, save_peft
 from freehold.tune.training.base import Base, Keep, open_base
 from freehold.tune.training.events import EventLog
@@ -126,7 +126,7 @@ def train_on(
             shape=shape,
             split=lessons.split,
         )
-        with checkpoints.in_room(directory):
+        with in_room(directory):
             return training.run()
     finally:
         log.close()

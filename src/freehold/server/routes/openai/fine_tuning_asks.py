@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["begin"]
 
+_LEAST = 2  # examples
 _SUFFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
@@ -158,6 +159,13 @@ def _num_examples(house: House, body: FineTuningBody, file: StoredFile, field: s
             count += 1
     except BadDataset as error:
         raise BadRequest(str(error), param=field) from error
+    if count < _LEAST and field == "training_file":
+        raise BadRequest(
+            "there is too little to learn from",
+            param=field,
+            expected=f"at least {_LEAST} examples",
+            found=str(count),
+        )
     return count
 
 

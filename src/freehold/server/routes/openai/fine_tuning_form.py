@@ -43,6 +43,14 @@ class _Supervised(Body):
     n_epochs: _Epochs | None = None
 
 
+class _Answers(_Supervised):
+    """How answers are learned; pairs of them are never split."""
+
+    on_long: Literal["refuse", "split"] | None = Field(
+        None, description="Our own: what becomes of an example beyond the model's context."
+    )
+
+
 class _Dpo(_Supervised):
     """How preferences are learned."""
 
@@ -52,7 +60,7 @@ class _Dpo(_Supervised):
 class _SupervisedMethod(Body):
     """Learns the assistant's turns."""
 
-    hyperparameters: _Supervised | None = None
+    hyperparameters: _Answers | None = None
 
 
 class _DpoMethod(Body):
@@ -138,6 +146,8 @@ class Settled:
             "learning_rate_multiplier": chosen.get("learning_rate_multiplier", 1.0),
             "n_epochs": chosen.get("n_epochs", _EPOCHS),
         }
+        if "on_long" in chosen:
+            self.shown["on_long"] = chosen["on_long"]
         if self.type == "dpo":
             self.shown["beta"] = chosen.get("beta", 0.1)
 
@@ -149,7 +159,7 @@ class Settled:
             "batch_examples": self.shown["batch_size"],
             "lr": usual_rate * float(self.shown["learning_rate_multiplier"]),
         }
-        return train | ({"beta": self.shown["beta"]} if self.type == "dpo" else {})
+        return train | {key: self.shown[key] for key in ("beta", "on_long") if key in self.shown}
 
     def as_method(self) -> dict[str, Any]:
         """As the job's `method`."""
