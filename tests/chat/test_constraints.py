@@ -346,9 +346,10 @@ AS_TOKENS_OR_TEXT = pytest.mark.parametrize("markers", [True, False], ids=["toke
 @AS_TOKENS_OR_TEXT
 @EACH_DIALECT
 def test_generated_tools_are_refused_by_keyword_or_enforced(name: str, markers: bool) -> None:
-    """Together the dialects see all 300."""
+    """Together the dialects see all 300, half of them in each writing."""
     tools = [Tool(**tool) for tool in generated_tools(300)]
-    check_tools(name, tools[sorted(DIALECTS).index(name) :: len(DIALECTS)], markers=markers)
+    mine = tools[sorted(DIALECTS).index(name) :: len(DIALECTS)]
+    check_tools(name, mine[markers::2], markers=markers)
 
 
 @pytest.mark.slow

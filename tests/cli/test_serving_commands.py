@@ -24,6 +24,9 @@ def server(home: Path) -> Iterator[Served]:
         yield server
 
 
+PROXY = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9"}
+
+
 def test_without_a_server_ps_and_stop_say_so_and_succeed(freehold: Run) -> None:
     for command in ("ps", "stop"):
         ran = freehold(command)
@@ -57,7 +60,7 @@ def test_ps_shows_models_unloading_works_and_stop_waits_for_the_end(
     assert server.ended()[0] == 0
 
 
-def test_a_server_with_keys_is_asked_with_the_key_of_the_environment(
+def test_a_server_with_keys_is_asked_by_no_proxy_and_with_the_key_of_the_environment(
     home: Path, freehold: Run
 ) -> None:
     store = open_store(None, home)
@@ -69,6 +72,7 @@ def test_a_server_with_keys_is_asked_with_the_key_of_the_environment(
         assert "error[access.unauthenticated]" in ran.err
         assert KEY_VARIABLE in ran.err
         assert freehold("ps", env={KEY_VARIABLE: reader}).status == 0
+        assert freehold("ps", env={KEY_VARIABLE: reader, **PROXY}).status == 0, "no proxy is asked"
         forbidden = freehold("stop", MODEL, env={KEY_VARIABLE: reader})
         assert "error[access.forbidden]" in forbidden.err
         assert reader not in forbidden.err
@@ -77,11 +81,6 @@ def test_a_server_with_keys_is_asked_with_the_key_of_the_environment(
 def test_ps_works_over_a_unix_socket(home: Path, tmp_path: Path, freehold: Run) -> None:
     with served(home, "--socket", str(tmp_path / "s")):
         assert MODEL in freehold("ps").out
-
-
-def test_a_proxy_of_the_environment_is_not_asked(server: Served, freehold: Run) -> None:
-    proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "http://127.0.0.1:9"}
-    assert freehold("ps", env=proxy).status == 0
 
 
 def test_a_server_that_does_not_answer_is_said_so(home: Path, freehold: Run) -> None:

@@ -149,9 +149,9 @@ def check(label: str, live: LiveServer, count: int) -> None:
         seen = probe(label, live, GenerationMode.POSITIVE, count)
         assert 200 in seen, "no request got as far as the model"
     else:
-        probe(label, live, GenerationMode.POSITIVE, count // 2)
+        probe(label, live, GenerationMode.POSITIVE, count // 3)
     if operation.body or operation.query:
-        probe(label, live, GenerationMode.NEGATIVE, count // 2)
+        probe(label, live, GenerationMode.NEGATIVE, count // 3)
 
 
 @pytest.mark.weights

@@ -72,13 +72,12 @@ def test_the_line_of_the_start_says_what_runs_and_where(home: Path) -> None:
         assert word in line
 
 
-def test_the_note_of_a_server_is_its_owners_alone(home: Path) -> None:
-    with served(home) as server:
-        note = home / "serve.json"
-        assert stat.S_IMODE(note.stat().st_mode) == 0o600
-        standing = standing_server(home)
-        assert standing is not None
-        assert (standing.pid, standing.url) == (server.process.pid, server.url)
+def test_the_note_of_a_server_is_its_owners_alone(shared: Served) -> None:
+    note = shared.home / "serve.json"
+    assert stat.S_IMODE(note.stat().st_mode) == 0o600
+    standing = standing_server(shared.home)
+    assert standing is not None
+    assert (standing.pid, standing.url) == (shared.process.pid, shared.url)
 
 
 def test_health_is_503_while_models_load(home: Path) -> None:
