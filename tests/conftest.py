@@ -50,6 +50,8 @@ def pytest_collection() -> Iterator[None]:
         return (yield)
     finally:
         gc.freeze()
+        # As rarely as with all of that in the way: a full pass for each million new objects.
+        gc.set_threshold(700, 10, 150)
         gc.enable()
 
 
