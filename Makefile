@@ -109,10 +109,10 @@ bench: $(VENV)/.freehold
 	@$(BIN)/freehold bench "$(MODEL)"
 
 # A narrow task taught to the starter model, asked before, after and once exported; LLAMA=... names a
-# Python that has llama_cpp, which is then asked too.
+# Python that has llama_cpp, which is then asked too, LARGER=... a file of a larger model.
 section: $(VENV)/.freehold $(VENV)/.test-packages
 	@$(BIN)/freehold pull starter
-	@$(BIN)/python -m benchmarks.section $(if $(LLAMA),--llama-python "$(LLAMA)")
+	@$(BIN)/python -m benchmarks.section $(if $(LLAMA),--llama-python "$(LLAMA)") $(if $(LARGER),--larger "$(LARGER)")
 
 # Requests generated from the OpenAPI description, hundreds for each route.
 probe: $(VENV)/.freehold $(VENV)/.test-packages

@@ -5,22 +5,20 @@ starter model is asked, taught, asked again, exported as GGUF and asked through 
 llama.cpp; naive Bayes on the same 600 lines, and a larger model that was taught nothing, stand
 beside it. An answer counts that is the label to the letter.
 
-Room: benchmarks. Every share has Wilson's 95 % interval.
+Room: benchmarks. Every share has Wilson's 95 % interval; report.html of its home shows them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +27,12 @@ from benchmarks.workers import ROOT
 from freehold import library, ops
 from freehold.config import Settings, resolve_settings
 from freehold.evals import Data, Generation, Item, LocalTarget, Metric, Task, compare, run_task
+from freehold.evals.bayes import BayesTarget, NaiveBayes
+from freehold.evals.items import Pair, Prompt
+from freehold.evals.page import Report, report_page
 from freehold.evals.results import Result
 from freehold.evals.scoring import exact_scorer
-from freehold.evals.statistics import Estimate, share_estimate
-from freehold.evals.target import Identity
+from freehold.evals.target import Answer, Identity, Scored, Target
 from freehold.library.identity import identity_of
 from freehold.local import load_chat
 from freehold.store import open_store
@@ -95,39 +95,21 @@ def identity_digest(path: Path) -> str:
     return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def naive_bayes(train: Sequence[Line], heldout: Sequence[Line]) -> float:
-    """How many held-out lines it gets right: words of the description, add-one smoothing."""
-    counts: dict[str, Counter[str]] = {}
-    for line in train:
-        counts.setdefault(line.label, Counter()).update(_words(line.description))
-    known = set().union(*counts.values())
-    totals = {label: sum(words.values()) + len(known) for label, words in counts.items()}
-    priors = Counter(line.label for line in train)
-
-    def weight(label: str, words: list[str]) -> float:
-        found = (counts[label][word] + 1 for word in words if word in known)
-        return math.log(priors[label]) + sum(math.log(n / totals[label]) for n in found)
-
-    right = sum(
-        max(counts, key=lambda label: weight(label, _words(line.description))) == line.label
-        for line in heldout
-    )
-    return float(right)
+def naive_bayes(train: Path) -> BayesTarget:
+    """What counting the words of the same lines comes to."""
+    lines = read_lines(train)
+    texts, labels = [line.description for line in lines], [line.label for line in lines]
+    return BayesTarget(NaiveBayes.fit(texts, labels), trained_on=train.name)
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
-
-
-def answers(task: Task, model: Path, adapter: Path | None, name: str) -> Result:
-    """The task on a model in this process, with an adapter or without."""
+def target_of(model: Path, adapter: Path | None, name: str) -> LocalTarget:
+    """A model in this process, with an adapter or without."""
     loaded = load_chat(model, adapters=None if adapter is None else {"taught": adapter})
-    target = LocalTarget(
+    return LocalTarget(
         loaded,
         Identity(name=name, digest=identity_of(model).digest),
         adapter="" if adapter is None else "taught",
     )
-    return run_task(task, target)
 
 
 def llama_cpp_answers(python: str, model: Path, heldout: Path) -> list[str]:
@@ -137,6 +119,33 @@ def llama_cpp_answers(python: str, model: Path, heldout: Path) -> list[str]:
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     found: list[str] = json.loads(done.stdout)
     return found
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A model that another program asked the same items, as a target."""
+
+    name: str
+    said: Callable[[], list[str]]
+
+    @property
+    def identity(self) -> Identity:
+        """Its name; whose weights they are says the row before it."""
+        return Identity(name=self.name, via="llama.cpp")
+
+    def generate(self, prompts: Iterable[Prompt], how: Generation) -> Iterator[tuple[int, Answer]]:
+        """What it answered, in the order of the file."""
+        del how
+        for number, (_, text) in enumerate(zip(prompts, self.said(), strict=True)):
+            yield number, Answer(text=text.strip(), finish_reason="stop")
+
+    def score(self, pairs: Iterable[tuple[Pair, ...]]) -> Iterator[tuple[int, list[Scored]]]:
+        """Nothing is weighed here."""
+        raise NotImplementedError
+
+    def read(self, texts: Iterable[str]) -> Iterator[tuple[int, Scored]]:
+        """Nothing is read here."""
+        raise NotImplementedError
 
 
 def admit(path: Path, settings: Settings) -> None:
@@ -185,76 +194,82 @@ def taught(options: argparse.Namespace, name: str, settings: Settings) -> tuple[
     return made, time.monotonic() - start
 
 
-class Report:
-    """Rows as they come, told at once."""
+class Rows:
+    """What each asked model came to, told at once."""
 
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self.rows: list[tuple[str, Estimate, float]] = []
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.found: list[tuple[Result, float]] = []
 
-    def add(self, name: str, passed: float, seconds: float) -> None:
-        """A row, by how many answers were right."""
-        found = share_estimate(passed, self.n)
-        self.rows.append((name, found, seconds))
-        sys.stderr.write(f"{name}: {found.value:.3f} ({seconds:.0f} s)\n")
+    def ask(self, target: Target) -> Result:
+        """All items, judged."""
+        start = time.monotonic()
+        result = run_task(self.task, target)
+        seconds = time.monotonic() - start
+        self.found.append((result, seconds))
+        sys.stderr.write(f"{result.target.name}: {result.estimate.value:.3f} ({seconds:.0f} s)\n")
+        return result
 
     def text(self) -> str:
         """The table."""
         rows = [
-            [name, f"{found.value:.3f}", f"{found.low:.3f}-{found.high:.3f}", f"{seconds:.0f}"]
-            for name, found, seconds in self.rows
+            [result.target.name, f"{e.value:.3f}", f"{e.low:.3f}-{e.high:.3f}", f"{seconds:.0f}"]
+            for result, seconds in self.found
+            for e in (result.estimate,)
         ]
         return table(["strict accuracy", "share", "95 %", "s"], rows)
+
+    def page(self, first: Result) -> str:
+        """All of them with their intervals, and how far each is from the first."""
+        results = [result for result, _ in self.found]
+        compared = [(self.task.name, compare(first, r)) for r in results if r is not first]
+        return report_page(
+            Report(
+                title="Sections of Debian's packages, before and after",
+                results=results,
+                comparisons=compared,
+            )
+        )
 
     def facts(self) -> dict[str, Any]:
         """By name, as JSON."""
         return {
-            name: found.as_dict() | {"seconds": round(seconds, 1)}
-            for name, found, seconds in self.rows
+            result.target.name: result.estimate.as_dict() | {"seconds": round(seconds, 1)}
+            for result, seconds in self.found
         }
 
 
 def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Every row, in order; what the record keeps."""
     settings = own_home(options.model, options.home)
-    task, base = task_of(options.heldout), library.resolve(options.model, settings=settings)
-    lines = read_lines(options.heldout)
-    report = Report(len(lines))
-
-    def ask(name: str, model: Path, adapter: Path | None = None) -> Result:
-        start = time.monotonic()
-        result = answers(task, model, adapter, name)
-        report.add(name, result.estimate.value * report.n, time.monotonic() - start)
-        return result
-
-    start = time.monotonic()
-    found = naive_bayes(read_lines(options.train), lines)
-    report.add("naive Bayes on the same lines", found, time.monotonic() - start)
-    before = ask("before", base)
+    base = library.resolve(options.model, settings=settings)
+    rows = Rows(task_of(options.heldout))
+    before = rows.ask(target_of(base, None, "before"))
+    rows.ask(naive_bayes(options.train))
     for larger in options.larger:
-        ask(f"{larger.stem}, taught nothing", larger)
+        rows.ask(target_of(larger, None, f"{larger.stem}, taught nothing"))
     made, seconds = taught(options, f"section-{options.seed}", settings)
     sys.stderr.write(f"training: {seconds:.0f} s\n")
     adapter = made.result.adapter_dir
     assert adapter is not None, "the training ended"
-    after = ask("after", base, adapter)
+    after = rows.ask(target_of(base, adapter, "after"))
     exports = {}
     for label, how in (("F16", {}), (options.recipe, {"recipe": options.recipe})):
         target = folder / f"section-{label}.gguf"
         wanted = Wanted(form="gguf", output=target, held_out=options.heldout, **how)
         done = export(options.model, adapter, wanted, settings=settings)
         exports[label] = done.drift.as_dict() | {"size_bytes": done.size_bytes}
-        ask(f"exported {label}, Freehold", target)
+        rows.ask(target_of(target, None, f"exported {label}, Freehold"))
         if options.llama_python:
-            start = time.monotonic()
-            said = llama_cpp_answers(options.llama_python, target, options.heldout)
-            right = sum(a.strip() == line.label for a, line in zip(said, lines, strict=True))
-            report.add(f"exported {label}, llama.cpp", right, time.monotonic() - start)
-    print(report.text())
+            said = partial(llama_cpp_answers, options.llama_python, target, options.heldout)
+            rows.ask(Elsewhere(f"exported {label}, llama.cpp", said))
+    print(rows.text())
+    page = options.home / "report.html"
+    page.write_text(rows.page(before), encoding="utf-8")
     gain = compare(before, after)
-    print(f"\ntraining took {seconds:.0f} s; {gain.verdict}")
+    print(f"\ntraining took {seconds:.0f} s; {gain.verdict}; as a page: {page}")
     return {
-        "rows": report.facts(),
+        "rows": rows.facts(),
         "training_s": round(seconds, 1),
         "tokens_per_s": made.result.tokens_per_s,
         "heldout_loss": made.result.heldout_loss,
