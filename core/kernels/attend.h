@@ -13,11 +13,8 @@ struct HalfPage {  // float16, no scales
     using F = typename S::F;
     using Unit = uint16_t;
     static constexpr int kGroup = 1 << 20;
+    static constexpr int kBytes = 2;  // of a number
     static int stride(const PageView& view) { return view.value_padded; }
-    static void prefetch(const uint16_t* page, int step) {
-        __builtin_prefetch(page + 64 * step);
-        __builtin_prefetch(page + 64 * step + 32);
-    }
     static F key_scale(const PageView&, const uint16_t*, int, int) { return S::zero(); }
     static F key(const uint16_t* page, int at, F) { return S::load_half(page + at); }
     static void value_scales(const PageView&, const uint16_t*, int, float*) {}
@@ -32,8 +29,8 @@ struct BytePage {  // int8 codes, then float16 scales; see types.h
     using F = typename S::F;
     using Unit = uint16_t;
     static constexpr int kGroup = kKvGroup;
+    static constexpr int kBytes = 1;
     static int stride(const PageView& view) { return view.value_padded; }
-    static void prefetch(const uint16_t* page, int step) { __builtin_prefetch(page + 32 * step); }
     static const uint8_t* bytes(const uint16_t* page) {
         return reinterpret_cast<const uint8_t*>(page);
     }
@@ -58,6 +55,20 @@ struct BytePage {  // int8 codes, then float16 scales; see types.h
         return S::mul(S::load_i8(bytes(page) + at), S::set(scales[k]));
     }
 };
+
+// Asks for the `step`th `Bytes` of a page. Evenly over all steps of a page that is computed, so that
+// memory does not rest while the units work.
+template <int Bytes>
+inline void prefetch_step(const void* page, int step) {
+    [[maybe_unused]] const char* at = static_cast<const char*>(page) + Bytes * step;
+    if constexpr (Bytes == 0) {
+        return;
+    } else if constexpr (Bytes < 64) {
+        if (step % (64 / Bytes) == 0) __builtin_prefetch(at);
+    } else {
+        for (int line = 0; line < Bytes; line += 64) __builtin_prefetch(at + line);
+    }
+}
 
 // acc[r][v] += row(r) * column(v), each fetched once. The shorter list is held, so that with the
 // sums it stays in registers.
@@ -87,8 +98,9 @@ inline __attribute__((always_inline)) void add_products(typename S::F (&acc)[R][
 template <class S, class P, int R>
 __attribute__((noinline)) void score_page(const PageView& view, const uint16_t* keys, const uint16_t* next,
                        const QueryRow* rows, int count, float (*scores)[kPageTokens]) {
-    constexpr int kVectors = S::template attend_vectors<R>;
-    for (int k = 0; k < count; k += kVectors * S::lanes) {
+    constexpr int kVectors = S::template attend_vectors<R>, kKeys = kVectors * S::lanes;
+    for (int k = 0; k < count; k += kKeys) {
+        const int before = k / kKeys * view.key_width;
         typename S::F acc[R][kVectors];
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < kVectors; ++v) acc[r][v] = S::zero();
@@ -99,7 +111,7 @@ __attribute__((noinline)) void score_page(const PageView& view, const uint16_t* 
             const int start = group * P::kGroup;
             const int end = std::min(view.key_width, start + P::kGroup);
             for (int a = start; a < end; ++a) {
-                if (k == 0) P::prefetch(next, a);
+                prefetch_step<kKeys * P::kBytes>(next, before + a);
                 add_products<S>(
                     acc, [&](int r) { return S::set(rows[r].q[a]); },
                     [&](int v) {
@@ -124,14 +136,16 @@ inline void cap_scores(float* scores, float cap) {
 }
 
 // Scores of a row's visible keys [hidden, keys) of a page -> exponentials against the largest so
-// far, zero everywhere else. Returns the factor that rescales what came before.
-template <class S>
+// far, zero everywhere else. Returns the factor that rescales what came before. `All` of the page's
+// keys are visible in most: then nothing is masked.
+template <class S, bool All>
 inline float soften(float* scores, int hidden, int keys, RowState& state) {
     const auto lowest = S::set(-INFINITY);
     auto top = lowest;
     for (int i = 0; i < hidden; ++i) scores[i] = -INFINITY;
-    for_vectors<S>(keys, [&](int64_t i, int n) {
-        top = S::max(top, S::keep_first(S::load(scores + i), n, lowest));
+    for_vectors<S>(All ? kPageTokens : keys, [&](int64_t i, int n) {
+        const auto score = S::load(scores + i);
+        top = S::max(top, All ? score : S::keep_first(score, n, lowest));
     });
     const float before = state.largest;
     const float page = S::largest(top);
@@ -141,12 +155,14 @@ inline float soften(float* scores, int hidden, int keys, RowState& state) {
         page > before ? S::first(exponential<S>(S::set(before - page))) : 1.0f;
     auto sum = S::zero();
     for (int i = 0; i < kPageTokens; i += S::lanes) {
-        const int n = keys - i < 0 ? 0 : keys - i > S::lanes ? S::lanes : keys - i;
         auto e = exponential<S>(S::sub(S::load(scores + i), S::set(state.largest)));
-        e = S::keep_first(e, n, S::zero());
-        if (hidden > i) {
-            const int before_window = hidden - i > S::lanes ? S::lanes : hidden - i;
-            e = S::sub(e, S::keep_first(e, before_window, S::zero()));
+        if constexpr (!All) {
+            const int n = keys - i < 0 ? 0 : keys - i > S::lanes ? S::lanes : keys - i;
+            e = S::keep_first(e, n, S::zero());
+            if (hidden > i) {
+                const int before_window = hidden - i > S::lanes ? S::lanes : hidden - i;
+                e = S::sub(e, S::keep_first(e, before_window, S::zero()));
+            }
         }
         S::store(scores + i, e);
         sum = S::add(sum, e);
@@ -180,8 +196,9 @@ __attribute__((noinline)) void weigh_page(const PageView& view, const typename P
             for (int r = 0; r < R; ++r)
                 for (int v = 0; v < N; ++v)
                     acc[r][v] = S::load(values + r * view.value_padded + a + v * S::lanes);
+            const int steps = a / (N * S::lanes) * kPageTokens;
             for (int k = 0; k < count; ++k) {
-                if (a % kPageTokens == 0) P::prefetch(next, a + k);
+                prefetch_step<N * S::lanes * P::kBytes>(next, steps + k);
                 add_products<S>(
                     acc, [&](int r) { return S::set(weights[r][k]); },
                     [&](int v) {
@@ -228,8 +245,10 @@ inline void soften_page(const PageView& view, int start, const QueryRow* rows,
         const int left = rows[r].keys - start, hidden = rows[r].first - start;
         int visible = left > kPageTokens ? kPageTokens : left < 0 ? 0 : left;
         if (hidden >= kPageTokens) visible = 0;
-        factors[r] =
-            soften<S>(scores[r], hidden > 0 && visible > 0 ? hidden : 0, visible, state[r]);
+        const int unseen = hidden > 0 && visible > 0 ? hidden : 0;
+        factors[r] = visible == kPageTokens && unseen == 0
+                         ? soften<S, true>(scores[r], 0, kPageTokens, state[r])
+                         : soften<S, false>(scores[r], unseen, visible, state[r]);
     }
 }
 

@@ -10,7 +10,7 @@ struct FloatRows {
     using Unit = float;
     static constexpr int kGroup = 1 << 20;
     static int stride(const PageView& view) { return view.key_padded; }
-    static void prefetch(const float*, int) {}
+    static constexpr int kBytes = 0;  // to ask for: they are in the cache
     static void value_scales(const PageView&, const float*, int, float*) {}
     static typename S::F value(const float* page, int at, const float*, int) {
         return S::load(page + at);
