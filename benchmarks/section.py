@@ -26,6 +26,7 @@ from benchmarks.record import RESULTS, table, write_result
 from benchmarks.workers import ROOT
 from freehold import library, ops
 from freehold.config import Settings, resolve_settings
+from freehold.errors import BadTask
 from freehold.evals import Data, Generation, Item, LocalTarget, Metric, Task, compare, run_task
 from freehold.evals.bayes import BayesTarget, NaiveBayes
 from freehold.evals.items import Pair, Prompt
@@ -140,12 +141,14 @@ class Elsewhere:
             yield number, Answer(text=text.strip(), finish_reason="stop")
 
     def score(self, pairs: Iterable[tuple[Pair, ...]]) -> Iterator[tuple[int, list[Scored]]]:
-        """Nothing is weighed here."""
-        raise NotImplementedError
+        """Raises: BadTask, since it was asked for words only."""
+        del pairs
+        raise BadTask("llama.cpp is asked for answers only", expected="a task that generates")
 
     def read(self, texts: Iterable[str]) -> Iterator[tuple[int, Scored]]:
-        """Nothing is read here."""
-        raise NotImplementedError
+        """Raises: BadTask, since it was asked for words only."""
+        del texts
+        raise BadTask("llama.cpp is asked for answers only", expected="a task that generates")
 
 
 def admit(path: Path, settings: Settings) -> None:

@@ -30,9 +30,7 @@ from freehold.library.opening import check_opens
 from freehold.library.progress import Progress
 from freehold.library.selection import is_companion, is_weights_of_directory
 from freehold.library.shelf import staging_dir
-from freehold.library.terms import licence_named
-from freehold.library.terms.evidence import evidence_of
-from freehold.library.terms.texts import recognise
+from freehold.library.terms import subject_of
 
 __all__ = ["Keep", "import_model"]
 
@@ -91,21 +89,16 @@ def import_model(
                 folder=staged,
             )
             check_opens(held.path)
-            held = replace(held, licence=_stated_licence(held.path))
+            held = replace(held, licence=_stated_licence(held.path, settings))
             held = publish_held(held, staged=staged, models_dir=models_dir)
         write_down(held, settings=settings, progress=progress)
     return held
 
 
-def _stated_licence(path: Path) -> str | None:
-    """The licence that a model's header, card or licence file states; None where none does."""
-    evidence = evidence_of(path, own_folder=True)
-    own = None if evidence.text is None else recognise(evidence.text)
-    names = [claim.name for claim in evidence.claims]
-    if own is not None:
-        names.append(own.licence.id)
-    known = licence_named(names[0]) if names else None
-    return known.id if known is not None else next(iter(names), None)
+def _stated_licence(path: Path, settings: Settings) -> str | None:
+    """The licences that a model's header, card or licence file state; None where none does."""
+    subject = subject_of(path, settings=settings)
+    return " AND ".join([*(one.id for one in subject.licences), *subject.unread]) or None
 
 
 def _check_name(name: ModelName, models_dir: Path) -> None:
