@@ -94,6 +94,12 @@ def _log_form(raw: object) -> str:
     return str(raw)
 
 
+def _recommended(raw: object) -> str:
+    if raw not in ("auto", "none"):
+        raise ValueError("auto or none")
+    return str(raw)
+
+
 def _switch(raw: object) -> bool:
     if isinstance(raw, bool):
         return raw
@@ -213,6 +219,14 @@ class Settings:
     max_waiting: int = field(
         default=256,
         metadata=_setting("FREEHOLD_MAX_WAITING", _positive, "Sequences that may wait, per model."),
+    )
+    generation_config: str = field(
+        default="auto",
+        metadata=_setting(
+            "FREEHOLD_GENERATION_CONFIG",
+            _recommended,
+            "Sampling a request leaves open: auto, as the model's files recommend; none.",
+        ),
     )
     request_s: float = field(
         default=600.0,

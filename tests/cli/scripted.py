@@ -17,6 +17,7 @@ from types import ModuleType
 
 from freehold.engine.sampler import Sampling
 from freehold.errors import PromptTooLong, UnknownModel
+from freehold.loading import Suggested
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Model:
 
     def __init__(self, **loading: object) -> None:
         self.loading = loading
+        self.suggested = Suggested(**json.loads(os.environ.get("FREEHOLD_SCRIPT_SUGGESTED", "{}")))
 
     def chat(
         self,

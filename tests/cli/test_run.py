@@ -87,8 +87,29 @@ def test_json_is_one_object_with_the_whole_answer(scripted: Run) -> None:
         "generated_tokens": 2,
         "prompt_tokens_per_s": 100.0,
         "generated_tokens_per_s": 50.0,
+        "sampling": {
+            "temperature": {"value": 0.0, "from": "default"},
+            "top_k": {"value": 0, "from": "default"},
+            "top_p": {"value": 1.0, "from": "default"},
+            "min_p": {"value": 0.0, "from": "default"},
+            "repetition_penalty": {"value": 1.0, "from": "default"},
+            "seed": {"value": None, "from": "default"},
+        },
     }
     assert ran.out.count("\n") == 1
+
+
+def test_a_flag_wins_over_the_model_s_files_and_these_over_the_default(scripted: Run) -> None:
+    env = {"FREEHOLD_SCRIPT_SUGGESTED": '{"temperature": 0.7, "top_k": 20}'}
+    ran = scripted("run", "model", "hi", "--top-k", "5", "--json", env=env)
+    drawn = json.loads(ran.out)["sampling"]
+    assert drawn["temperature"] == {"value": 0.7, "from": "model"}
+    assert drawn["top_k"] == {"value": 5, "from": "flag"}
+    assert drawn["top_p"] == {"value": 1.0, "from": "default"}
+    assert json.loads(json.loads(ran.out)["text"])["temperature"] == 0.7
+    env["FREEHOLD_GENERATION_CONFIG"] = "none"
+    ran = scripted("run", "model", "hi", "--json", env=env)
+    assert json.loads(ran.out)["sampling"]["temperature"] == {"value": 0.0, "from": "default"}
 
 
 def test_length_limit_is_told(scripted: Run) -> None:

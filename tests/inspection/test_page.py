@@ -177,3 +177,14 @@ def test_the_lens_keeps_to_itself_too(tmp_path: Path) -> None:
     written = page_of(report, version="0", lens=lens_of(path, "<b>ab</b>"))
     assert_keeps_to_itself(written)
     assert {"lens", "attention"} <= {a.get("id") for _, a in read(written).elements}
+
+
+def test_recommended_sampling_is_shown_where_the_file_has_some(tmp_path: Path) -> None:
+    checkpoint = small()
+    plain = inspect_model(checkpoint.write(tmp_path / "plain.gguf"))
+    checkpoint.keys |= {"general.sampling.temp": 0.7, "general.sampling.top_k": 20}
+    report = inspect_model(checkpoint.write(tmp_path / "said.gguf"))
+    assert report.suggested == {"temperature": 0.7, "top_k": 20}
+    title = "Recommended sampling"
+    assert title in page_of(report, version="1")
+    assert title not in page_of(plain, version="1")

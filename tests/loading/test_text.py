@@ -10,10 +10,17 @@ import pytest
 from freehold.config import resolve_settings
 from freehold.errors import BadConfig, BadTokenizer, FormatError, LoadError, UnknownConfigKey
 from freehold.loading import read_text_side
-from freehold.loading.generation import Suggested
+from freehold.loading.generation import (
+    Suggested,
+    generation_keys,
+    read_generation,
+    read_sampling,
+    sampling_keys,
+)
 from freehold.local import load_chat
 from freehold.server.cards import cards_of
 from tests.loading.own_files import pieces, ranked
+from tests.loading.small import Dims, small
 from tests.loading.small_directory import (
     CONFIG,
     TEMPLATE,
@@ -78,8 +85,73 @@ def test_the_maker_s_sampling_is_read(tmp_path: Path) -> None:
     write_directory(tmp_path, generation(**keys, transformers_version="5", num_beams=1))
     expected = Suggested(temperature=0.6, top_k=20, top_p=0.95)
     assert read_text_side(tmp_path).suggested == expected
-    write_directory(tmp_path, generation(**{**keys, "do_sample": False}))
-    assert read_text_side(tmp_path).suggested == Suggested()
+    write_directory(tmp_path, generation(**{**keys, "do_sample": False}, repetition_penalty=1.1))
+    # As transformers has it: then the likeliest token is taken, and the penalty still counts.
+    greedy = Suggested(repetition_penalty=1.1, repetition_window=0)
+    assert read_text_side(tmp_path).suggested == greedy
+
+
+def gguf(tmp_path: Path, **keys: Any) -> Path:
+    checkpoint = small(Dims(D=32, H=1, G=1, A=32, F=32, L=1))
+    checkpoint.keys |= {f"general.sampling.{key}": value for key, value in keys.items()}
+    return checkpoint.write(tmp_path / "small.gguf")
+
+
+SAID = {"temp": 0.7, "top_k": 20, "top_p": 0.8, "min_p": 0.05, "penalty_repeat": 1.05}
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, Suggested()),
+        (
+            {**SAID, "sequence": "penalties;top_k", "mirostat": 0, "xtc_probability": 0.0},
+            Suggested(
+                temperature=0.7,
+                top_k=20,
+                top_p=0.8,
+                min_p=0.05,
+                repetition_penalty=1.05,
+                repetition_window=64,
+            ),
+        ),
+        ({"top_k": -1}, Suggested(top_k=0)),
+        (
+            {"penalty_repeat": 1.5, "penalty_last_n": -1},
+            Suggested(repetition_penalty=1.5, repetition_window=0),
+        ),
+        ({"penalty_repeat": 1.5, "penalty_last_n": 0}, Suggested(repetition_penalty=1.0)),
+    ],
+)
+def test_a_gguf_file_recommends_too(
+    tmp_path: Path, keys: dict[str, Any], expected: Suggested
+) -> None:
+    assert read_text_side(gguf(tmp_path, **keys)).suggested == expected
+
+
+@pytest.mark.parametrize(
+    "keys", [{"mirostat": 2}, {"xtc_probability": 0.5}, {"temp": -1.0}, {"top_k": "x"}, {"new": 1}]
+)
+def test_a_recommendation_that_cannot_be_followed_is_refused(
+    tmp_path: Path, keys: dict[str, Any]
+) -> None:
+    (name,) = keys
+    with pytest.raises(LoadError, match=f"general.sampling.{name}"):
+        read_text_side(gguf(tmp_path, **keys))
+
+
+@pytest.mark.parametrize(
+    "suggested",
+    [
+        Suggested(),
+        Suggested(temperature=0.7, top_k=0, top_p=0.8, min_p=0.1),
+        Suggested(repetition_penalty=1.1, repetition_window=0),
+        Suggested(temperature=1.0, repetition_penalty=1.1, repetition_window=0),
+    ],
+)
+def test_each_form_says_what_the_other_said(tmp_path: Path, suggested: Suggested) -> None:
+    assert read_sampling(sampling_keys(suggested)) == suggested
+    assert read_generation(generation_keys(suggested)).suggested == suggested
 
 
 @pytest.mark.parametrize(

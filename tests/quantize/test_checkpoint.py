@@ -10,7 +10,7 @@ import pytest
 
 from freehold.errors import BadConfig, UnknownTokenizer
 from freehold.formats.gguf_writer import GgufWriter, NewTensor
-from freehold.loading import load_model, read_text_side
+from freehold.loading import Suggested, load_model, read_text_side
 from freehold.quantize import open_source
 from freehold.quantize.loss import logits_of
 from tests.loading.small_directory import CONFIG, write_directory, write_weights
@@ -79,6 +79,13 @@ def test_the_file_has_the_directorys_tokenizer_and_template(tmp_path: Path) -> N
         )
     assert new.tokenizer.eos_ids == own.tokenizer.eos_ids
     assert new.templates == own.templates
+
+
+def test_the_file_recommends_what_the_directory_recommends(tmp_path: Path) -> None:
+    said = {"do_sample": True, "temperature": 0.7, "top_k": 20, "repetition_penalty": 1.05}
+    folder = directory(tmp_path / "model", **{"generation_config.json": said})
+    written = copy(folder, tmp_path / "copy.gguf")
+    assert read_text_side(written).suggested == read_text_side(folder).suggested != Suggested()
 
 
 def test_the_model_cards_licence_comes_along(tmp_path: Path) -> None:

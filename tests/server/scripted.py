@@ -7,7 +7,7 @@ keeps every `Ask` it was given, and its answers say whether they were closed.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,9 @@ from fastapi.responses import JSONResponse
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from freehold.engine.sampler import Sampling
 from freehold.errors import FreeholdError, UnknownModel
+from freehold.loading import Suggested
 from freehold.server.ask import (
     Ask,
     Choice,
@@ -124,6 +126,7 @@ class ScriptedResident:
     template: Any = None
     dialect: Any = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    suggested: Suggested = field(default_factory=Suggested)
     tokenizer: Tokenizer = field(default_factory=lambda: tokenizer_from_gguf(byte_level()))
     asks: list[Ask] = field(default_factory=list)
     askers: list[Asker] = field(default_factory=list)
@@ -138,6 +141,10 @@ class ScriptedResident:
     @property
     def vocabulary(self) -> int:
         return self.tokenizer.vocab_size
+
+    def drawn(self, ask: Ask) -> Sampling:
+        """As a real resident does."""
+        return replace(ask.sampling, **self.suggested.of(ask.unsaid))
 
     def prompt(self, ask: Ask) -> list[int]:
         """Each message as its role and content; nothing a real template would do."""
@@ -266,7 +273,7 @@ def app_for(
     app = FastAPI()
     app.include_router(router)
     residents: Any = ScriptedResidents(resident or ScriptedResident())
-    settings: Any = SimpleNamespace()
+    settings: Any = SimpleNamespace(generation_config="auto")
     kept: Any = store
     app.state.house = House(settings=settings, residents=residents, store=kept)
     _form_errors(app)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from freehold.cli.entry import INTERRUPTED
 from freehold.cli.printing import print_json, say, write_piece
@@ -20,21 +20,22 @@ from freehold.engine.sampler import Sampling
 if TYPE_CHECKING:
     from freehold.local import Completion, Model, Stream
 
-__all__ = ["Asking", "SamplingFlags", "answer_once", "ask", "follow", "stats_line"]
+__all__ = ["SHOWN", "Asking", "SamplingFlags", "answer_once", "ask", "follow", "stats_line"]
 
-
-_Number = TypeVar("_Number", int, float)
+# The parts of a sampling that flags and models speak of.
+SHOWN = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """How every question of this run is asked."""
+    """How every question of this run is asked; `origin` says who chose each part of `sampling`."""
 
     system: str | None
     raw: bool
     sampling: Sampling
     max_tokens: int | None
     adapter: str | None = None
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,27 +46,24 @@ class SamplingFlags:
     top_k: int | None
     top_p: float | None
     min_p: float | None
-    repeat_penalty: float | None
+    repetition_penalty: float | None
     seed: int | None
 
-    def sampling(self) -> Sampling:
-        """The settings, with the runtime's own value for each flag not given.
+    def over(self, suggested: Mapping[str, Any]) -> tuple[Sampling, dict[str, str]]:
+        """The settings, and for each where it is from: "flag", "model" or "default".
 
+        A flag wins over what the model's maker recommends, this over the runtime's own value.
         Raises: BadSampling when a value is out of range.
         """
-        own = Sampling()
-        return Sampling(
-            temperature=_given(self.temperature, own.temperature),
-            top_k=_given(self.top_k, own.top_k),
-            top_p=_given(self.top_p, own.top_p),
-            min_p=_given(self.min_p, own.min_p),
-            repetition_penalty=_given(self.repeat_penalty, own.repetition_penalty),
-            seed=self.seed,
-        )
-
-
-def _given(flag: _Number | None, own: _Number) -> _Number:
-    return own if flag is None else flag
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        given = {name: value for name, value in given.items() if value is not None}
+        if "repetition_penalty" in given:  # then how far back it looks is not the model's to say
+            suggested = {k: v for k, v in suggested.items() if k != "repetition_window"}
+        origin = {
+            f.name: "flag" if f.name in given else "model" if f.name in suggested else "default"
+            for f in fields(Sampling)
+        }
+        return replace(Sampling(), **{**suggested, **given}), origin
 
 
 def ask(model: Model, turns: Sequence[dict[str, str]], asking: Asking) -> Stream:
@@ -137,6 +135,11 @@ def answer_once(model: Model, text: str, asking: Asking, *, as_json: bool) -> in
                 "generated_tokens": stats.generated_tokens,
                 "prompt_tokens_per_s": round(stats.prompt_tokens_per_s, 2),
                 "generated_tokens_per_s": round(stats.generated_tokens_per_s, 2),
+                "sampling": {
+                    name: {"value": getattr(asking.sampling, name), "from": origin}
+                    for name, origin in asking.origin.items()
+                    if name in SHOWN
+                },
             }
         )
     say(stats_line(completion))

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from freehold.cli.answer import Asking, ask, follow, stats_line
+from freehold.cli.answer import SHOWN, Asking, ask, follow, stats_line
 from freehold.cli.printing import print_error, safe_text, say
 from freehold.config import Settings
 from freehold.errors import FreeholdError
@@ -86,7 +86,12 @@ def converse(model: Model, asking: Asking, *, settings: Settings) -> None:
 
     session = _session(settings)
     conversation = Conversation(model, asking)
-    say(f"{model.name} · context {model.context_tokens} tokens · {ops.isa_name()} · /help")
+    drawn = "".join(
+        f" · {name.replace('_', ' ')} {getattr(asking.sampling, name):g}"
+        for name in SHOWN
+        if asking.origin.get(name) == "model"
+    )
+    say(f"{model.name} · context {model.context_tokens} tokens · {ops.isa_name()}{drawn} · /help")
     interrupted = False
     while True:
         try:

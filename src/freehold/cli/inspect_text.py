@@ -77,6 +77,10 @@ def print_report(console: Console, report: Report) -> None:
     _memory(console, report)
     _tokenizer(console, report)
     _chat(console, report)
+    if report.suggested:
+        _title(console, "Recommended sampling")
+        told = (f"{name.replace('_', ' ')} {value:g}" for name, value in report.suggested.items())
+        console.print(", ".join(told))
     _statistics(console, report)
     for what, why in report.unread.items():
         console.print(f"not read: {what}: {seen(why)}", style="yellow")

@@ -40,13 +40,13 @@ def run(
 ) -> None:
     """Ask a model. The answer goes to stdout, everything else to stderr.
 
+    What no flag says of the sampling, the model's own files say, else the likeliest token is taken.
     Ctrl-C stops the answer and keeps what there is; a second one leaves.
     """
     from freehold.cli.prompt_source import prompt_from
 
     # Before the model is loaded: a wrong flag or an empty prompt should not cost seconds.
     text = prompt_from(prompt, as_json=as_json)
-
     from freehold.cli.answer import Asking, SamplingFlags, answer_once
     from freehold.config import resolve_settings
     from freehold.library import suggested_system
@@ -56,23 +56,23 @@ def run(
         top_k=top_k,
         top_p=top_p,
         min_p=min_p,
-        repeat_penalty=repeat_penalty,
+        repetition_penalty=repeat_penalty,
         seed=seed,
     )
-    if system is None and not raw:
-        system = suggested_system(ref)
-    asking = Asking(
-        system=system,
-        raw=raw,
-        sampling=flags.sampling(),
-        max_tokens=max_tokens,
-        adapter=None if adapter is None else str(adapter),
-    )
+    flags.over({})
     settings = resolve_settings({"threads": threads, "context_tokens": context})
 
     model = _loaded(ref, options.with_policy(settings, policy), adapter)
-    if model.report is not None and not model.report.exact:
-        typer.echo(str(model.report), err=True)
+    recommended = model.suggested.said() if settings.generation_config == "auto" else {}
+    sampling, origin = flags.over(recommended)
+    asking = Asking(
+        system=suggested_system(ref) if system is None and not raw else system,
+        raw=raw,
+        sampling=sampling,
+        max_tokens=max_tokens,
+        adapter=None if adapter is None else str(adapter),
+        origin=origin,
+    )
     if text is None:
         from freehold.cli.conversation import converse
 
@@ -86,7 +86,7 @@ def _loaded(ref: str, settings: Settings, adapter: Path | None) -> Model:
     from freehold.library.gate import require
 
     require(ref, "run", settings=settings)
-    return local.load_chat(
+    model = local.load_chat(
         ref,
         context_tokens=settings.context_tokens,
         threads=settings.threads,
@@ -94,3 +94,6 @@ def _loaded(ref: str, settings: Settings, adapter: Path | None) -> Model:
         adapters={} if adapter is None else {str(adapter): adapter},
         adapter_bits=settings.adapter_bits,
     )
+    if model.report is not None and not model.report.exact:
+        typer.echo(str(model.report), err=True)
+    return model

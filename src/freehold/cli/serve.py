@@ -49,6 +49,14 @@ Adapter = Annotated[
         "--adapter", metavar="NAME=PATH", help="Serve a LoRA adapter too; may be repeated."
     ),
 ]
+GenerationConfig = Annotated[
+    str | None,
+    typer.Option(
+        "--generation-config",
+        metavar="WHOSE",
+        help="Sampling that a request leaves open: auto, as the model's files recommend; none.",
+    ),
+]
 LogFormat = Annotated[
     str | None, typer.Option("--log-format", metavar="FORM", help="Log lines: text or json.")
 ]
@@ -67,6 +75,7 @@ def serve(
     max_running: MaxRunning = None,
     max_waiting: MaxWaiting = None,
     adapter: Adapter = None,
+    generation_config: GenerationConfig = None,
     log_format: LogFormat = None,
     policy: options.PolicyFile = None,
 ) -> None:
@@ -91,6 +100,7 @@ def serve(
             "model_memory": model_memory,
             "max_running": max_running,
             "max_waiting": max_waiting,
+            "generation_config": generation_config,
             "log_format": log_format,
         }
     )

@@ -22,7 +22,18 @@ from numpy.typing import NDArray
 from freehold.errors import DiskFull
 from freehold.formats.block_types import BlockType
 
-__all__ = ["GgufWriter", "NewTensor", "f32", "f64", "string", "strings", "truth", "u32", "values"]
+__all__ = [
+    "GgufWriter",
+    "NewTensor",
+    "f32",
+    "f64",
+    "i32",
+    "string",
+    "strings",
+    "truth",
+    "u32",
+    "values",
+]
 
 _ALIGNMENT = 32
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -33,6 +44,11 @@ _KINDS = {"uint32": 4, "int32": 5, "float32": _F32, "int8": 1, "uint8": 0}
 def u32(value: int) -> bytes:
     """A metadata value: an unsigned 32-bit number."""
     return struct.pack("<II", 4, value)
+
+
+def i32(value: int) -> bytes:
+    """A metadata value: a signed 32-bit number."""
+    return struct.pack("<Ii", 5, value)
 
 
 def f32(value: float) -> bytes:

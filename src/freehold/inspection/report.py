@@ -69,7 +69,8 @@ class TensorReport:
 class Report:
     """What a model is. Parts that could not be read are None, with the reason in `unread`.
 
-    `refused` says that the file breaks its format: then only `findings` tell more.
+    `refused` says that the file breaks its format: then only `findings` tell more. `suggested` is
+    how its maker would draw.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Report:
     memory: Memory | None = None
     tokenizer: TokenizerFacts | None = None
     chat: ChatFacts | None = None
+    suggested: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     unread: Mapping[str, str] = field(default_factory=dict)
 
@@ -172,6 +174,7 @@ def _inspected(
         chat=None
         if not isinstance(side, TextSide)
         else _try(unread, "chat", lambda: chat_facts(side.templates, side.tokenizer)),
+        suggested=side.suggested.said() if isinstance(side, TextSide) else {},
         findings=ranked(findings),
         unread=unread,
     )

@@ -14,6 +14,7 @@ from freehold.loading.encoder import (
     LoadedEncoder,
     load_encoder_tokenizer,
 )
+from freehold.loading.generation import Suggested
 from freehold.loading.gguf import Loaded, load_gguf
 from freehold.loading.opening import load_model
 from freehold.loading.shapes import ModelShapes, read_shapes
@@ -25,6 +26,7 @@ __all__ = [
     "Loaded",
     "LoadedEncoder",
     "ModelShapes",
+    "Suggested",
     "TextSide",
     "is_encoder",
     "load_adapter",

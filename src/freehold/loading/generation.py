@@ -1,21 +1,33 @@
-"""generation_config.json: which tokens end an answer, and how its maker would draw.
+"""Which tokens end an answer, and how the model's maker would draw.
 
+A directory says so in generation_config.json, a GGUF file in its `general.sampling.*` keys.
 Room: loading. Every key is honoured, ignored with a reason, or refused unless it changes nothing.
-Source: GenerationConfig of transformers 5, which also reads what version 4 wrote.
+Source: GenerationConfig of transformers 5, which also reads what version 4 wrote; gguf 0.18.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from freehold.errors import BadConfig
 from freehold.loading.keys import Keys
 
-__all__ = ["Generation", "Suggested", "end_ids_of", "read_generation"]
+__all__ = [
+    "Generation",
+    "Suggested",
+    "end_ids_of",
+    "generation_keys",
+    "read_generation",
+    "read_sampling",
+    "sampling_keys",
+]
 
 _NAME = "generation_config"
+_GGUF = "general.sampling"
 _MAX_ENDS = 64
 _MAX_ID = 1 << 24
 
@@ -95,15 +107,55 @@ _NEUTRAL: Mapping[str, object] = {
 }
 
 
+# The same for `general.sampling.*`.
+_GGUF_IGNORED = {
+    "sequence": "the order in which these are applied is the sampler's own",
+    "xtc_threshold": "of xtc, which is refused",
+    "mirostat_tau": "of mirostat, which is refused",
+    "mirostat_eta": "of mirostat, which is refused",
+}
+_GGUF_NEUTRAL: Mapping[str, object] = {"xtc_probability": 0.0, "mirostat": 0}
+# Our names -> those of GGUF.
+_GGUF_NAMES = {
+    "temperature": "temp",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "repetition_penalty": "penalty_repeat",
+    "repetition_window": "penalty_last_n",
+}
+_GGUF_WINDOW = 64  # where only the penalty is said: llama.cpp's own
+_LEAST = sys.float_info.min  # the smallest nucleus: the likeliest token alone
+_RANGES = {
+    "temperature": (0.0, 100.0),
+    "top_p": (0.0, 1.0),
+    "min_p": (0.0, 1.0),
+    "repetition_penalty": (1e-6, 100.0),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggested:
-    """How the model's maker would draw, for what nobody says otherwise; None where unsaid."""
+    """How the model's maker would draw, for what nobody says otherwise; None where unsaid.
+
+    `top_k` 0 and `repetition_window` 0 mean all tokens.
+    """
 
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
+    repetition_window: int | None = None
+
+    def said(self) -> dict[str, Any]:
+        """What is said, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def of(self, names: Iterable[str]) -> dict[str, Any]:
+        """What is said under these names."""
+        said = self.said()
+        return {name: said[name] for name in names if name in said}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,40 +196,90 @@ def end_ids_of(metadata: Mapping[str, object]) -> frozenset[int]:
     return frozenset(ids)
 
 
+def read_sampling(metadata: Mapping[str, object]) -> Suggested:
+    """What a GGUF file's `general.sampling.*` say. Raises: BadConfig, UnknownConfigKey."""
+    keys = Keys(metadata, _GGUF)
+    for key, reason in _GGUF_IGNORED.items():
+        keys.ignore(key, reason)
+    for key, neutral in _GGUF_NEUTRAL.items():
+        keys.absent_or(key, neutral, "anything else is not carried")
+    numbers: dict[str, float] = {}
+    for name in _RANGES:
+        found = keys.anything(_GGUF_NAMES[name])
+        if found is not None:
+            # A float32's own digits: 0.7, not 0.699999988.
+            numbers[name] = float(f"{_number(_GGUF, name, found):.7g}")
+    top_k = _count(keys, "top_k")
+    window = _count(keys, "penalty_last_n")
+    keys.finish()
+    penalty = numbers.pop("repetition_penalty", None)
+    if penalty is not None and window is None:
+        window = _GGUF_WINDOW
+    if window == 0:  # here 0 says none, and -1 the whole text
+        penalty, window = 1.0, None
+    return _made(numbers, top_k, penalty, None if window is None else max(0, window))
+
+
+def sampling_keys(suggested: Suggested) -> dict[str, float]:
+    """The same in GGUF's words."""
+    said = suggested.said()
+    if said.get("repetition_window") == 0:
+        said["repetition_window"] = -1
+    return {f"{_GGUF}.{_GGUF_NAMES[name]}": value for name, value in said.items()}
+
+
+def generation_keys(suggested: Suggested) -> dict[str, float | bool]:
+    """The same in generation_config.json's words; its penalty always looks at the whole text."""
+    said: dict[str, float | bool] = dict(suggested.said())
+    said.pop("repetition_window", None)
+    if said.get("temperature") == 0.0:  # which is said there by drawing nothing
+        return {k: v for k, v in said.items() if k == "repetition_penalty"} | {"do_sample": False}
+    return said | {"do_sample": True} if said.keys() - {"repetition_penalty"} else said
+
+
 def _suggested(keys: Keys, metadata: Mapping[str, object]) -> Suggested:
     samples = keys.truth("do_sample", default=False)
-    ranges = {
-        "temperature": (0.0, 100.0),
-        "top_p": (0.0, 1.0),
-        "min_p": (0.0, 1.0),
-        "repetition_penalty": (0.0, 100.0),
-    }
     numbers: dict[str, float] = {}
-    for name, (low, high) in ranges.items():
+    for name in _RANGES:
         keys.ignore(name, "read here")
         if metadata.get(name) is not None:
-            numbers[name] = _number(name, metadata[name], low, high)
-    top_k = keys.integer("top_k", default=-1, least=-1, most=1 << 30)
-    penalty = numbers.get("repetition_penalty")
+            numbers[name] = _number(_NAME, name, metadata[name])
+    top_k = _count(keys, "top_k")
+    penalty = numbers.pop("repetition_penalty", None)
+    window = None if penalty is None else 0
     if not samples:  # then transformers takes the likeliest token, whatever else is said
-        return Suggested(repetition_penalty=penalty)
+        return _made({}, None, penalty, window)
+    return _made({"temperature": 1.0} | numbers, top_k, penalty, window)
+
+
+def _made(
+    numbers: Mapping[str, float], top_k: int | None, penalty: float | None, window: int | None
+) -> Suggested:
+    top_p = numbers.get("top_p")
     return Suggested(
-        temperature=numbers.get("temperature", 1.0),
-        top_k=max(0, top_k) if metadata.get("top_k") is not None else None,
-        top_p=numbers.get("top_p"),
+        temperature=numbers.get("temperature"),
+        top_k=None if top_k is None else max(0, top_k),
+        top_p=None if top_p is None else max(top_p, _LEAST),
         min_p=numbers.get("min_p"),
         repetition_penalty=penalty,
+        repetition_window=window,
     )
 
 
-def _number(name: str, found: object, low: float, high: float) -> float:
+def _count(keys: Keys, name: str) -> int | None:
+    """A whole number, -1 for all; None when the file says nothing."""
+    return keys.integer(name, least=-1, most=1 << 30) if keys.has(name) else None
+
+
+def _number(where: str, name: str, found: object) -> float:
+    low, high = _RANGES[name]
     if isinstance(found, int | float) and not isinstance(found, bool):
         number = float(found)
         if math.isfinite(number) and low <= number <= high:
             return number
     raise BadConfig(
-        f"bad value of {_NAME}.{name}",
-        family=_NAME,
+        f"bad value of {where}.{name}",
+        family=where,
         value=found,
         expected=f"a number from {low:g} to {high:g}",
         found=repr(found)[:80],

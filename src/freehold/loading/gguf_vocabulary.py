@@ -1,4 +1,4 @@
-"""What a GGUF file says of a directory's tokenizer and templates.
+"""What a GGUF file says of a directory's tokenizer, templates and recommended sampling.
 
 Room: loading. The vocabulary is written from tokenizer.json, read again as GGUF, and refused unless
 both cut texts alike. Byte-level vocabularies only: those of sentence pieces need scores that
@@ -15,6 +15,7 @@ import numpy as np
 
 from freehold.errors import BadTokenizer, UnknownTokenizer
 from freehold.formats.json_file import VOCABULARY, read_json_object
+from freehold.loading.generation import sampling_keys
 from freehold.loading.text import read_text_side
 from freehold.tokenizer import Tokenizer, split_name_of, tokenizer_from_gguf
 
@@ -30,7 +31,7 @@ _PROBES = (
 
 
 def vocabulary_keys(folder: Path, size: int) -> dict[str, Any]:
-    """`tokenizer.*` for a directory whose weights have `size` rows.
+    """`tokenizer.*` and `general.sampling.*` for a directory whose weights have `size` rows.
 
     Raises: UnknownTokenizer for what GGUF cannot say or what would be cut otherwise; FormatError,
     BadConfig, BadTokenizer.
@@ -45,7 +46,7 @@ def vocabulary_keys(folder: Path, size: int) -> dict[str, Any]:
     fields = read_json_object(folder / "tokenizer.json", limits=VOCABULARY)
     keys = _keys(fields, text.tokenizer, size) | dict(text.templates)
     _compare(text.tokenizer, tokenizer_from_gguf(keys))
-    return keys
+    return keys | sampling_keys(text.suggested)
 
 
 def _keys(fields: Mapping[str, Any], tokenizer: Tokenizer, size: int) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from importlib import import_module
 from typing import Any
 
 from freehold.errors import BadConfig
+from freehold.loading.generation import generation_keys
 from freehold.loading.plan import Plan
 from freehold.loading.sources import Source, Table
+from freehold.loading.text import TextSide
 from freehold.models.blocks import RopeScaling
 from freehold.models.decoder import DecoderConfig
 from freehold.models.registry import DECODERS
@@ -73,11 +75,12 @@ def hub_places(plan: Plan, model_type: str) -> dict[str, Source]:
     return table.sources(plan.found, plan.config)
 
 
-def hub_text(metadata: Mapping[str, object], tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
+def hub_text(metadata: Mapping[str, object], text: TextSide) -> dict[str, dict[str, Any]]:
     """tokenizer.json, tokenizer_config.json and generation_config.json, by their names.
 
     Raises: UnknownTokenizer, BadTokenizer for a vocabulary that is not written yet.
     """
+    tokenizer = text.tokenizer
     config: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
@@ -87,11 +90,11 @@ def hub_text(metadata: Mapping[str, object], tokenizer: Tokenizer) -> dict[str, 
     for role, token_id in (("bos_token", tokenizer.bos_id), ("eos_token", tokenizer.eos_id)):
         if token_id is not None:
             config[role] = tokenizer.token(token_id)
-    ends = {"eos_token_id": sorted(tokenizer.eos_ids)} if tokenizer.eos_ids else {}
+    ends: dict[str, Any] = {"eos_token_id": sorted(tokenizer.eos_ids)} if tokenizer.eos_ids else {}
     return {
         "tokenizer.json": tokenizer_json(metadata),
         "tokenizer_config.json": config,
-        "generation_config.json": ends,
+        "generation_config.json": ends | generation_keys(text.suggested),
     }
 
 

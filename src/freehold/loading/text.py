@@ -14,7 +14,13 @@ from typing import Any
 from freehold.errors import BadConfig, BadTokenizer, LimitExceeded
 from freehold.formats.gguf import open_gguf
 from freehold.formats.json_file import VOCABULARY, read_json_object, read_text
-from freehold.loading.generation import Generation, Suggested, end_ids_of, read_generation
+from freehold.loading.generation import (
+    Generation,
+    Suggested,
+    end_ids_of,
+    read_generation,
+    read_sampling,
+)
 from freehold.loading.instructions import chat_template
 from freehold.loading.tokenizer_config import TokenizerConfig, read_tokenizer_config
 from freehold.tokenizer import (
@@ -28,7 +34,7 @@ from freehold.tokenizer import (
     tokenizer_from_ranks,
 )
 
-__all__ = ["TextSide", "read_templates", "read_text_side"]
+__all__ = ["TextSide", "read_suggested", "read_templates", "read_text_side"]
 
 _TEMPLATE = "tokenizer.chat_template"
 _PIECES = re.compile(r"(?:[A-Za-z0-9_]{1,64}\.)?tokenizer\.model(?:\.v(\d{1,3})(?:m\d)?)?")
@@ -40,6 +46,7 @@ class TextSide:
     """What is needed to talk to a model, besides weights.
 
     `templates` are keyed as in GGUF: `tokenizer.chat_template`, and `.name` after it for others.
+    `suggested` is how the maker would draw.
     """
 
     tokenizer: Tokenizer
@@ -62,7 +69,7 @@ def read_text_side(path: Path, metadata: Mapping[str, object] | None = None) -> 
         for key, value in metadata.items()
         if key.startswith(_TEMPLATE) and isinstance(value, str)
     }
-    return TextSide(tokenizer_from_gguf(metadata), templates)
+    return TextSide(tokenizer_from_gguf(metadata), templates, read_sampling(metadata))
 
 
 def read_templates(folder: Path) -> dict[str, str]:
@@ -71,6 +78,16 @@ def read_templates(folder: Path) -> dict[str, str]:
     Raises: FormatError, BadConfig, UnknownConfigKey, BadTokenizer.
     """
     return _templates(folder, _settings(folder))
+
+
+def read_suggested(path: Path, metadata: Mapping[str, object]) -> Suggested:
+    """How a model's maker would draw: a directory's file says, or a GGUF file's metadata.
+
+    Raises: FormatError, BadConfig, UnknownConfigKey.
+    """
+    if not path.is_dir():
+        return read_sampling(metadata)
+    return _generation(path, {}).suggested
 
 
 def _settings(folder: Path) -> TokenizerConfig:

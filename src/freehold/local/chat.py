@@ -65,6 +65,7 @@ class Model:
         text = read_text_side(loaded.path, loaded.metadata)
         self.tokenizer: Tokenizer = text.tokenizer
         self._templates = text.templates
+        self.suggested = text.suggested  # how the maker would draw; applied where you say so
         self._template: ChatTemplate | None = None
         self.context_tokens = self._context(context_tokens)
         self._kv_bits = kv_bits

@@ -96,7 +96,7 @@ def _value(value: Any) -> bytes:
     if isinstance(value, bool):
         return say.truth(value)
     if isinstance(value, int):
-        return say.u32(value)
+        return say.u32(value) if value >= 0 else say.i32(value)
     if isinstance(value, float):
         return say.f32(value)
     if isinstance(value, str):

@@ -189,7 +189,7 @@ def _prepared(resident: Resident, ask: Ask, asker: Asker) -> tuple[Request, Rend
         id=f"{asker.request_id}-{next(_numbers)}",
         tokens=list(rendered.tokens),
         max_tokens=ask.max_tokens or resident.context_tokens - len(rendered.tokens),
-        sampling=ask.sampling,
+        sampling=resident.drawn(ask),
         stop_ids=frozenset(stop_ids),
         logprobs=ask.logprobs,
         prompt_logprobs=ask.prompt_logprobs,

@@ -14,6 +14,8 @@ from freehold.chat.tools import ResponseFormat, Tool, ToolChoice
 from freehold.engine.sampler import Sampling
 
 __all__ = [
+    "SUGGESTED",
+    "WINDOW",
     "Ask",
     "Choice",
     "Collected",
@@ -29,6 +31,11 @@ __all__ = [
 ]
 
 
+# What a model's maker may recommend; how far back the penalty looks goes with the penalty.
+SUGGESTED = frozenset({"temperature", "top_k", "top_p", "min_p", "repetition_penalty"})
+WINDOW = "repetition_window"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """Messages to answer, or a prompt to continue; exactly one of the two is given.
@@ -37,7 +44,8 @@ class Ask:
     `tool_calls` ([{"id", "type": "function", "function": {"name", "arguments": mapping}}]) and
     `reasoning_content`, for a tool's result `tool_call_id` and `name`. `max_tokens` None: up to the
     context. `thinking` None: as the template has it. `stop` texts end the answer and are not part
-    of it. `template_variables` are allowed names only.
+    of it. `template_variables` are allowed names only. `unsaid` are the names in `sampling` that
+    the request left open: what the model's maker recommends comes first there.
     """
 
     model: str
@@ -48,6 +56,7 @@ class Ask:
     parallel_tool_calls: bool = True
     response_format: ResponseFormat | None = None
     sampling: Sampling = field(default_factory=Sampling)
+    unsaid: frozenset[str] = frozenset()
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()

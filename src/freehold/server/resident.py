@@ -10,7 +10,7 @@ import copy
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -23,8 +23,15 @@ from freehold.chat.templates import ChatTemplate
 from freehold.config import Settings
 from freehold.engine.client import EngineProcess
 from freehold.engine.request import TokenLogprob
+from freehold.engine.sampler import Sampling
 from freehold.errors import FreeholdError
-from freehold.loading import TextSide, load_encoder_tokenizer, read_embedder, read_text_side
+from freehold.loading import (
+    Suggested,
+    TextSide,
+    load_encoder_tokenizer,
+    read_embedder,
+    read_text_side,
+)
 from freehold.server import answering
 from freehold.server.accounting import Accounting
 from freehold.server.ask import Ask, TokenText
@@ -136,6 +143,8 @@ class Resident(_InMemory):
         # 0 stands for no end.
         self.request_s: float | None = parts.settings.request_s or None
         self.system = parts.card.system
+        applied = parts.settings.generation_config == "auto"
+        self.suggested = text.suggested if applied else Suggested()
         self.template = _template(text.templates, tokenizer)
         source = None if self.template is None else self.template.source
         self.dialect: Dialect = dialect_of(source)
@@ -148,6 +157,10 @@ class Resident(_InMemory):
         found.card, found.name, found.created = card, card.id, card.created
         found.adapter = adapter
         return found
+
+    def drawn(self, ask: Ask) -> Sampling:
+        """How the answer is drawn: as asked, else as the maker recommends, else as usual."""
+        return replace(ask.sampling, **self.suggested.of(ask.unsaid))
 
     def prompt(self, ask: Ask) -> list[int]:
         """The prompt's tokens. Raises: TemplateError, WrongTask, BadPrompt, PromptTooLong."""

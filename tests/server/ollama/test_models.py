@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from freehold import __version__
 from freehold.server.cards import ModelCard
 from freehold.server.routes.ollama import router
-from freehold.server.routes.ollama.models import _shown
+from freehold.server.routes.ollama.models import _drawn, _shown
 from freehold.server.routes.ollama.names import ref_of, tagged
 from freehold.server.routes.ollama.refused import HINTS
 from tests.server.forming import surface_app, surface_client
@@ -111,7 +111,7 @@ METADATA: dict[str, object] = {
 
 
 def test_show_tells_what_the_file_and_the_card_say() -> None:
-    shown = _shown(CARD, METADATA, verbose=False)
+    shown = _shown(CARD, METADATA, {}, verbose=False)
     assert shown["template"] == "{{ messages }}"
     assert shown["parameters"] == "num_ctx 2048"
     assert shown["license"] == "Apache-2.0"
@@ -124,18 +124,32 @@ def test_show_tells_what_the_file_and_the_card_say() -> None:
     assert shown["model_info"]["tokenizer.ggml.scores"] == [0.0, 0.0, 0.0]
 
 
+def test_show_tells_how_answers_are_drawn_unless_said_otherwise() -> None:
+    said = {"temp": 0.7, "top_k": 20, "penalty_repeat": 1.05, "penalty_last_n": -1}
+    metadata = {f"general.sampling.{name}": value for name, value in said.items()}
+    shown = _shown(CARD, metadata, _drawn(CARD, metadata), verbose=False)
+    assert shown["parameters"].splitlines() == [
+        "num_ctx 2048",
+        "temperature 0.7",
+        "top_k 20",
+        "repeat_penalty 1.05",
+        "repeat_last_n -1",
+    ]
+    assert "PARAMETER top_k 20" in shown["modelfile"].splitlines()
+
+
 def test_show_gives_long_lists_when_asked() -> None:
-    shown = _shown(CARD, METADATA, verbose=True)
+    shown = _shown(CARD, METADATA, {}, verbose=True)
     assert len(shown["model_info"]["tokenizer.ggml.tokens"]) == 100
 
 
 def test_a_template_that_knows_reasoning_can_think() -> None:
     metadata = {"tokenizer.chat_template": "{{ '<think>' }}{{ '</think>' }}"}
-    assert _shown(CARD, metadata, verbose=False)["capabilities"][-1] == "thinking"
+    assert _shown(CARD, metadata, {}, verbose=False)["capabilities"][-1] == "thinking"
 
 
 def test_a_base_model_can_only_complete() -> None:
-    assert _shown(CARD, {}, verbose=False)["capabilities"] == ["completion"]
+    assert _shown(CARD, {}, {}, verbose=False)["capabilities"] == ["completion"]
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,9 @@ def page_of(report: Report, *, version: str, lens: Lens | None = None) -> str:
         sections.append(Section("tokenizer", "Tokenizer", tokenizer_section(report.tokenizer)))
     if report.chat is not None:
         sections.append(Section("chat", "Chat template", chat_section(report.chat)))
+    if report.suggested:
+        said = [(name.replace("_", " "), f"{value:g}") for name, value in report.suggested.items()]
+        sections.append(Section("sampling", "Recommended sampling", cards(said)))
     if report.tensors:
         sections.append(Section("tensors", "Tensors", tensors_section(report.tensors)))
     if report.metadata:

@@ -111,6 +111,7 @@ async def _field(
             "messages": messages_of(criterion["input"], values),
             "max_completion_tokens": params.pop("max_completions_tokens", None) or tokens,
             "temperature": 0.0,
+            "repetition_penalty": 1.0,  # a grade repeats what it read, whatever is recommended
             **{key: value for key, value in params.items() if value is not None},
             "response_format": {
                 "type": "json_schema",

@@ -178,7 +178,7 @@ def write_directory(
         plan = _folded(adapter, plan_gguf(file), file.architecture)
         config = hub_config(plan, file.architecture, text.tokenizer, FLOATS[kind][2])
         write(_placed(plan, hub_places(plan, config["model_type"])))
-        files = hub_text(file.metadata, text.tokenizer)
+        files = hub_text(file.metadata, text)
     _write_json(target / "config.json", config)
     for name, fields in files.items():
         _write_json(target / name, fields)

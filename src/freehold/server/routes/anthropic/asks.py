@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from freehold.chat.tools import ResponseFormat, Tool, ToolChoice
 from freehold.engine.sampler import Sampling
 from freehold.errors import BadRequest, UnsupportedField
-from freehold.server.ask import Ask
+from freehold.server.ask import SUGGESTED, WINDOW, Ask
 from freehold.server.routes.anthropic.requests import (
     AdaptiveThinking,
     CountBody,
@@ -63,9 +63,11 @@ def ask_of(body: MessagesBody) -> Ask:
         top_p=1.0 if body.top_p is None else max(body.top_p, sys.float_info.min),
         top_k=body.top_k or 0,
     )
+    said = {name for name in ("temperature", "top_k", "top_p") if getattr(body, name) is not None}
     return replace(
         counted(body),
         sampling=sampling,
+        unsaid=(SUGGESTED | {WINDOW}) - said,
         max_tokens=body.max_tokens,
         stop=tuple(body.stop_sequences),
     )

@@ -19,6 +19,7 @@ from freehold.server.routes.ollama.options import (
     max_tokens_of,
     refuse_options,
     sampling_of,
+    unsaid_in,
 )
 from freehold.server.routes.ollama.requests import ChatBody, GenerateBody, Options, ToolForm
 from freehold.server.routes.ollama.turns import messages_of
@@ -102,6 +103,7 @@ def _answered(body: ChatBody | GenerateBody) -> Ask:
     return Ask(
         model=ref_of(body.model),
         sampling=sampling,
+        unsaid=unsaid_in(options),
         max_tokens=max_tokens_of(options),
         stop=tuple(options.stop or ()),
         response_format=_format(body.format),

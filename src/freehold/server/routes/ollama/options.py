@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from freehold.engine.sampler import Sampling
 from freehold.errors import BadRequest, UnsupportedField
+from freehold.server.ask import SUGGESTED, WINDOW
 from freehold.server.routes.ollama.requests import Options
 
-__all__ = ["NAMES", "NEUTRAL", "max_tokens_of", "refuse_options", "sampling_of"]
+__all__ = ["NAMES", "NEUTRAL", "max_tokens_of", "refuse_options", "sampling_of", "unsaid_in"]
 
 _WINDOW = 64
 
@@ -116,6 +117,16 @@ def sampling_of(options: Options) -> Sampling:
         frequency_penalty=options.frequency_penalty or 0.0,
         seed=None if seed in (None, -1) else seed,
     )
+
+
+def unsaid_in(options: Options) -> frozenset[str]:
+    """What the options leave to the model's maker."""
+    said = {name for name in SUGGESTED if getattr(options, name, None) is not None}
+    if options.repeat_penalty is not None or options.repeat_last_n == 0:
+        said |= {"repetition_penalty", WINDOW}
+    elif options.repeat_last_n is not None:
+        said.add(WINDOW)
+    return (SUGGESTED | {WINDOW}) - said
 
 
 def max_tokens_of(options: Options) -> int | None:

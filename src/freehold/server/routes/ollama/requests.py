@@ -52,10 +52,13 @@ class Options(_Form):
     num_ctx: _Whole | None = Field(default=None, description="At most the model's own context.")
     num_predict: _Whole | None = Field(default=None, description="-1 and -2: up to the context.")
     temperature: _Number | None = Field(
-        default=None, description="Default 0.8; 0: the likeliest token."
+        default=None,
+        description="0: the likeliest token. Default: what the model recommends, else 0.8.",
     )
-    top_k: _Whole | None = Field(default=None, description="Default 40; 0: all tokens.")
-    top_p: _Number | None = Field(default=None, description="Default 0.9.")
+    top_k: _Whole | None = Field(
+        default=None, description="0: all. Default: as recommended, else 40."
+    )
+    top_p: _Number | None = Field(default=None, description="Default: as recommended, else 0.9.")
     min_p: _Number | None = None
     seed: _Whole | None = Field(default=None, description="-1: another one each time.")
     stop: _Texts | None = None

@@ -150,6 +150,7 @@ class ChatCompletionBody(SamplingFields, StructureFields):
             parallel_tool_calls=self._parallel(choice),
             response_format=self.structure(),
             sampling=self.sampling(vocab_size),
+            unsaid=self.unsaid(),
             max_tokens=self._limit(),
             stop=tuple(self.stop or ()),
             stop_token_ids=self.stops(vocab_size),

@@ -136,6 +136,7 @@ class CompletionBody(SamplingFields, StructureFields):
             prompt=tuple(prompt) if isinstance(prompt, list) else prompt,
             response_format=self.structure(),
             sampling=self.sampling(vocab_size),
+            unsaid=self.unsaid(),
             max_tokens=self._limit(),
             stop=tuple(self.stop or ()),
             stop_token_ids=self.stops(vocab_size),

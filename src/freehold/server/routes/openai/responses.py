@@ -69,7 +69,8 @@ async def create_response(body: CreateBody, ctx: Context, request: Request) -> R
     earlier, own = await asyncio.to_thread(_items, history, body)
     resident = await ctx.house.residents.chat(body.model)
     ask = ask_of(body, [*earlier, *own], resident)
-    composer = Composer(fresh_response(body, new_response_id(), resident.name))
+    fresh = fresh_response(body, new_response_id(), resident.name, resident.drawn(ask))
+    composer = Composer(fresh)
     with named_as_here(ask):
         answer = await resident.answer(ask, ctx.asker)
     writing = _Writing(composer, answer, history if body.stores else None, own)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from freehold.engine.sampler import Sampling
 from freehold.errors import BadRequest, BadSchema, RequestError
 from freehold.server.ask import Ask
 from freehold.server.routes.openai.messages import with_system_text
@@ -65,6 +66,7 @@ def ask_of(body: PromptBody, items: Sequence[Item], resident: Resident) -> Ask:
     return replace(
         ask,
         sampling=body.sampling(),
+        unsaid=body.unsaid(),
         max_tokens=body.max_output_tokens,
         logprobs=body.logprobs,
     )
@@ -97,7 +99,9 @@ def _thinking(body: PromptBody, resident: Resident) -> tuple[bool | None, dict[s
     return effort != "none", {"reasoning_effort": effort} if levels and effort != "none" else {}
 
 
-def fresh_response(body: CreateBody, response_id: str, model: str) -> dict[str, Any]:
+def fresh_response(
+    body: CreateBody, response_id: str, model: str, drawn: Sampling
+) -> dict[str, Any]:
     """The response before anything was generated. Units: `created_at` in seconds since 1970."""
     text, reasoning = body.text, body.reasoning
     form = text.format if text else None
@@ -124,12 +128,12 @@ def fresh_response(body: CreateBody, response_id: str, model: str) -> dict[str, 
         "safety_identifier": body.safety_identifier,
         "service_tier": "default",
         "store": body.stores,
-        "temperature": 1.0 if body.temperature is None else body.temperature,
+        "temperature": drawn.temperature,
         "text": {"format": shown, "verbosity": "medium"},
         "tool_choice": "auto" if body.tool_choice is None else body.tool_choice,
         "tools": [shown_tool(tool) for tool in tools_of(body.tools or ())],
         "top_logprobs": body.top_logprobs or 0,
-        "top_p": 1.0 if body.top_p is None else body.top_p,
+        "top_p": drawn.top_p if body.top_p is None else body.top_p,
         "truncation": "disabled",
         "usage": None,
         "user": body.user,

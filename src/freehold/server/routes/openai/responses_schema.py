@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from freehold.chat.tools import ResponseFormat
 from freehold.engine.sampler import Sampling
 from freehold.errors import BadRequest
+from freehold.server.ask import SUGGESTED, WINDOW
 from freehold.server.routes.openai.forms import Body, NotOffered, Number, refuse_unless_neutral
 
 __all__ = [
@@ -221,6 +222,11 @@ class CreateBody(PromptBody):
         # The interface allows 0, the smallest nucleus there is: the likeliest token alone.
         top_p = 1.0 if self.top_p is None else max(self.top_p, sys.float_info.min)
         return Sampling(temperature=temperature, top_p=top_p)
+
+    def unsaid(self) -> frozenset[str]:
+        """What the request leaves to the model's maker."""
+        said = {name for name in ("temperature", "top_p") if getattr(self, name) is not None}
+        return (SUGGESTED | {WINDOW}) - said
 
 
 class _Query(BaseModel):

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from freehold.engine.sampler import Sampling
 from freehold.errors import BadRequest
+from freehold.server.ask import SUGGESTED, WINDOW
 from freehold.server.routes.openai.forms import Body, NotOffered, Number, Texts
 
 __all__ = ["MAX_CHOICES", "SHARED_NOT_OFFERED", "SamplingFields", "StreamOptions"]
@@ -57,7 +58,8 @@ class SamplingFields(Body):
 
     model: str = Field(min_length=1, max_length=512)
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = Field(
-        None, description="0: always the likeliest token. Default 1."
+        None,
+        description="0: always the likeliest token. Default: what the model recommends, else 1.",
     )
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
@@ -118,6 +120,12 @@ class SamplingFields(Body):
             # The interface's seeds have a sign; the same 64 bits without one are ours.
             seed=None if self.seed is None else self.seed % (1 << 64),
         )
+
+    def unsaid(self) -> frozenset[str]:
+        """What the request leaves to the model's maker."""
+        names = {name for name in SUGGESTED if getattr(self, name) is None}
+        # How far back the penalty looks belongs to it, and no field says that.
+        return frozenset(names | ({WINDOW} if "repetition_penalty" in names else set()))
 
     def stops(self, vocab_size: int) -> tuple[int, ...]:
         """The token ids that end the answer. Raises: BadRequest for one the model lacks."""
