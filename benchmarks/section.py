@@ -3,7 +3,8 @@
 Debian's package descriptions -> their section, one of six; 600 lines teach, 250 others judge. The
 starter model is asked, taught, asked again, exported as GGUF and asked through Freehold and through
 llama.cpp; naive Bayes on the same 600 lines, and a larger model that was taught nothing, stand
-beside it. An answer counts that is the label to the letter.
+beside it. An answer counts that is the label to the letter; the larger model is judged once more
+by the one label that its longer answer names.
 
 Room: benchmarks. Every share has Wilson's 95 % interval; report.html of its home shows them.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -45,6 +47,7 @@ from freehold.tune.training.spec import TrainSpec
 DATA = ROOT / "tests" / "data" / "section"
 HOME = ROOT / "build" / "section"  # a person's own store stays as it is
 _ANSWER_TOKENS = 8
+_NAMING_TOKENS = 24  # "The section of Debian that the package belongs to is games."
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,33 @@ class Elsewhere:
         raise BadTask("llama.cpp is asked for answers only", expected="a task that generates")
 
 
+@dataclass(frozen=True)
+class Kindly:
+    """A model taught nothing, judged by the one label that its longer answer names."""
+
+    asked: Target
+    labels: frozenset[str]
+
+    @property
+    def identity(self) -> Identity:
+        """The model's, with how it was judged."""
+        return replace(self.asked.identity, name=f"{self.asked.identity.name}, the label it names")
+
+    def generate(self, prompts: Iterable[Prompt], how: Generation) -> Iterator[tuple[int, Answer]]:
+        """The label where an answer names exactly one, else the whole answer."""
+        for number, answer in self.asked.generate(prompts, replace(how, max_tokens=_NAMING_TOKENS)):
+            named = set(re.findall(r"[a-z]+", answer.text.lower())) & self.labels
+            yield number, replace(answer, text=named.pop()) if len(named) == 1 else answer
+
+    def score(self, pairs: Iterable[tuple[Pair, ...]]) -> Iterator[tuple[int, list[Scored]]]:
+        """As the model does."""
+        return self.asked.score(pairs)
+
+    def read(self, texts: Iterable[str]) -> Iterator[tuple[int, Scored]]:
+        """As the model does."""
+        return self.asked.read(texts)
+
+
 def admit(path: Path, settings: Settings) -> None:
     """Takes the lines in with why they may be learned from, unless they are in already."""
     store = open_store(settings.database, settings.home)
@@ -249,8 +279,11 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rows = Rows(task_of(options.heldout))
     before = rows.ask(target_of(base, None, "before"))
     rows.ask(naive_bayes(options.train))
+    labels = frozenset(line.label for line in read_lines(options.train))
     for larger in options.larger:
-        rows.ask(target_of(larger, None, f"{larger.stem}, taught nothing"))
+        untaught = target_of(larger, None, f"{larger.stem}, taught nothing")
+        rows.ask(untaught)
+        rows.ask(Kindly(untaught, labels))
     made, seconds = taught(options, f"section-{options.seed}", settings)
     sys.stderr.write(f"training: {seconds:.0f} s\n")
     adapter = made.result.adapter_dir
@@ -305,7 +338,7 @@ def main() -> None:
     asked = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in vars(options).items()
-        if key in ("model", "recipe", "rank", "lr", "epochs", "batch", "seed", "threads")
+        if key in ("model", "recipe", "rank", "lr", "epochs", "batch", "seed", "threads", "reuse")
     }
     print(write_result("section", {"asked": asked, **found}, folder=options.results))
 
