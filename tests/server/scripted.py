@@ -192,6 +192,9 @@ class ScriptedResidents:
             raise UnknownModel(f"no model is called {ref!r}", param="model", value=ref)
         return self.embedders[ref]
 
+    async def ranker(self, ref: str) -> Any:
+        return await self.embedder(ref)
+
     def cards(self) -> list[Any]:
         return [
             SimpleNamespace(

@@ -186,6 +186,8 @@ class Engine:
                 expected=f"at least one token, each from 0 to {vocabulary - 1}",
                 found=f"{len(request.tokens)} tokens",
             )
+        if not all(0 <= token < vocabulary for token in request.weighed):
+            raise BadPrompt("a weighed token is not the model's", expected=f"0 to {vocabulary - 1}")
         room = self.runner.pages.count * self.runner.pages.page_tokens
         if len(request.tokens) + request.max_tokens > room:
             raise PromptTooLong(
@@ -259,6 +261,10 @@ class Engine:
         if len(rows) < row:
             logits = logits[rows]  # (S, V) of those that draw
         noted = [logprobs_of(logits[i], w.request.logprobs) for i, w in enumerate(works)]
+        weights = [
+            tuple(float(logits[i, token]) for token in w.request.weighed)
+            for i, w in enumerate(works)
+        ]
         for i, work in enumerate(works):
             if work.sampler.adjusts:
                 work.sampler.adjust(logits[i])
@@ -266,8 +272,8 @@ class Engine:
                 ops.mask_logits(logits[i], work.mask)
         tokens = draw(logits, [work.sampler for work in works])
         return [
-            (work.request.id, self._advance(work, token, None if note is None else note(token)))
-            for work, token, note in zip(works, tokens, noted, strict=True)
+            (work.request.id, self._advance(work, token, note and note(token), weighed))
+            for work, token, note, weighed in zip(works, tokens, noted, weights, strict=True)
         ]
 
     def _note_prompt(self, work: _Work, start: int, logits: NDArray[np.float32]) -> None:
@@ -283,7 +289,9 @@ class Engine:
             assert note is not None
             notes.append(note(tokens[len(notes)]))
 
-    def _advance(self, work: _Work, token: int, note: TokenLogprob | None) -> Output:
+    def _advance(
+        self, work: _Work, token: int, note: TokenLogprob | None, weights: tuple[float, ...]
+    ) -> Output:
         """Takes a drawn token and ends the request if it is the last."""
         request, entry = work.request, work.entry
         first = len(entry.known) == len(request.tokens)
@@ -315,6 +323,7 @@ class Engine:
             cached_tokens=max(entry.cached_tokens, 0) if first else 0,
             queue_s=work.started - work.submitted if first else 0.0,
             error=error,
+            weights=weights,
         )
 
     def _accept(self, work: _Work, token: int) -> None:

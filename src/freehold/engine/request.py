@@ -22,7 +22,7 @@ class Request:
     chosen one's alone. `grammar` is in llguidance's form. `owner` is who waits fairly with others
     and shares cached prefixes with nobody else. `branch` tells several answers of one seed apart.
     `adapter` is the id of one that the engine holds; without one the model answers as it is.
-    `background` takes what others leave.
+    `background` takes what others leave. `weighed` are tokens whose logits come with each output.
     """
 
     id: str
@@ -38,6 +38,7 @@ class Request:
     branch: int = 0
     adapter: str = ""
     background: bool = False
+    weighed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Output:
     and is not among the tokens, nor `stop_logprob` among the others; or the grammar's end),
     "length", or "error" with the `error`.
     With the first token come `prompt_logprobs`, `cached_tokens` (of the prompt, from the prefix
-    cache) and `queue_s`, from submission to the first step.
+    cache) and `queue_s`, from submission to the first step. `weights` are the logits of the tokens
+    that the request weighs, of the model's own distribution at this place.
     """
 
     tokens: tuple[int, ...] = ()
@@ -69,6 +71,7 @@ class Output:
     cached_tokens: int = 0
     queue_s: float = 0.0
     error: FreeholdError | None = None
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,7 @@ def request_from(message: dict[str, Any]) -> Request:
         | {
             "sampling": Sampling(**sampling | {"logit_bias": bias}),
             "stop_ids": frozenset(message["stop_ids"]),
+            "weighed": tuple(message["weighed"]),
         }
     )
 
@@ -88,6 +89,8 @@ def output_to(request_id: str, output: Output) -> list[Any]:
         more |= {"finish_reason": output.finish_reason, "stop_id": output.stop_id}
     if output.stop_logprob is not None:
         more["stop_logprob"] = _note_to(output.stop_logprob)
+    if output.weights:
+        more["weights"] = list(output.weights)
     if output.error is not None:
         more["error"] = error_to(output.error)
     if more:
@@ -111,6 +114,7 @@ def output_from(short: list[Any]) -> tuple[str, Output]:
         cached_tokens=more.get("cached_tokens", 0),
         queue_s=more.get("queue_s", 0.0),
         error=error_from(more["error"]) if "error" in more else None,
+        weights=tuple(more.get("weights", ())),
     )
 
 

@@ -53,6 +53,8 @@ _COMPANIONS = frozenset(
         "sentence_bert_config.json",
         "config_sentence_transformers.json",
         "1_Pooling/config.json",
+        "1_LogitScore/config.json",
+        "additional_chat_templates/reranker.jinja",
         "quantize_config.json",
         "hf_quant_config.json",
     }

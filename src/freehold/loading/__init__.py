@@ -16,6 +16,7 @@ from freehold.loading.encoder import (
 )
 from freehold.loading.generation import Suggested
 from freehold.loading.gguf import Loaded, load_gguf
+from freehold.loading.judging import JudgePlan, read_judge
 from freehold.loading.opening import load_model
 from freehold.loading.shapes import ModelShapes, read_shapes
 from freehold.loading.text import TextSide, read_text_side
@@ -23,6 +24,7 @@ from freehold.loading.text import TextSide, read_text_side
 __all__ = [
     "PRECISIONS",
     "EncoderPlan",
+    "JudgePlan",
     "Loaded",
     "LoadedEncoder",
     "ModelShapes",
@@ -36,6 +38,7 @@ __all__ = [
     "load_gguf",
     "load_model",
     "read_embedder",
+    "read_judge",
     "read_shapes",
     "read_text_side",
     "weights_file",

@@ -26,6 +26,7 @@ from freehold.formats.safetensors import (
     open_safetensors,
 )
 from freehold.loading.gguf import Loaded
+from freehold.loading.judging import is_judge
 from freehold.loading.matching import check_memory, match_tensors
 from freehold.loading.plan import Plan
 from freehold.loading.quantized import Gathered, LoadReport, read_scheme, report_on
@@ -56,14 +57,15 @@ _FLOATS = {Dtype.F32: 0, Dtype.F16: 1, Dtype.BF16: 30}
 def is_encoder(path: Path) -> bool:
     """Whether a path is a directory that embeds: an encoder's, or a decoder's with modules.json.
 
-    Raises: FormatError; UnknownFamily for a name that is no family's.
+    A decoder whose modules end in a score of tokens judges, and is a decoder as others.
+    Raises: FormatError, BadConfig; UnknownFamily for a name that is no family's.
     """
     if not (path.is_dir() and (path / "config.json").is_file()):
         return False
     model_type = read_json_object(path / "config.json").get("model_type")
     known = isinstance(model_type, str)
     if known and (model_type in DECODERS or model_type in WRAPPERS):
-        return (path / "modules.json").is_file()
+        return (path / "modules.json").is_file() and not is_judge(path)
     if not known or model_type not in ENCODERS:
         raise _unknown(model_type)
     return True

@@ -16,7 +16,7 @@ from freehold.errors import BadConfig
 from freehold.formats.json_file import read_json_list, read_json_object
 from freehold.loading.keys import Keys
 
-__all__ = ["SentencePlan", "read_sentence_plan"]
+__all__ = ["SentencePlan", "keys_of", "read_modules", "read_sentence_plan"]
 
 _FOLDER = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?")
 _POOLINGS = {
@@ -50,7 +50,7 @@ def read_sentence_plan(folder: Path, *, width: int, context_tokens: int) -> Sent
 
     Raises: BadConfig, UnknownConfigKey, FormatError.
     """
-    modules = _modules(folder)
+    modules = read_modules(folder)
     kinds = [kind for kind, _ in modules]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise BadConfig(
@@ -68,8 +68,8 @@ def read_sentence_plan(folder: Path, *, width: int, context_tokens: int) -> Sent
     )
 
 
-def _modules(folder: Path) -> list[tuple[str, str]]:
-    """(class name, folder) of each step."""
+def read_modules(folder: Path) -> list[tuple[str, str]]:
+    """(class name, folder) of each step that modules.json lists. Raises: BadConfig, FormatError."""
     path = folder / "modules.json"
     if not path.is_file():
         raise BadConfig(
@@ -91,7 +91,7 @@ def _modules(folder: Path) -> list[tuple[str, str]]:
 
 def _transformer(folder: Path, context_tokens: int) -> tuple[bool, int]:
     """Whether texts are lower-cased first, and how many tokens one may have."""
-    keys = _keys(folder / "sentence_bert_config.json", "sentence_bert_config")
+    keys = keys_of(folder / "sentence_bert_config.json", "sentence_bert_config")
     limits = [context_tokens]
     if keys.metadata.get("sentence_bert_config.max_seq_length") is None:
         keys.ignore("max_seq_length", "null: the model's own")
@@ -109,7 +109,7 @@ def _transformer(folder: Path, context_tokens: int) -> tuple[bool, int]:
 def _pooling(path: Path, width: int) -> str:
     if not path.is_file():
         raise BadConfig("the pooling's config.json is missing", expected=str(path.parent.name))
-    keys = _keys(path, "pooling")
+    keys = keys_of(path, "pooling")
     keys.absent_or("word_embedding_dimension", width, "the model's width")
     keys.absent_or("embedding_dimension", width, "the model's width")
     keys.absent_or("include_prompt", True, "a prompt's tokens are pooled too")
@@ -135,7 +135,7 @@ def _pooling(path: Path, width: int) -> str:
 def _prompts(path: Path) -> Mapping[str, str]:
     if not path.is_file():
         return MappingProxyType({})
-    keys = _keys(path, "config_sentence_transformers")
+    keys = keys_of(path, "config_sentence_transformers")
     keys.ignore("__version__", "who wrote the file")
     keys.ignore("similarity_fn_name", "vectors are given; comparing them is the asker's")
     keys.absent_or("model_type", "SentenceTransformer", "one text, one dense vector")
@@ -148,7 +148,8 @@ def _prompts(path: Path) -> Mapping[str, str]:
     return MappingProxyType(prompts)
 
 
-def _keys(path: Path, name: str) -> Keys:
+def keys_of(path: Path, name: str) -> Keys:
+    """The keys of a small JSON file, by the name that errors give it; none where it is absent."""
     found = read_json_object(path) if path.is_file() else {}
     return Keys({f"{name}.{key}": value for key, value in found.items()}, name)
 

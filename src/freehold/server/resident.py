@@ -30,6 +30,7 @@ from freehold.loading import (
     TextSide,
     load_encoder_tokenizer,
     read_embedder,
+    read_judge,
     read_text_side,
 )
 from freehold.server import answering
@@ -37,6 +38,7 @@ from freehold.server.accounting import Accounting
 from freehold.server.ask import Ask, TokenText
 from freehold.server.cards import ModelCard
 from freehold.server.context import Asker
+from freehold.server.judging import judge_of
 from freehold.server.metrics import Observer
 from freehold.tokenizer import EncoderTokenizer, Tokenizer
 
@@ -146,6 +148,7 @@ class Resident(_InMemory):
         applied = parts.settings.generation_config == "auto"
         self.suggested = text.suggested if applied else Suggested()
         self.template = _template(text.templates, tokenizer)
+        self.judge = judge_of(read_judge(parts.card.path, text, self.name), tokenizer)
         source = None if self.template is None else self.template.source
         self.dialect: Dialect = dialect_of(source)
         self.reasoning: ReasoningFormat | None = reasoning_of(source)

@@ -201,6 +201,24 @@ class Residents:
         assert isinstance(resident, EmbedderResident), "an embedding card without an embedder"
         return resident
 
+    async def ranker(self, ref: str) -> EmbedderResident | Resident:
+        """The embedder, or the chat model that judges, of this name.
+
+        Raises: UnknownModel, WrongTask, ModelLoading.
+        """
+        if self._card(ref).kind == "embedding":
+            return await self.embedder(ref)
+        resident = await self.chat(ref)
+        if resident.judge is None:
+            raise WrongTask(
+                f"{ref[:200]!r} chats; this needs an embedder or a reranker",
+                param="model",
+                value=ref[:200],
+                expected="vectors, or a prompt and two tokens to judge a document by",
+                found="chat",
+            )
+        return resident
+
     def cards(self) -> list[ModelCard]:
         """Every model that may be asked for."""
         cards = [*self._cards.values(), *self._adapters.cards()]

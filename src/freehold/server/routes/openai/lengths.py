@@ -13,7 +13,7 @@ from pydantic import Field
 from freehold.errors import BadRequest, PromptTooLong
 
 if TYPE_CHECKING:
-    from freehold.server.resident import EmbedderResident
+    from freehold.server.resident import EmbedderResident, Resident
 
 __all__ = ["Limit", "TokenLimit", "cut_or_refuse", "limit_of"]
 
@@ -30,19 +30,19 @@ class Limit:
     cuts: bool
 
 
-def limit_of(asked: int | None, embedder: EmbedderResident, param: str) -> Limit:
+def limit_of(asked: int | None, reader: EmbedderResident | Resident, param: str) -> Limit:
     """The limit that a request's field asks for: -1 is the model's own, null cuts nothing.
 
     Raises: BadRequest for a limit the model cannot keep.
     """
     if asked is None or asked == -1:
-        return Limit(embedder.context_tokens, cuts=asked is not None)
-    if not _FEWEST <= asked <= embedder.context_tokens:
+        return Limit(reader.context_tokens, cuts=asked is not None)
+    if not _FEWEST <= asked <= reader.context_tokens:
         raise BadRequest(
             f"{param} is out of range",
             param=param,
             value=asked,
-            expected=f"-1, or {_FEWEST} to {embedder.context_tokens}, the model's context",
+            expected=f"-1, or {_FEWEST} to {reader.context_tokens}, the model's context",
             found=str(asked),
         )
     return Limit(asked, cuts=True)
