@@ -261,6 +261,15 @@ def test_an_error_survives_the_wire() -> None:
     assert full.retry_after_s == 2.0
 
 
+@pytest.mark.parametrize("cut", [1, 3, 8, 9, 50, 1 << 20])
+def test_frames_come_whole_however_they_are_cut(cut: int) -> None:
+    sent = [({"a": [1, "\N{SNOWMAN}"]}, b""), ({}, b"tail" * 30), ({"b": None}, b"\x00")]
+    stream = b"".join(wire.frame(message, tail) for message, tail in sent)
+    frames = wire.Frames()
+    got = [frames.push(stream[at : at + cut]) for at in range(0, len(stream), cut)]
+    assert [frame for some in got for frame in some] == sent
+
+
 def test_a_frame_beyond_reason_is_refused() -> None:
     with pytest.raises(ValueError, match="too long"):
-        wire.header_lengths(wire.HEADER.pack(wire.MAX_FRAME_BYTES, 1))
+        wire.Frames().push(wire.HEADER.pack(wire.MAX_FRAME_BYTES, 1))

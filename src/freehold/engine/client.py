@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,13 +70,31 @@ class Outputs:
         self._inbox.put(error)
 
 
+class _Link(asyncio.Protocol):
+    """Hears what the process says as it comes: a task that reads would be woken for each token."""
+
+    def __init__(self, hear: Callable[[dict[str, Any], bytes], None]) -> None:
+        self._hear = hear
+        self._frames = wire.Frames()
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        for message, tail in self._frames.push(data):
+            self._hear(message, tail)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
 @dataclass
 class _Life:
     """One run of the process."""
 
     process: asyncio.subprocess.Process
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    link: _Link
+    transport: asyncio.WriteTransport
 
 
 class EngineProcess:
@@ -164,7 +182,7 @@ class EngineProcess:
         self._closing, self._why = True, why
         life = self._life
         if life is not None:
-            life.writer.close()
+            life.transport.close()
             try:
                 await asyncio.wait_for(life.process.wait(), _END_WAIT_S)
             except TimeoutError:
@@ -191,9 +209,10 @@ class EngineProcess:
             )
         finally:
             theirs.close()
-        reader, writer = await asyncio.open_connection(sock=ours)
-        self._life = _Life(process, reader, writer)
-        writer.write(wire.frame(self.settings))
+        loop = asyncio.get_running_loop()
+        transport, link = await loop.create_connection(lambda: _Link(self._hear), sock=ours)
+        self._life = _Life(process, link, transport)
+        transport.write(wire.frame(self.settings))
 
     async def _watch(self) -> None:
         """Reads what the engine says; when it dies, fails its requests and starts it again."""
@@ -201,13 +220,7 @@ class EngineProcess:
         while True:
             life = self._life
             assert life is not None
-            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-                while True:
-                    text, tail = wire.header_lengths(
-                        await life.reader.readexactly(wire.HEADER.size)
-                    )
-                    message = json.loads(await life.reader.readexactly(text))
-                    self._hear(message, await life.reader.readexactly(tail) if tail else b"")
+            await life.link.ended
             failures = 0 if self._ready.is_set() and self._failed is None else failures + 1
             code = await self._bury(life)
             if self._closing or self._failed is not None:
@@ -225,7 +238,7 @@ class EngineProcess:
         """Takes leave of a process: everybody who waits on it is told. Returns its exit code."""
         self._ready.clear()
         self._life = None
-        life.writer.close()
+        life.transport.close()
         if life.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 life.process.kill()
@@ -289,7 +302,7 @@ class EngineProcess:
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._life is not None:
-            self._life.writer.write(wire.frame(message))
+            self._life.transport.write(wire.frame(message))
 
 
 def _died(code: int | None, hint: str) -> EngineDied:

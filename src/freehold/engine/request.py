@@ -6,6 +6,7 @@ Room: engine. Knows token ids only; must not know text, messages or HTTP.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from freehold.engine.sampler import Sampling
 from freehold.errors import FreeholdError
@@ -50,9 +51,8 @@ class TokenLogprob:
     top: tuple[tuple[int, float], ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Output:
-    """What a step added to a request.
+class Output(NamedTuple):
+    """What a step added to a request; of plain make, because each token comes in one.
 
     `finish_reason` is None while it goes on, then "stop" (a stop id, which is given in `stop_id`
     and is not among the tokens, nor `stop_logprob` among the others; or the grammar's end),

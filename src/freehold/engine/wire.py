@@ -19,6 +19,7 @@ from freehold.errors import FreeholdError
 __all__ = [
     "HEADER",
     "MAX_FRAME_BYTES",
+    "Frames",
     "error_from",
     "error_to",
     "frame",
@@ -33,11 +34,12 @@ HEADER = struct.Struct("<II")  # bytes of JSON, bytes of the tail
 MAX_FRAME_BYTES = 1 << 28
 
 _PLAIN = (str, int, float, bool, type(None))
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def frame(message: dict[str, Any], tail: bytes = b"") -> bytes:
     """A message as bytes."""
-    text = json.dumps(message, separators=(",", ":")).encode()
+    text = _encode(message).encode()
     assert len(text) + len(tail) <= MAX_FRAME_BYTES, "a frame of ours is too long"
     return HEADER.pack(len(text), len(tail)) + text + tail
 
@@ -48,6 +50,38 @@ def header_lengths(header: bytes) -> tuple[int, int]:
     if text + tail > MAX_FRAME_BYTES:
         raise ValueError("a frame is too long")
     return text, tail
+
+
+class Frames:
+    """The frames in what comes through a socket, however it was cut."""
+
+    def __init__(self) -> None:
+        self._part = bytearray()  # of a frame that is not whole
+        self._wanted = 0  # bytes before there is anything to see
+
+    def push(self, data: bytes) -> list[tuple[dict[str, Any], bytes]]:
+        """The messages and tails that are whole now. Raises: ValueError, as `header_lengths`."""
+        if self._part:
+            self._part += data
+            if len(self._part) < self._wanted:
+                return []
+            data = bytes(self._part)
+            self._part.clear()
+        whole: list[tuple[dict[str, Any], bytes]] = []
+        start, total = 0, len(data)
+        while start < total:
+            body = start + HEADER.size
+            end = body
+            if body <= total:
+                text, tail = header_lengths(data[start:body])
+                end += text + tail
+            if end > total or body > total:
+                self._part += data[start:]
+                self._wanted = end - start
+                break
+            whole.append((json.loads(data[body : body + text].decode()), data[body + text : end]))
+            start = end
+        return whole
 
 
 def request_to(request: Request) -> dict[str, Any]:

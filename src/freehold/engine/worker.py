@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import select
 import signal
@@ -50,7 +49,9 @@ class _Link:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._buffer = bytearray()
+        self._frames = wire.Frames()
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
 
     def send(self, message: dict[str, Any], tail: bytes = b"") -> None:
         try:
@@ -61,26 +62,12 @@ class _Link:
     def receive(self, *, wait: bool) -> list[dict[str, Any]]:
         """The messages that have come; with `wait`, at least one. Raises: _LinkClosedError."""
         messages: list[dict[str, Any]] = []
-        while wait or select.select([self._connection], [], [], 0)[0]:
+        while wait or self._poll.poll(0):
             data = self._connection.recv(_READ_BYTES)
             if not data:
                 raise _LinkClosedError
-            self._buffer += data
-            messages += self._whole()
+            messages += [message for message, _ in self._frames.push(data)]
             wait = wait and not messages
-        return messages
-
-    def _whole(self) -> list[dict[str, Any]]:
-        """The frames that the buffer holds whole. Mutates: the buffer."""
-        messages, start, size = [], 0, wire.HEADER.size
-        while len(self._buffer) - start >= size:
-            text, _ = wire.header_lengths(bytes(self._buffer[start : start + size]))
-            end = start + size + text
-            if len(self._buffer) < end:
-                break
-            messages.append(json.loads(self._buffer[start + size : end]))
-            start = end
-        del self._buffer[:start]
         return messages
 
 
