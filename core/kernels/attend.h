@@ -1,5 +1,5 @@
-// Room: core/kernels. Attention over pages: an online softmax, page by page within a segment of
-// 256 keys. Included by every instruction set inside its own namespace.
+// Room: core/kernels. Attention over pages: a softmax over each segment of 256 keys, whose scores
+// are in the first cache meanwhile. Included by every instruction set inside its own namespace.
 //
 // Keys of a page lie (A, P), so one vector holds sixteen keys and a score needs no horizontal
 // sum; values lie (P, A). A row's result depends on its own query and keys only: rows of a
@@ -93,11 +93,14 @@ inline __attribute__((always_inline)) void add_products(typename S::F (&acc)[R][
     }
 }
 
-// scores[r][k] = scale * q_r . key_k for the keys of one page, R rows at a time. Not inlined: beside
+// A row's scores, and then weights, of a segment or, for latent rows, of a page.
+using Scores = float[kSegmentTokens];
+
+// scores[r][first + k] = q_r . key_k for the keys of one page, R rows at a time. Not inlined: beside
 // the constants of `soften`, which outlive a page, the sums would not stay in registers.
 template <class S, class P, int R>
 __attribute__((noinline)) void score_page(const PageView& view, const uint16_t* keys, const uint16_t* next,
-                       const QueryRow* rows, int count, float (*scores)[kPageTokens]) {
+                       const QueryRow* rows, int count, int first, Scores* scores) {
     constexpr int kVectors = S::template attend_vectors<R>, kKeys = kVectors * S::lanes;
     for (int k = 0; k < count; k += kKeys) {
         const int before = k / kKeys * view.key_width;
@@ -121,70 +124,64 @@ __attribute__((noinline)) void score_page(const PageView& view, const uint16_t* 
         }
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < kVectors; ++v)
-                S::store(scores[r] + k + v * S::lanes, S::mul(acc[r][v], S::set(view.scale)));
+                S::store(scores[r] + first + k + v * S::lanes, acc[r][v]);
     }
 }
 
-// scores = c tanh(scores / c) with c = `cap`, as c - 2 c / (e^(2 scores / c) + 1).
+// scores = c tanh(scale scores / c) with c = `cap`, as c - 2 c / (e^(2 scale scores / c) + 1).
 template <class S>
-inline void cap_scores(float* scores, float cap) {
-    const auto one = S::set(1.0f), doubled = S::set(2.0f * cap), twice = S::set(2.0f / cap);
-    for (int i = 0; i < kPageTokens; i += S::lanes) {
+inline void cap_scores(float* scores, int count, float scale, float cap) {
+    const auto one = S::set(1.0f), doubled = S::set(2.0f * cap), twice = S::set(2.0f * scale / cap);
+    for (int i = 0; i < count; i += S::lanes) {
         const auto e = exponential<S>(S::mul(S::load(scores + i), twice));
         S::store(scores + i, S::sub(S::set(cap), S::div(doubled, S::add(e, one))));
     }
 }
 
-// Scores of a row's visible keys [hidden, keys) of a page -> exponentials against the largest so
-// far, zero everywhere else. Returns the factor that rescales what came before. `All` of the page's
-// keys are visible in most: then nothing is masked.
-template <class S, bool All>
-inline float soften(float* scores, int hidden, int keys, RowState& state) {
-    const auto lowest = S::set(-INFINITY);
-    auto top = lowest;
-    for (int i = 0; i < hidden; ++i) scores[i] = -INFINITY;
-    for_vectors<S>(All ? kPageTokens : keys, [&](int64_t i, int n) {
-        const auto score = S::load(scores + i);
-        top = S::max(top, All ? score : S::keep_first(score, n, lowest));
-    });
-    const float before = state.largest;
-    const float page = S::largest(top);
-    state.largest = page > before ? page : before;
-    // The first factor scales nothing but zeros.
-    const float factor =
-        page > before ? S::first(exponential<S>(S::set(before - page))) : 1.0f;
+// What a score counts in natural units, that is as an exponent of e.
+inline float score_unit(const PageView& view) { return view.softcap > 0.0f ? 1.0f : view.scale; }
+
+// `count` scores -> exponentials against the largest so far of the keys [hidden, keys) that a row
+// sees, zero everywhere else. Returns the factor that rescales what came before.
+template <class S>
+inline float soften(float* scores, int count, int hidden, int keys, float unit, RowState& state) {
+    if (keys <= hidden) {
+        std::fill(scores, scores + count, 0.0f);
+        return 1.0f;
+    }
+    const int from = hidden / S::lanes * S::lanes;
+    const int to = (keys + S::lanes - 1) / S::lanes * S::lanes;
+    std::fill(scores + from, scores + hidden, -INFINITY);
+    std::fill(scores + keys, scores + to, -INFINITY);
+    auto top = S::set(state.largest);
+    for (int i = from; i < to; i += S::lanes) top = S::max(top, S::load(scores + i));
+    const float before = state.largest, largest = S::largest(top);
+    const auto steep = S::set(unit * 1.44269504f);  // from natural units to powers of two
+    const auto power = [&](typename S::F score) {
+        return power_of_two<S>(S::mul(S::sub(score, S::set(largest)), steep));
+    };
     auto sum = S::zero();
-    for (int i = 0; i < kPageTokens; i += S::lanes) {
-        auto e = exponential<S>(S::sub(S::load(scores + i), S::set(state.largest)));
-        if constexpr (!All) {
-            const int n = keys - i < 0 ? 0 : keys - i > S::lanes ? S::lanes : keys - i;
-            e = S::keep_first(e, n, S::zero());
-            if (hidden > i) {
-                const int before_window = hidden - i > S::lanes ? S::lanes : hidden - i;
-                e = S::sub(e, S::keep_first(e, before_window, S::zero()));
-            }
-        }
+    for (int i = from; i < to; i += S::lanes) {
+        const auto e = power(S::load(scores + i));
         S::store(scores + i, e);
         sum = S::add(sum, e);
     }
+    std::fill(scores, scores + hidden, 0.0f);
+    std::fill(scores + keys, scores + count, 0.0f);
+    // The first factor scales nothing but zeros.
+    const float factor = largest > before ? S::first(power(S::set(before))) : 1.0f;
     state.sum = state.sum * factor + S::sum(sum);
+    state.largest = largest;
     return factor;
 }
 
-// values[r] = values[r] * factor[r] + sum over the page's keys of weight . value row. Not inlined,
-// as `score_page`.
+// values[r] += sum over the page's keys of weight . value row. Not inlined, as `score_page`.
 template <class S, class P, int R>
 __attribute__((noinline)) void weigh_page(const PageView& view, const typename P::Unit* page,
-                       const typename P::Unit* next, int count,
-                       const float (*weights)[kPageTokens], const float* factors, float* values) {
+                       const typename P::Unit* next, int count, int first, const Scores* weights,
+                       float* values) {
     constexpr int kVectors = S::template attend_vectors<R>;
     const int stride = P::stride(view);
-    for (int r = 0; r < R; ++r) {
-        float* row = values + r * view.value_padded;
-        if (factors[r] == 1.0f) continue;
-        for (int a = 0; a < view.value_padded; a += S::lanes)
-            S::store(row + a, S::mul(S::set(factors[r]), S::load(row + a)));
-    }
     for (int a = 0; a < view.value_padded; a += kVectors * S::lanes) {
         const int left = (view.value_padded - a) / S::lanes;
         const auto run = [&](auto vectors) {
@@ -200,7 +197,7 @@ __attribute__((noinline)) void weigh_page(const PageView& view, const typename P
             for (int k = 0; k < count; ++k) {
                 prefetch_step<N * S::lanes * P::kBytes>(next, steps + k);
                 add_products<S>(
-                    acc, [&](int r) { return S::set(weights[r][k]); },
+                    acc, [&](int r) { return S::set(weights[r][first + k]); },
                     [&](int v) {
                         return P::value(page, k * stride + a + v * S::lanes, scales[v], k);
                     });
@@ -236,39 +233,48 @@ inline std::pair<int, int> open_segment(const PageView& view, int segment, const
     return {std::max(0, least) / kPageTokens * kPageTokens, std::min(most, kSegmentTokens)};
 }
 
-// Scores of the page that begins at key `start` -> exponentials; see `soften`.
+// Scores of `count` keys from key `start` on -> exponentials; see `soften`.
 template <class S, int R>
-inline void soften_page(const PageView& view, int start, const QueryRow* rows,
-                        float (*scores)[kPageTokens], RowState* state, float* factors) {
+inline void soften_rows(const PageView& view, int start, int count, const QueryRow* rows,
+                        int first, Scores* scores, RowState* state, float* factors) {
     for (int r = 0; r < R; ++r) {
-        if (view.softcap > 0.0f) cap_scores<S>(scores[r], view.softcap);
-        const int left = rows[r].keys - start, hidden = rows[r].first - start;
-        int visible = left > kPageTokens ? kPageTokens : left < 0 ? 0 : left;
-        if (hidden >= kPageTokens) visible = 0;
-        const int unseen = hidden > 0 && visible > 0 ? hidden : 0;
-        factors[r] = visible == kPageTokens && unseen == 0
-                         ? soften<S, true>(scores[r], 0, kPageTokens, state[r])
-                         : soften<S, false>(scores[r], unseen, visible, state[r]);
+        float* own = scores[r] + first;
+        if (view.softcap > 0.0f) cap_scores<S>(own, count, view.scale, view.softcap);
+        const int keys = std::min(count, rows[r].keys - start);
+        const int hidden = std::max(0, rows[r].first - start);
+        factors[r] = soften<S>(own, count, hidden, keys, score_unit(view), state[r]);
     }
+}
+
+// Ends what `open_segment` began: from here on the largest scores are in natural units.
+inline void close_segment(const PageView& view, int count, RowState* state) {
+    for (int r = 0; r < count; ++r) state[r].largest *= score_unit(view);
 }
 
 template <class S, class P, int R>
 void attend_rows(const PageView& view, int segment, const QueryRow* rows, RowState* state,
                  float* values) {
-    alignas(64) float scores[R][kPageTokens];
+    alignas(64) Scores scores[R];
     float factors[R];
     const int start = segment * kSegmentTokens;
     const auto [least, most] = open_segment(view, segment, rows, R, state, values);
-    for (int first = least; first < most; first += kPageTokens) {
-        const int at = (start + first) / kPageTokens;
-        const bool last = at + 1 == view.count;
-        const uint16_t* next_keys = last ? view.keys_after : view.keys[at + 1];
-        const uint16_t* next_values = last ? view.values_after : view.values[at + 1];
-        const int count = most - first < kPageTokens ? most - first : kPageTokens;
-        score_page<S, P, R>(view, view.keys[at], next_keys, rows, count, scores);
-        soften_page<S, R>(view, start + first, rows, scores, state, factors);
-        weigh_page<S, P, R>(view, view.values[at], next_values, count, scores, factors, values);
-    }
+    const auto each_page = [&](auto pages, const uint16_t* after, auto body) {
+        for (int first = least; first < most; first += kPageTokens) {
+            const auto* page = pages + (start + first) / kPageTokens;
+            const bool last = first + kPageTokens >= most;
+            body(page[0], last ? after : page[1], std::min(most - first, kPageTokens), first);
+        }
+    };
+    each_page(view.keys, view.values[(start + least) / kPageTokens],
+              [&](auto page, auto next, int count, int first) {
+                  score_page<S, P, R>(view, page, next, rows, count, first, scores);
+              });
+    const int vectors = (most - least + kMaxLanes - 1) / kMaxLanes;
+    soften_rows<S, R>(view, start + least, vectors * kMaxLanes, rows, least, scores, state, factors);
+    each_page(view.values, view.after, [&](auto page, auto next, int count, int first) {
+        weigh_page<S, P, R>(view, page, next, count, first, scores, values);
+    });
+    close_segment(view, R, state);
 }
 
 // Calls body with `count`, at most S::attend_rows, as a constant.

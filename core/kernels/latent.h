@@ -30,10 +30,10 @@ inline void unpack_rows(const PageView& view, const uint16_t* page, int count, f
     }
 }
 
-// scores[r][k] = scale * q_r . row_k, R query rows at a time.
+// scores[r][k] = q_r . row_k, R query rows at a time.
 template <class S, int R>
 inline void score_rows(const PageView& view, const float* page, const QueryRow* rows, int count,
-                       float (*scores)[kPageTokens]) {
+                       Scores* scores) {
     constexpr int kKeys = S::template attend_vectors<R>;
     for (int k = 0; k < count; k += kKeys) {
         typename S::F acc[R][kKeys];
@@ -54,15 +54,26 @@ inline void score_rows(const PageView& view, const float* page, const QueryRow* 
         const int left = view.key_width - a;
         if (left > 0) add(a, [left](const float* q) { return S::load_part(q, left); });
         for (int r = 0; r < R; ++r)
-            for (int v = 0; v < kKeys; ++v) scores[r][k + v] = S::sum(acc[r][v]) * view.scale;
+            for (int v = 0; v < kKeys; ++v) scores[r][k + v] = S::sum(acc[r][v]);
     }
 }
 
-// Softmax over one segment for up to kLatentRows rows; `scratch` has latent_scratch(view) floats.
+// values[r] *= factors[r]
+template <class S, int R>
+inline void rescale(const PageView& view, const float* factors, float* values) {
+    for (int r = 0; r < R; ++r) {
+        float* row = values + r * view.value_padded;
+        if (factors[r] == 1.0f) continue;
+        for (int a = 0; a < view.value_padded; a += S::lanes)
+            S::store(row + a, S::mul(S::set(factors[r]), S::load(row + a)));
+    }
+}
+
+// An online softmax over one segment, page by page, for up to kLatentRows rows; `scratch` has latent_scratch(view) floats.
 template <class S, class P>
 void attend_latents(const PageView& view, int segment, const QueryRow* rows, int count,
                     RowState* state, float* values, float* scratch) {
-    alignas(64) float scores[S::attend_rows][kPageTokens];
+    alignas(64) Scores scores[S::attend_rows];
     float factors[S::attend_rows];
     const auto [least, most] = open_segment(view, segment, rows, count, state, values);
     const int start = segment * kSegmentTokens;
@@ -74,9 +85,12 @@ void attend_latents(const PageView& view, int segment, const QueryRow* rows, int
             with_rows<S>(std::min(S::attend_rows, count - from), [&](auto tile) {
                 constexpr int R = decltype(tile)::value;
                 score_rows<S, R>(view, scratch, rows + from, keys, scores);
-                soften_page<S, R>(view, start + first, rows + from, scores, state + from, factors);
-                weigh_page<S, FloatRows<S>, R>(view, scratch, scratch, keys, scores, factors,
-                                               values + from * view.value_padded);
+                float* own = values + from * view.value_padded;
+                soften_rows<S, R>(view, start + first, kPageTokens, rows + from, 0, scores,
+                                  state + from, factors);
+                rescale<S, R>(view, factors, own);
+                weigh_page<S, FloatRows<S>, R>(view, scratch, scratch, keys, 0, scores, own);
             });
     }
+    close_segment(view, count, state);
 }

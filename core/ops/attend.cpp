@@ -57,15 +57,14 @@ struct Job {
     size_t first_page(const Unit& unit) const {
         return starts[unit.sequence] + (layer.latent ? 0 : unit.group) * pages_of(unit.sequence);
     }
-    // What a unit looks at, and first of all its follower, if there is one.
-    PageView view(const Unit& unit, const Unit* follower) const {
-        const size_t at = first_page(unit), count = pages_of(unit.sequence);
-        size_t after = at + count - 1;
-        if (follower != nullptr)
-            after = first_page(*follower) + std::max(0, follower->segment) * kSegmentPages;
-        return {&keys[at],       &values[at],      static_cast<int>(count), keys[after],
-                values[after],   layer.key_width,  layer.key_padded,        padded,
-                rule.scale,      rule.softcap};
+    const uint16_t* first_keys(const Unit& unit, int segment) const {
+        return keys[first_page(unit) + static_cast<size_t>(segment) * kSegmentPages];
+    }
+    // What a unit looks at; `after` is looked at when one of its segments is done.
+    PageView view(const Unit& unit, const uint16_t* after) const {
+        const size_t at = first_page(unit);
+        return {&keys[at], &values[at], after,      layer.key_width, layer.key_padded,
+                padded,    rule.scale,  rule.softcap};
     }
     QueryRow row(const Unit& unit, int index) const {
         const int32_t token = unit.token + index / group;
@@ -130,7 +129,7 @@ struct UnitScratch {
 };
 
 // All segments of a unit's rows, a tile of rows at a time within each segment.
-void attend_all(const Job& job, const PageView& view, const Unit& unit, UnitScratch& own) {
+void attend_all(const Job& job, const Unit& unit, UnitScratch& own) {
     const int count = unit.tokens * job.group, tile = job.pages.rows;
     own.states.resize(count);
     own.values.resize(static_cast<size_t>(count + tile) * job.padded);
@@ -141,9 +140,12 @@ void attend_all(const Job& job, const PageView& view, const Unit& unit, UnitScra
     const auto looks_at = [](const QueryRow& row, int segment) {
         return row.keys > segment * kSegmentTokens && row.first < (segment + 1) * kSegmentTokens;
     };
+    PageView view = job.view(unit, nullptr);
     for (int segment = job.first_segment(unit.token); segment < last; ++segment)
         for (int first = 0; first < count; first += tile) {
             const int n = std::min(tile, count - first);
+            const bool next = first + n == count && segment + 1 < last;
+            view.after = job.first_keys(unit, segment + next);
             for (int r = 0; r < n; ++r) rows[r] = job.row(unit, first + r);
             // The last row of a tile sees the latest keys, the first one the earliest.
             if (rows[n - 1].keys <= segment * kSegmentTokens ||
@@ -287,6 +289,7 @@ namespace {
 
 void check_rule(const AttendRule& rule, int64_t heads) {
     require(rule.window >= 0 && rule.chunk >= 0, "attend: a negative window or chunk");
+    require(rule.scale > 0.0f && std::isfinite(rule.scale), "attend: scale out of range");
     require(rule.softcap >= 0.0f && std::isfinite(rule.softcap), "attend: softcap out of range");
     require(rule.sinks == nullptr || (rule.sinks->rows == 1 && rule.sinks->cols == heads),
             "attend: one sink is needed for each query head");
@@ -335,12 +338,13 @@ void attend(const Tensor& q, const KvPool& kv, int layer_index, const Step& step
         own.page.resize(std::max(own.page.size(), job.scratch()));
         const Unit& unit = plan.units[static_cast<size_t>(item)];
         if (unit.segment < 0) {
-            attend_all(job, job.view(unit, nullptr), unit, own);
+            attend_all(job, unit, own);
             return;
         }
         const bool last = static_cast<size_t>(item) + 1 == plan.units.size();
-        attend_one(job, job.view(unit, last ? nullptr : &unit + 1), unit, all_states, all_values,
-                   own.page.data());
+        const Unit& then = last ? unit : *(&unit + 1);
+        const uint16_t* after = job.first_keys(then, std::max(0, then.segment));
+        attend_one(job, job.view(unit, after), unit, all_states, all_values, own.page.data());
         if (job.segments(unit.token) == 1) fold(job, unit, all_states, all_values);
     });
     std::vector<const Unit*> split;  // the first ones of tokens that have several

@@ -37,8 +37,7 @@ struct QueryRow {
 struct PageView {
     const uint16_t* const* keys;    // per page: (A, P), or latent rows (P, A_padded)
     const uint16_t* const* values;  // per page: (P, A_padded)
-    int count;  // pages
-    const uint16_t *keys_after, *values_after;  // what is looked at after these pages; a hint
+    const uint16_t* after;  // what is looked at after a segment of these; a hint
     int key_width, key_padded, value_padded;
     float scale;
     float softcap;  // 0: none

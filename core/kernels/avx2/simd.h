@@ -101,9 +101,9 @@ struct Simd {
     }
     static F to_float(I v) { return _mm256_cvtepi32_ps(v); }
     static I to_int(F v) { return _mm256_cvtps_epi32(v); }
-    static F power_of_two(I n) {
-        return _mm256_castsi256_ps(
-            _mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+    static F raise(F v, F n) {  // v 2^n for the whole number in n's last bits
+        const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(n), 23);
+        return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v), power));
     }
     static void store_bytes(int8_t* p, I v) {
         const __m128i words =

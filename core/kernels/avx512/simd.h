@@ -86,9 +86,9 @@ struct Simd {
     }
     static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
     static I to_int(F v) { return _mm512_cvtps_epi32(v); }  // round to nearest even
-    static F power_of_two(I n) {  // 2^n for n in [-126, 127]
-        return _mm512_castsi512_ps(
-            _mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
+    static F raise(F v, F n) {  // v 2^n for the whole number in n's last bits
+        const __m512i power = _mm512_slli_epi32(_mm512_castps_si512(n), 23);
+        return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(v), power));
     }
     static void store_bytes(int8_t* p, I v) {  // int32 -> int8
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));

@@ -1,6 +1,7 @@
 // Room: core/kernels. Portable: four lanes in plain arrays, for every machine and as the
 // yardstick of the others.
 #pragma once
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -94,8 +95,11 @@ struct Simd {
     static I to_int(F a) {  // to nearest even, for |a| < 2^22
         return make<I>([&](int i) { return (a.v[i] + 0x1.8p23f) - 0x1.8p23f; });
     }
-    static F power_of_two(I n) {
-        return make<F>([&](int i) { return std::ldexp(1.0f, n.v[i]); });
+    static F raise(F a, F n) {  // a 2^n for the whole number in n's last bits
+        return make<F>([&](int i) {
+            return std::bit_cast<float>(std::bit_cast<uint32_t>(a.v[i]) +
+                                        (std::bit_cast<uint32_t>(n.v[i]) << 23));
+        });
     }
     static void store_bytes(int8_t* p, I a) {
         for (int i = 0; i < lanes; ++i) p[i] = static_cast<int8_t>(a.v[i]);
