@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Reference = Annotated[
-    str, typer.Argument(metavar="REF", help="A path to a .gguf file, or a short name: starter.")
+    str,
+    typer.Argument(
+        metavar="REF", help="A .gguf file, a directory with config.json, or a name: starter."
+    ),
 ]
 Threads = Annotated[
     int | None,

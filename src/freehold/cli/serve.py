@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["serve", "started_line"]
 
+_MOST_NAMES = 6
+
 References = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[REF]...", help="Loaded at the start; others with a first request."),
+    typer.Argument(
+        metavar="[REF]...",
+        help="Loaded at the start: files, directories, names. The store's others when asked for.",
+    ),
 ]
 Host = Annotated[
     str | None, typer.Option("--host", help="Address to listen on; others than loopback need keys.")
@@ -124,10 +129,17 @@ def started_line(started: Started) -> str:
         first = started.models[0]
         how = f"{first.isa}, {first.threads} threads"
     else:
-        what = f"{started.num_known} models on demand" if started.num_known else "no model yet"
+        what = f"{_some(started.known)} on demand" if started.known else "no model yet"
         how = "nothing loaded"
     who = "with a key" if started.needs_key else "no key needed on this machine"
     return f"freehold {started.version} serves {what} at {where} ({how}; {who})"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - _MOST_NAMES
+    listed = ", ".join(names[:_MOST_NAMES])
+    return f"{listed} and {more} more" if more > 0 else listed
 
 
 def _model_words(model: LoadedModel) -> str:

@@ -218,7 +218,8 @@ def _title(model: OpenModel) -> str:
         value = model.metadata.get(key)
         if isinstance(value, str) and value:
             return value[:200]
-    return model.path.resolve().stem[:200]
+    path = model.path.resolve()
+    return (path.name if path.is_dir() else path.stem)[:200]
 
 
 def _chosen(model: OpenModel, only: str | None) -> list[OpenTensor]:

@@ -27,7 +27,7 @@ def load(  # noqa: PLR0913 - the public face: each by its name
     adapters: Mapping[str, str | Path] | None = None,
     adapter_bits: int = 8,
 ) -> Model | EmbeddingModel:
-    """Loads a model by path or short name; nothing is fetched. A directory holds an embedder.
+    """Loads a model by path or name; nothing is fetched. A path is a file or a directory.
 
     `context_tokens` defaults to the model's own; `threads` (of the whole process) to every core;
     `kv_bits` 8 halves a chat model's KV cache for a small loss; `precision` of an embedder is

@@ -5,7 +5,9 @@ Room: server. Never reads weights; must not know how a model is run.
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,7 @@ from typing import Literal
 
 from freehold import library
 from freehold.config import Settings
-from freehold.errors import BadSetting
+from freehold.errors import BadSetting, FormatError, FreeholdError, LoadError
 from freehold.formats.gguf import open_gguf
 from freehold.formats.json_file import read_json_object
 from freehold.formats.safetensors import open_safetensors
@@ -24,6 +26,7 @@ from freehold.models.registry import ENCODERS
 
 __all__ = ["ModelCard", "cards_of"]
 
+_LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[^A-Za-z0-9._:/-]+")
 
 
@@ -50,21 +53,39 @@ class ModelCard:
     parent: str | None = None
 
 
-def cards_of(refs: Sequence[str], settings: Settings) -> dict[str, ModelCard]:
-    """The cards of the models named at the start and of those in the store, by id.
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """A model of the store, by the name that it has there."""
 
-    A file is asked for by its name without the ending: a request never holds a path.
+    name: str
+    path: Path
+    licence: str | None
+    sha256: str | None
+    system: str | None = None
+
+
+def cards_of(refs: Sequence[str], settings: Settings) -> dict[str, ModelCard]:
+    """The cards of the models named at the start, these first, and of those in the store, by id.
+
+    What is not of the store is asked for by its file's name without the ending, or its directory's:
+    a request never holds a path. A model of the store that cannot be read, and that nobody named,
+    is left out with a warning.
     Raises: UnknownModel, DigestMismatch, FormatError for a named one; BadSetting when two named
     ones would have the same id.
     """
-    kept = {on.path: on.entry for on in library.shelf(settings.models_dir) if on.present}
-    names = {entry.name for entry in kept.values()}
+    kept = _kept(settings)
+    by_place = {os.path.realpath(one.path): one for one in kept}
+    by_name = {one.name: one for one in reversed(kept)}
     cards: dict[str, ModelCard] = {}
     for ref in dict.fromkeys(refs):
         path = library.resolve(ref, settings=settings)
-        known = kept.get(path)  # named by its short name, or by its place in the store
-        name = known.name if known is not None else _NAME.sub("-", path.stem)
-        if name in cards or (known is None and name in names):
+        known = by_place.get(os.path.realpath(path))  # by its name, or its place in the store
+        name = known.name if known is not None else _name_of(path)
+        if known is None and name in by_name and by_name[name].path.samefile(path):
+            known = by_name[name]  # imported from there, and sharing its bytes
+        if name in cards and cards[name].path.samefile(path):
+            continue
+        if name in cards or (known is None and name in by_name):
             raise BadSetting(
                 f"two models would be called {name!r}",
                 value=ref,
@@ -72,15 +93,48 @@ def cards_of(refs: Sequence[str], settings: Settings) -> dict[str, ModelCard]:
                 found=str(path),
                 hint="rename one of the files",
             )
-        cards[name] = _card(name, path, known)
-    for path, known in kept.items():
-        if known.name not in cards:
-            cards[known.name] = _card(known.name, path, known)
+        cards[name] = _card(path, known or _Kept(name=name, path=path, licence=None, sha256=None))
+    for one in kept:
+        if one.name not in cards:
+            try:
+                cards[one.name] = _card(one.path, one)
+            except (FormatError, LoadError, OSError) as error:
+                why = error.code if isinstance(error, FreeholdError) else type(error).__name__
+                _LOG.warning("%s of the store is not served: %s", one.name, why)
     return cards
 
 
-def _card(name: str, path: Path, entry: library.CatalogueEntry | None) -> ModelCard:
-    licence, system = (None, None) if entry is None else (entry.licence, entry.system)
+def _name_of(path: Path) -> str:
+    """What a model that is not of the store is called."""
+    return _NAME.sub("-", path.resolve().name if path.is_dir() else path.stem)
+
+
+def _kept(settings: Settings) -> list[_Kept]:
+    """The models of the store, of each name the latest one first."""
+    kept = [
+        _Kept(
+            name=on.entry.name,
+            path=on.path,
+            licence=on.entry.licence,
+            sha256=on.entry.sha256 if on.entry.folder is None else None,
+            system=on.entry.system,
+        )
+        for on in library.shelf(settings.models_dir)
+        if on.present
+    ]
+    return kept + [
+        _Kept(
+            name=held.ref,
+            path=held.path,
+            licence=held.licence,
+            sha256=None if held.model is None else held.weights.sha256.hex,
+        )
+        for held in library.held_models(settings.models_dir)
+    ]
+
+
+def _card(path: Path, kept: _Kept) -> ModelCard:
+    name, licence, system = kept.name, kept.licence, kept.system
     if path.is_dir() and not is_encoder(path):
         return _directory_card(name, path, licence, system)
     if path.is_dir():
@@ -108,7 +162,7 @@ def _card(name: str, path: Path, entry: library.CatalogueEntry | None) -> ModelC
             kind="chat",
             path=path,
             size_bytes=file.size_bytes,
-            sha256=None if entry is None else entry.sha256,
+            sha256=kept.sha256,
             family=file.architecture,
             parameters=sum(math.prod(tensor.shape) for tensor in file.tensors.values()),
             quantization=types.most_common(1)[0][0] if types else None,

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from freehold import library
 from freehold.config import Settings
 from freehold.engine.wire import error_from
 from freehold.errors import (
@@ -77,18 +78,12 @@ class Residents:
         self._accounting = accounting if accounting is not None else Accounting()
         self._deployments = deployments
         self._cards = cards_of(refs, settings)
-        named = cards_of(refs, settings)
-        self._at_start = [name for name in named if self._named(name, refs)]
+        paths = {library.resolve(ref, settings=settings) for ref in refs}
+        self._at_start = [name for name, card in self._cards.items() if card.path in paths]
         self._adapters = Adapters()
         self._adapters.name_all(adapters, self._cards, self._at_start)
         self._aliases: Mapping[str, str] = {}
         self._places: dict[str, _Place] = {}
-
-    def _named(self, name: str, refs: Sequence[str]) -> bool:
-        card = self._cards[name]
-        return name in refs or any(
-            os.path.realpath(ref) == os.path.realpath(card.path) for ref in refs
-        )
 
     async def start(self) -> None:
         """Loads the models named at the start. Raises: what loading one of them raised."""

@@ -56,7 +56,7 @@ class Started:
     socket: Path | None
     version: str
     needs_key: bool
-    num_known: int
+    known: tuple[str, ...]
     models: tuple[LoadedModel, ...]
 
     def facts(self) -> dict[str, object]:
@@ -77,7 +77,7 @@ class Started:
             "socket": None if self.socket is None else str(self.socket),
             "version": self.version,
             "needs_key": self.needs_key,
-            "known": self.num_known,
+            "known": len(self.known),
             "models": models,
         }
 
@@ -135,14 +135,15 @@ class _Run:
         metrics = Metrics()
         accounting = Accounting(store.usage)
         self._deployments = Deployments(store.events, settings.home, url=listening.url)
-        self._residents = Residents(
-            settings=settings,
-            refs=refs,
-            adapters=adapters,
-            observer=metrics,
-            accounting=accounting,
-            deployments=self._deployments,
-        )
+        with _LibraryLogs(self._log):
+            self._residents = Residents(
+                settings=settings,
+                refs=refs,
+                adapters=adapters,
+                observer=metrics,
+                accounting=accounting,
+                deployments=self._deployments,
+            )
         metrics.watch(self._residents)
         house = House(
             settings=settings, residents=self._residents, store=store, accounting=accounting
@@ -171,7 +172,7 @@ class _Run:
             socket=self._listening.path,
             version=__version__,
             needs_key=needs_key,
-            num_known=len(self._residents.cards()),
+            known=tuple(card.id for card in self._residents.cards()),
             models=tuple(self._residents.loaded()),
         )
 

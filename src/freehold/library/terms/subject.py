@@ -49,7 +49,9 @@ class Subject:
     @property
     def namesake(self) -> KnownModel | None:
         """A known model whose name this file bears, which proves nothing."""
-        bare = [self.evidence.title or "", "" if self.path is None else self.path.stem]
+        bare = [self.evidence.title or ""]
+        if self.path is not None:
+            bare.append(self.path.name if self.path.is_dir() else self.path.stem)
         for name in bare:
             model = known_model(_QUANT.sub("", name.strip().lower().replace(" ", "-")))
             if model is not None:
