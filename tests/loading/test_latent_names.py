@@ -129,3 +129,44 @@ def test_a_configuration_that_would_mean_another_network_is_refused(
 def test_a_key_that_nobody_knows_is_refused_by_name() -> None:
     with pytest.raises(UnknownConfigKey, match="index_topk"):
         read(index_topk=2048)
+
+
+FILE: dict[str, Any] = {
+    "context_length": 512,
+    "embedding_length": 64,
+    "feed_forward_length": 96,
+    "attention.head_count": 4,
+    "attention.key_length": 48,
+    "attention.value_length": 32,
+    "attention.key_length_mla": 40,
+    "attention.value_length_mla": 48,
+    "attention.kv_lora_rank": 32,
+    "attention.layer_norm_rms_epsilon": 1e-6,
+    "rope.dimension_count": 16,
+    "expert_count": 8,
+    "expert_used_count": 3,
+    "expert_feed_forward_length": 32,
+}
+
+
+@pytest.mark.parametrize(
+    ("layers", "tokens", "said", "scoring"),
+    [
+        (27, 102400, {}, "softmax"),
+        (47, 154880, {}, "sigmoid"),
+        (48, 154880, {}, "sigmoid"),
+        (47, 102400, {}, "softmax"),
+        (46, 154880, {}, "softmax"),
+        (47, 154880, {"expert_gating_func": 1}, "softmax"),
+        (61, 129280, {"expert_gating_func": 2}, "sigmoid"),
+    ],
+)
+def test_a_file_that_leaves_the_rule_out_is_told_by_its_size(
+    layers: int, tokens: int, said: dict[str, int], scoring: str
+) -> None:
+    keys = {
+        f"deepseek2.{key}": value for key, value in {**FILE, "block_count": layers, **said}.items()
+    }
+    config = deepseek.GGUF.read_config(keys | {"tokenizer.ggml.tokens": ("",) * tokens})
+    assert config.moe is not None
+    assert (config.moe.scoring, config.moe.selection_bias) == (scoring, scoring == "sigmoid")

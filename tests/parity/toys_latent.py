@@ -252,6 +252,42 @@ def _glm_lite() -> FamilyToy:
     )
 
 
+def _glm_lite_file() -> FamilyToy:
+    """As its maker's checkpoints lie in GGUF: under another family's architecture."""
+    dims = {key: value for key, value in _DIMS.items() if key != "first_k_dense_replace"}
+    config = Glm4MoeLiteConfig(
+        **dims,
+        n_group=1,
+        topk_group=1,
+        q_lora_rank=40,
+        n_shared_experts=1,
+        routed_scaling_factor=1.8,
+        norm_topk_prob=True,
+        mlp_layer_types=["dense", "sparse", "sparse"],
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+    )
+    more = {
+        "expert_gating_func": 2,
+        "expert_weights_norm": True,
+        "expert_group_count": 1,
+        "expert_group_used_count": 1,
+    }
+    return FamilyToy(
+        name="glm4-moe-lite",
+        config=config,
+        arch="deepseek2",
+        keys=_keys(config, **more),
+        change=_apart,
+        flips={
+            "interleave": _set(interleaved=False),
+            "eps of latents": _set(latent_eps=0.05),
+            "renormalise": _moe(renormalise=False),
+            "scale": _moe(scale=1.0),
+            "scoring": _moe(scoring="softmax"),
+        },
+    )
+
+
 def _mistral4() -> FamilyToy:
     rope = _yarn(1.0, 1.0) | {"llama_4_scaling_beta": 0.3, "partial_rotary_factor": 0.4}
     config = Mistral4Config(
@@ -273,4 +309,4 @@ def _mistral4() -> FamilyToy:
     )
 
 
-TOYS = (_v2_lite(), _v2_groups(), _v3(), _v3_halves(), _glm_lite(), _mistral4())
+TOYS = (_v2_lite(), _v2_groups(), _v3(), _v3_halves(), _glm_lite(), _glm_lite_file(), _mistral4())

@@ -19,12 +19,30 @@ from freehold.models.latent import LatentConfig
 
 __all__ = ["GGUF", "HUB", "Model"]
 
+# GLM-4.7-Flash, with and without its layer that predicts a further token.
+_LITE_LAYERS, _LITE_TOKENS = (47, 48), 154880
+
 
 def _read_gguf(metadata: Mapping[str, object]) -> LatentConfig:
-    keys = Keys(metadata, "deepseek2")
+    keys = Keys(_with_gating(metadata), "deepseek2")
     config = latent_decoder.gguf_config(keys)
     keys.finish()
     return config
+
+
+def _with_gating(metadata: Mapping[str, object]) -> Mapping[str, object]:
+    """The keys, with the rule of choosing experts that the first files of GLM-4.7-Flash left out.
+
+    Other files without it are of the second version, whose rule is the default.
+    """
+    key = "deepseek2.expert_gating_func"
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    size = len(tokens) if isinstance(tokens, tuple | list) else 0
+    if key in metadata or size != _LITE_TOKENS:
+        return metadata
+    return (
+        {**metadata, key: 2} if metadata.get("deepseek2.block_count") in _LITE_LAYERS else metadata
+    )
 
 
 def _read_hub(metadata: Mapping[str, object]) -> LatentConfig:
