@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
+import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -273,3 +275,20 @@ def test_frames_come_whole_however_they_are_cut(cut: int) -> None:
 def test_a_frame_beyond_reason_is_refused() -> None:
     with pytest.raises(ValueError, match="too long"):
         wire.Frames().push(wire.HEADER.pack(wire.MAX_FRAME_BYTES, 1))
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.001, 0.01])
+def test_a_start_that_is_given_up_leaves_nothing_open(path: Path, delay_s: float) -> None:
+    async def run() -> None:
+        engine = EngineProcess(settings_for(path))
+        started = asyncio.create_task(engine.start())
+        await asyncio.sleep(delay_s)
+        started.cancel()
+        await asyncio.gather(started, return_exceptions=True)
+        await engine.close()
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        asyncio.run(run())
+        gc.collect()
+    assert [str(one.message) for one in said] == []

@@ -195,22 +195,19 @@ class EngineProcess:
 
     async def _begin(self) -> None:
         ours, theirs = socket.socketpair()
+        process: asyncio.subprocess.Process | None = None
         try:
-            # -P: a file in the working directory must not be taken for a module.
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "freehold.engine.worker",
-                str(theirs.fileno()),
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-            )
-        finally:
-            theirs.close()
-        loop = asyncio.get_running_loop()
-        transport, link = await loop.create_connection(lambda: _Link(self._hear), sock=ours)
+            with theirs:
+                process = await _spawned(theirs.fileno())
+            loop = asyncio.get_running_loop()
+            transport, link = await loop.create_connection(lambda: _Link(self._hear), sock=ours)
+        except BaseException:  # a loading that nobody waits for any more is cancelled in here
+            ours.close()
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+            raise
         self._life = _Life(process, link, transport)
         transport.write(wire.frame(self.settings))
 
@@ -303,6 +300,21 @@ class EngineProcess:
     def _send(self, message: dict[str, Any]) -> None:
         if self._life is not None:
             self._life.transport.write(wire.frame(message))
+
+
+async def _spawned(descriptor: int) -> asyncio.subprocess.Process:
+    """The engine's process, at the other end of a socket."""
+    # -P: a file in the working directory must not be taken for a module.
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "freehold.engine.worker",
+        str(descriptor),
+        pass_fds=(descriptor,),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
 
 
 def _died(code: int | None, hint: str) -> EngineDied:
