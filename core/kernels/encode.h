@@ -12,31 +12,40 @@ constexpr int kFixedBytes = sizeof(float) + kFixedBlock * sizeof(int16_t);  // o
 template <class S, int M>
 void tile_fixed_of(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, int start,
                    float* out) {
-    for (int part = 0; part < kGroupRows / S::lanes; ++part) {
-        const uint8_t* p = group;
-        const uint8_t* a = act;
-        float* to = out + part * S::lanes;
-        for (int64_t first = 0; first < cols; first += kFixedBlock, a += tile * kFixedBytes) {
-            const auto* scales = reinterpret_cast<const float*>(a) + start;
-            const auto* codes = reinterpret_cast<const int8_t*>(a + tile * sizeof(float)) +
-                                start * kFixedBlock * sizeof(int16_t);
-            const int64_t left = cols - first < kFixedBlock ? cols - first : kFixedBlock;
-            const auto scale = S::load(reinterpret_cast<const float*>(p) + part * S::lanes);
-            p += kGroupRows * sizeof(float);
-            typename S::I sums[M];
-            for (int m = 0; m < M; ++m) sums[m] = S::set_int(0);
-            for (int64_t k = 0; k < left; k += 2, p += 4 * kGroupRows) {
-                const auto w = S::load_bytes(p + 4 * S::lanes * part);
+    constexpr int parts = kGroupRows / S::lanes;  // all at once: each pair of codes is fetched once
+    const uint8_t* p = group;
+    const uint8_t* a = act;
+    for (int64_t first = 0; first < cols; first += kFixedBlock, a += tile * kFixedBytes) {
+        const auto* scales = reinterpret_cast<const float*>(a) + start;
+        const auto* codes = reinterpret_cast<const int8_t*>(a + tile * sizeof(float)) +
+                            start * kFixedBlock * sizeof(int16_t);
+        const int64_t left = cols - first < kFixedBlock ? cols - first : kFixedBlock;
+        const auto* group_scales = reinterpret_cast<const float*>(p);
+        p += kGroupRows * sizeof(float);
+        typename S::I sums[M][parts];
+        for (auto& token : sums)
+            for (auto& sum : token) sum = S::set_int(0);
+#pragma GCC unroll 2
+        for (int64_t k = 0; k < left; k += 2, p += 4 * kGroupRows) {
+            typename S::B w[parts];
 #pragma GCC unroll 16
-                for (int m = 0; m < M; ++m) {
-                    const int8_t* pair = codes + (m * kFixedBlock + k) * sizeof(int16_t);
-                    sums[m] = S::dot_pairs(sums[m], w, S::repeat4(pair));
-                }
-            }
+            for (int part = 0; part < parts; ++part)
+                w[part] = S::load_bytes(p + 4 * S::lanes * part);
+#pragma GCC unroll 16
             for (int m = 0; m < M; ++m) {
-                const auto before = first == 0 ? S::zero() : S::load(to + 16 * m);
-                const auto both = S::mul(scale, S::set(scales[m]));
-                S::store(to + 16 * m, S::fma(S::to_float(sums[m]), both, before));
+                const auto pair = S::repeat4(codes + (m * kFixedBlock + k) * sizeof(int16_t));
+#pragma GCC unroll 16
+                for (int part = 0; part < parts; ++part)
+                    sums[m][part] = S::dot_pairs(sums[m][part], w[part], pair);
+            }
+        }
+        for (int m = 0; m < M; ++m) {
+            for (int part = 0; part < parts; ++part) {
+                float* to = out + kGroupRows * m + S::lanes * part;
+                const auto before = first == 0 ? S::zero() : S::load(to);
+                const auto row_scales = S::load(group_scales + S::lanes * part);
+                const auto both = S::mul(row_scales, S::set(scales[m]));
+                S::store(to, S::fma(S::to_float(sums[m][part]), both, before));
             }
         }
     }
