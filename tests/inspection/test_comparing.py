@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from freehold.errors import BadRequest
 from freehold.inspection import Comparison, compare_models
 from tests.cli.conftest import Run, freehold  # noqa: F401 - a fixture
 from tests.loading.small import Checkpoint, Dims, small
 from tests.parity.blocks import reference
+from tests.quantize.test_checkpoint import copy, directory
 
 
 def compared(tmp_path: Path, before: Checkpoint, after: Checkpoint) -> Comparison:
@@ -103,3 +105,37 @@ def test_the_command_compares(freehold: Run, tmp_path: Path) -> None:  # noqa: F
     assert json.loads(ran.out)["relative"] > 1
     assert "What changed" in page.read_text("utf-8")
     assert "Change by layer" in freehold("inspect", str(before), str(after)).out
+
+
+def test_a_directory_and_a_file_of_the_same_model_do_not_differ(tmp_path: Path) -> None:
+    folder = directory(tmp_path / "model")
+    file = copy(folder, tmp_path / "copy.gguf")
+    for pair in ((folder, file), (file, folder)):
+        found = compare_models(*pair, names=("a", "b"), progress=lambda *_: None)
+        assert found.relative == 0.0
+        assert {change.same for change in found.tensors} == {1.0}
+        assert (found.keys, found.template, found.only_before, found.only_after) == (
+            (),
+            (),
+            (),
+            (),
+        )
+
+
+def test_what_differs_between_a_directory_and_a_file_is_told_by_its_name(tmp_path: Path) -> None:
+    folder = directory(tmp_path / "model")
+    file = copy(folder, tmp_path / "copy.gguf")
+    weights = load_file(folder / "model.safetensors")
+    # A matrix whose rows lie otherwise there, and a setting.
+    weights["model.layers.0.self_attn.q_proj.weight"] = weights[
+        "model.layers.0.self_attn.q_proj.weight"
+    ] * np.float32(1.5)
+    save_file(weights, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"rope_theta": 20000.0}))
+    found = compare_models(file, folder, names=("a", "b"), progress=lambda *_: None)
+    changed = {change.name: change.relative for change in found.tensors if change.relative}
+    assert changed == {"blk.0.attn_q.weight": pytest.approx(0.5)}
+    assert [(k.key, k.before, k.after) for k in found.keys] == [
+        ("llama.rope.freq_base", "10000.0", "20000.0")
+    ]

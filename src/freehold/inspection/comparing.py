@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from difflib import unified_diff
 from itertools import islice
@@ -17,6 +18,7 @@ from typing import TypeGuard
 import numpy as np
 
 from freehold.errors import BadRequest
+from freehold.inspection.across import LaidModel, LaidTensor, laid_as_gguf
 from freehold.inspection.anatomy import Part, part_of
 from freehold.inspection.weights import CHUNK, OpenModel, OpenTensor, open_model
 from freehold.library.progress import Progress
@@ -77,29 +79,53 @@ class Comparison:
 def compare_models(
     before: Path, after: Path, *, names: tuple[str, str], progress: Progress
 ) -> Comparison:
-    """Compares two models of one format, tensor by tensor of the same name.
+    """Compares two models, tensor by tensor of the same name.
 
-    Raises: BadRequest when they share no tensor; FormatError, BadConfig.
+    A directory beside a GGUF file is compared as it would lie in one: names, orders of rows, and
+    the keys of its architecture. Raises: BadRequest when they share no tensor; FormatError,
+    LoadError.
     """
-    with open_model(before) as first, open_model(after) as second:
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_model(path)) for path in (before, after)]
+        first, second = (_seen(model, opened, stack) for model in opened)
         shared = [name for name in first.tensors if name in second.tensors]
         if not shared:
             raise BadRequest(
                 "the two models share no tensor",
                 param="REF_B",
-                expected="two models with the same names of tensors, so of one format",
-                found=f"{first.format} and {second.format}",
-                hint="compare a fine-tune or a quantization with its source in the same format",
+                expected="two models with the same names of tensors",
+                found=f"{opened[0].format} and {opened[1].format}",
+                hint="compare a fine-tune or a quantization with its source",
             )
         return Comparison(
             before=names[0],
             after=names[1],
-            keys=tuple(_keys(first.metadata, second.metadata)),
-            template=tuple(_template(first, second)),
+            keys=tuple(_keys(*_settings(first, second))),
+            template=tuple(_template(*opened)),
             tensors=tuple(_changes(first, second, shared, progress)),
             only_before=tuple(name for name in first.tensors if name not in second.tensors),
             only_after=tuple(name for name in second.tensors if name not in first.tensors),
         )
+
+
+def _seen(model: OpenModel, both: Sequence[OpenModel], stack: ExitStack) -> OpenModel | LaidModel:
+    """The model as it is compared: a directory beside a GGUF file in that one's words."""
+    mixed = {one.format for one in both} == {"GGUF", "safetensors"}
+    if mixed and model.path.is_dir():
+        return stack.enter_context(laid_as_gguf(model.path))
+    return model
+
+
+def _settings(
+    first: OpenModel | LaidModel, second: OpenModel | LaidModel
+) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    """What is compared of both: where one is in the other's words, what these say."""
+    said = [each.metadata for each in (first, second) if isinstance(each, LaidModel)]
+    before, after = (
+        {key: value for key, value in each.metadata.items() if not said or key in said[0]}
+        for each in (first, second)
+    )
+    return before, after
 
 
 def _keys(before: Mapping[str, object], after: Mapping[str, object]) -> Iterable[KeyChange]:
@@ -159,7 +185,10 @@ def _templates(model: OpenModel) -> Mapping[str, str]:
 
 
 def _changes(
-    first: OpenModel, second: OpenModel, shared: Sequence[str], progress: Progress
+    first: OpenModel | LaidModel,
+    second: OpenModel | LaidModel,
+    shared: Sequence[str],
+    progress: Progress,
 ) -> Iterable[TensorChange]:
     total = sum(first.tensors[name].n_bytes + second.tensors[name].n_bytes for name in shared)
     done = 0
@@ -173,7 +202,9 @@ def _changes(
         )
 
 
-def _difference(before: OpenTensor, after: OpenTensor) -> tuple[float | None, float, float]:
+def _difference(
+    before: OpenTensor | LaidTensor, after: OpenTensor | LaidTensor
+) -> tuple[float | None, float, float]:
     """Relative change, largest difference, share of the same values."""
     if before.shape != after.shape or not (before.readable and after.readable):
         return None, 0.0, 0.0
