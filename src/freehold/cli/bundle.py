@@ -16,6 +16,8 @@ from freehold.cli.options import AsJson
 if TYPE_CHECKING:
     from typer._click.core import Context
 
+    from freehold.library.bundle_write import Bundled
+
 __all__ = ["Bundle", "bundle", "keygen", "make"]
 
 
@@ -45,6 +47,10 @@ def make(
     key: Annotated[
         Path | None, typer.Option("--key", help="Sign with this secret key of `keygen`.")
     ] = None,
+    wheels: Annotated[
+        bool,
+        typer.Option("--wheels", help="With the wheels that install this program, fetched by pip."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write models with their terms and deeds; `make` may be left out.
@@ -55,12 +61,8 @@ def make(
     Example: freehold bundle starter --out starter.tar --key release.key
     """
     from freehold.cli.printing import print_json, say
-    from freehold.cli.progress import progress_bar
-    from freehold.config import resolve_settings
-    from freehold.library.bundle_write import make_bundle
 
-    with progress_bar({"verify": "writing"}) as progress:
-        made = make_bundle(refs, out, settings=resolve_settings(), key_file=key, progress=progress)
+    made = _made(refs, out, key, wheels=wheels)
     names = [model.ref for model in made.manifest.models]
     fingerprint = made.key.fingerprint if made.key is not None else None
     if as_json:
@@ -71,13 +73,45 @@ def make(
                 "size_bytes": made.manifest.size_bytes,
                 "files": len(made.manifest.files),
                 "signed_by": fingerprint,
+                "wheels": _wheels_in(made),
             }
         )
         return
     size = f"{made.manifest.size_bytes / 1e6:.1f} MB in {len(made.manifest.files)} files"
     say(f"bundled: {', '.join(names)}, {size}")
+    if wheels:
+        say(f"  {_wheels_in(made)} wheels, for the same Python on such a machine")
     say(f"  signed by the key {fingerprint}" if fingerprint else "  not signed: --key signs it")
     say(f"  {out}")
+
+
+def _made(refs: list[str], out: Path, key: Path | None, *, wheels: bool) -> Bundled:
+    from tempfile import TemporaryDirectory
+
+    from freehold.cli.progress import progress_bar
+    from freehold.config import resolve_settings
+    from freehold.library.bundle_write import make_bundle
+    from freehold.library.wheels import collect_wheels, installed_versions, own_source
+
+    settings = resolve_settings()
+    with (
+        progress_bar({"verify": "writing", "wheels": "fetching wheels"}) as progress,
+        TemporaryDirectory(prefix="freehold-wheels-") as folder,
+    ):
+        found = (
+            collect_wheels(
+                Path(folder), own=own_source(), versions=installed_versions(), progress=progress
+            )
+            if wheels
+            else ()
+        )
+        return make_bundle(
+            refs, out, settings=settings, key_file=key, progress=progress, wheels=found
+        )
+
+
+def _wheels_in(made: Bundled) -> int:
+    return sum(file.name.text.endswith(".whl") for file in made.manifest.files)
 
 
 @bundle.command()

@@ -110,6 +110,7 @@ def _import_bundle(path: Path, trust: str | None, *, as_json: bool) -> None:
                 "present": [model.ref for model in came.present],
                 "signed_by": fingerprint,
                 "trusted": came.trusted,
+                "wheels": list(came.wheels),
             }
         )
         return
@@ -124,3 +125,23 @@ def _import_bundle(path: Path, trust: str | None, *, as_json: bool) -> None:
         say(f"  signed by the key {fingerprint}; --trust KEY would say that it must be")
     else:
         say("  not signed: its digests match, but who made it is not proven")
+    if came.wheels:
+        _say_wheels(path, len(came.wheels))
+
+
+def _say_wheels(path: Path, count: int) -> None:
+    """How the wheels of a bundle are installed: pip checks each digest again."""
+    import shlex
+
+    from freehold.cli.printing import say
+
+    say(f"  {count} wheels are in it, each with the digest of the list; to install from them:")
+    folder = path.absolute() / "wheels"
+    if path.is_file():
+        folder = Path("wheels")
+        say(f"  tar -xf {shlex.quote(str(path.absolute()))} wheels")
+    place = shlex.quote(str(folder))
+    say(
+        f"  python3 -m pip install --no-index --find-links {place} --require-hashes"
+        f" -r {place}/requirements.txt"
+    )

@@ -53,12 +53,16 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Unbundled:
-    """What came of a bundle: the models taken in, those that were here, and who signed it."""
+    """What came of a bundle: the models taken in, those that were here, and who signed it.
+
+    `wheels` are the names of those that lie in it, each with the digest that the list has.
+    """
 
     models: tuple[Held, ...]
     present: tuple[Held, ...]
     key: PublicKey | None
     trusted: bool
+    wheels: tuple[str, ...] = ()
 
 
 class _Member(Protocol):
@@ -111,7 +115,17 @@ def import_bundle(
             pull(model.ref, settings=settings, verify=True, progress=progress)
         else:
             write_down(model, settings=settings, progress=progress, source=source)
-    return Unbundled(models=taken, present=present, key=key, trusted=trust is not None)
+    return Unbundled(
+        models=taken,
+        present=present,
+        key=key,
+        trusted=trust is not None,
+        wheels=tuple(name for name in _names(manifest) if name.startswith("wheels/")),
+    )
+
+
+def _names(manifest: Manifest) -> list[str]:
+    return [file.name.text for file in manifest.files if file.name.text.endswith(".whl")]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ import dataclasses
 import hashlib
 import json
 import os
+import platform
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,7 @@ from freehold.library.signing import PublicKey, sign
 from freehold.library.tar_stream import END, header_of, padding_of
 from freehold.library.terms import subject_of
 from freehold.library.terms.accepting import text_of
+from freehold.library.wheels import PINNED, SUMS, Wheel, pins_of, sums_of
 
 __all__ = ["Bundled", "make_bundle"]
 
@@ -54,6 +57,12 @@ _READ_ME = """Models of Freehold, for a machine without network.
 licences/ has the terms of each model, as far as they are known; deeds/ what is on record of it.
 manifest.json lists every file with its size and sha256. manifest.sig is an ed25519 signature of
 that list; without --trust it shows that nothing was altered since, but not who made it.
+"""
+_WHEELS = """
+wheels/ has this program and all that it needs, for {python} on {machine}:
+
+  (cd wheels && sha256sum -c SHA256SUMS)
+  python3 -m pip install --no-index --find-links wheels --require-hashes -r wheels/requirements.txt
 """
 _NO_LICENCE = """No licence of this model is known.{named}
 
@@ -76,14 +85,16 @@ def make_bundle(
     settings: Settings,
     key_file: Path | None,
     progress: Progress,
+    wheels: Sequence[Wheel] = (),
 ) -> Bundled:
     """Write the models of these references to `out`: one file if it ends in .tar, else a folder.
 
-    Every byte is hashed again, and must be as recorded. `out` appears when it is whole.
+    Every byte is hashed again, and must be as recorded. `out` appears when it is whole. `wheels`
+    come along, with their digests in the forms of pip and sha256sum.
     Raises: UnknownModel, DigestMismatch, BadBundle for an unusable key, FileExistsError, OSError.
     """
     models = {ref: _model(ref, settings) for ref in refs}
-    sources: Sources = {SafeName("README.txt"): _READ_ME.encode()}
+    sources: Sources = {SafeName("README.txt"): _read_me(wheels).encode()} | _wheels(wheels)
     for ref, model in models.items():
         for file in model.files:
             name = SafeName(f"models/{model.key}/{file.name}")
@@ -92,7 +103,7 @@ def make_bundle(
         if deed is not None:
             sources[SafeName(f"deeds/{model.key}.json")] = deed
         sources |= _licences(ref, model, settings)
-    manifest = _manifest(tuple(models.values()), sources)
+    manifest = _manifest(tuple(models.values()), wheels, sources)
     raw = manifest.encoded()
     signature = sign(raw, key_file) if key_file is not None else None
     head: Sources = {MANIFEST: raw}
@@ -163,12 +174,32 @@ def _licences(ref: str, model: Held, settings: Settings) -> Sources:
     return {SafeName(f"{folder}/{name}.txt"): text.encode() for name, text in said.items()}
 
 
-def _manifest(models: Sequence[Held], sources: Sources) -> Manifest:
-    known = {
+def _read_me(wheels: Sequence[Wheel]) -> str:
+    if not wheels:
+        return _READ_ME
+    python = f"{sys.implementation.name} {sys.version_info.major}.{sys.version_info.minor}"
+    machine = f"{platform.system()} {platform.machine()}"
+    return _READ_ME + _WHEELS.format(python=python, machine=machine)
+
+
+def _wheels(wheels: Sequence[Wheel]) -> Sources:
+    """The wheels, and the two lists that a machine without this program can check them by."""
+    if not wheels:
+        return {}
+    lists: Sources = {
+        SafeName(f"wheels/{PINNED}"): pins_of(wheels),
+        SafeName(f"wheels/{SUMS}"): sums_of(wheels),
+    }
+    return lists | {SafeName(f"wheels/{wheel.path.name}"): wheel.path for wheel in wheels}
+
+
+def _manifest(models: Sequence[Held], wheels: Sequence[Wheel], sources: Sources) -> Manifest:
+    known: dict[SafeName, HeldFile | Wheel] = {
         SafeName(f"models/{model.key}/{file.name}"): file
         for model in models
         for file in model.files
     }
+    known |= {SafeName(f"wheels/{wheel.path.name}"): wheel for wheel in wheels}
     files = []
     for name, source in sources.items():
         if isinstance(source, bytes):

@@ -1,0 +1,178 @@
+"""The wheels that install this program, at the versions that are installed here.
+
+Room: library. pip resolves and fetches, so that the user's own index, proxy and certificates apply;
+what is here settles the versions. Must not know bundles.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from freehold.errors import DownloadFailed
+from freehold.library.hashing import hash_file
+from freehold.library.names import SafeName, Sha256
+from freehold.library.progress import Progress
+
+__all__ = [
+    "PINNED",
+    "SUMS",
+    "Wheel",
+    "collect_wheels",
+    "installed_versions",
+    "own_source",
+    "pins_of",
+    "sums_of",
+]
+
+PINNED, SUMS = "requirements.txt", "SHA256SUMS"
+_OWN = "freehold"
+_POLL_S = 0.1
+_WHEEL = re.compile(r"([A-Za-z0-9_.]+)-([A-Za-z0-9_.!+]+)-[A-Za-z0-9_.]+-[A-Za-z0-9_.]+-\S+\.whl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wheel:
+    """A wheel on the disk, with its digest."""
+
+    path: Path
+    size_bytes: int
+    sha256: Sha256
+
+    @property
+    def pin(self) -> str:
+        """Its line of a requirements file: pip takes no other version and no other bytes."""
+        name, version = _parts(self.path.name)
+        return f"{name}=={version} --hash=sha256:{self.sha256.hex}"
+
+
+def collect_wheels(
+    folder: Path, *, own: str, versions: Mapping[str, str], progress: Progress
+) -> tuple[Wheel, ...]:
+    """The wheel of `own` and of all that it needs, into `folder`, at these versions and no others.
+
+    `own` is a requirement, a wheel, or a source tree, which is built. Only wheels are fetched, and
+    none of them is installed. Raises: DownloadFailed with pip's last line.
+    """
+    staged = folder / "own"
+    staged.mkdir(parents=True)
+    constraints = folder / "constraints.txt"
+    lines = [f"{name}=={version}" for name, version in sorted(versions.items())]
+    constraints.write_text("\n".join(lines) + "\n", "utf-8")
+    wheels = folder / "wheels"
+    built = Path(own).is_dir()
+    first = ["wheel", "--no-deps", "--wheel-dir", str(staged)]
+    if not built:
+        first = ["download", "--no-deps", "--only-binary=:all:", "--dest", str(staged)]
+    _pip([*first, own], folder, progress)
+    (wheel,) = staged.glob("*.whl")
+    rest = ["download", "--only-binary=:all:", "--constraint", str(constraints)]
+    _pip([*rest, "--dest", str(wheels), str(wheel)], folder, progress)
+    return tuple(_hashed(path) for path in sorted(wheels.glob("*.whl")))
+
+
+def sums_of(wheels: Sequence[Wheel]) -> bytes:
+    """The digests in the form of sha256sum."""
+    return "".join(f"{wheel.sha256.hex}  {wheel.path.name}\n" for wheel in wheels).encode()
+
+
+def pins_of(wheels: Sequence[Wheel]) -> bytes:
+    """A requirements file that takes these wheels and nothing else."""
+    return "".join(f"{wheel.pin}\n" for wheel in wheels).encode()
+
+
+def installed_versions() -> dict[str, str]:
+    """The version of each distribution that is installed here, but this program's."""
+    found = {}
+    for one in metadata.distributions():
+        name = re.sub(r"[-_.]+", "-", one.metadata["Name"] or "").lower()
+        if name and name != _OWN:
+            found.setdefault(name, one.version)
+    return found
+
+
+def own_source() -> str:
+    """Where this program is had from: the tree or wheel it was installed from, else the index."""
+    own = metadata.distribution(_OWN)
+    said = json.loads(own.read_text("direct_url.json") or "{}").get("url", "")
+    if said.startswith("file:"):
+        path = Path(unquote(urlsplit(said).path))
+        if path.exists():
+            return str(path)
+    return f"{_OWN}=={own.version}"
+
+
+def _hashed(path: Path) -> Wheel:
+    size_bytes = path.stat().st_size
+    _parts(path.name)
+    digests = hash_file(path, size_bytes=size_bytes, digest=None, passed=lambda _: None)
+    return Wheel(path=path, size_bytes=size_bytes, sha256=digests.sha256)
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """A wheel's name and version. Raises: DownloadFailed for a file that is called otherwise."""
+    found = _WHEEL.fullmatch(name)
+    if found is None:
+        raise DownloadFailed("pip left a file that is no wheel", value=SafeName(name).text)
+    return found[1].replace("_", "-"), found[2]
+
+
+def _pip(arguments: list[str], folder: Path, progress: Progress) -> None:
+    if util.find_spec("pip") is None:
+        raise DownloadFailed(
+            "pip is not installed in this environment, and wheels are fetched through it",
+            expected=f"`{sys.executable} -m pip` to run",
+            found="no module named pip",
+            hint=f"`{sys.executable} -m ensurepip`",
+        )
+    command = [sys.executable, "-m", "pip", arguments[0], "--progress-bar=off", "--no-input"]
+    command += ["--no-color", "--disable-pip-version-check", *arguments[1:]]
+    log = folder / "pip.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "TMPDIR": str(folder), "PYTHONUTF8": "1"},
+            # Ctrl-C must reach us alone: we end pip ourselves and then clean up.
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            while process.poll() is None:
+                progress("wheels", sum(_sizes(folder)), 0)
+                time.sleep(_POLL_S)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode != 0:
+        said = log.read_text("utf-8", "replace").splitlines()
+        lines = [line.strip() for line in said if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR")]
+        raise DownloadFailed(
+            "pip could not bring together the wheels of this installation",
+            value=arguments[-1],
+            expected="a wheel for each package at the version that is installed",
+            found=([*lines, *errors] or ["pip printed nothing"])[-1],
+            hint="see which index pip uses with `pip config list`",
+        )
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    for path in folder.rglob("*.whl"):
+        try:
+            yield path.stat().st_size
+        except FileNotFoundError:
+            continue  # pip moved it meanwhile
