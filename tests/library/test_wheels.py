@@ -76,7 +76,7 @@ def test_each_package_comes_at_the_version_that_is_installed(shelf: Path, tmp_pa
     assert sums_of(wheels).decode().splitlines()[0] == f"{digests[0]}  {names[0]}"
 
 
-def test_a_version_that_nobody_has_is_said_by_pip_s_last_line(shelf: Path, tmp_path: Path) -> None:
+def test_a_version_that_nobody_has_is_said_in_pip_s_words(shelf: Path, tmp_path: Path) -> None:
     with pytest.raises(DownloadFailed) as caught:
         collected(tmp_path, toydep="1.5")
     assert "toydep" in caught.value.found

@@ -76,7 +76,13 @@ def laid_as_gguf(folder: Path) -> Iterator[LaidModel]:
                 n_bytes = sum(piece.n_bytes for piece in pieces) // len(place.names)
                 kind = _kind(pieces[0])
                 tensors[each.name] = LaidTensor(each.name, each.shape, kind, n_bytes, each)
-        yield LaidModel({f"{architecture}.{key}": value for key, value in keys.items()}, tensors)
+        said = {f"{architecture}.{key}": _as_there(value) for key, value in keys.items()}
+        yield LaidModel(said, tensors)
+
+
+def _as_there(value: float | str) -> float | str:
+    """A value as a file holds it: its floats have 32 bits."""
+    return float(np.float32(value)) if isinstance(value, float) else value
 
 
 def _kind(piece: Rows) -> str:

@@ -94,7 +94,8 @@ def make_bundle(
     Raises: UnknownModel, DigestMismatch, BadBundle for an unusable key, FileExistsError, OSError.
     """
     models = {ref: _model(ref, settings) for ref in refs}
-    sources: Sources = {SafeName("README.txt"): _read_me(wheels).encode()} | _wheels(wheels)
+    sources: Sources = {SafeName("README.txt"): _read_me(wheels).encode()}
+    sources |= _wheels(wheels)
     for ref, model in models.items():
         for file in model.files:
             name = SafeName(f"models/{model.key}/{file.name}")

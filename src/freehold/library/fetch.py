@@ -18,7 +18,7 @@ from freehold.errors import DiskFull, DownloadFailed
 from freehold.library.catalogue import CatalogueEntry
 from freehold.library.progress import Progress
 
-__all__ = ["fetch_wheel"]
+__all__ = ["bytes_under", "fetch_wheel"]
 
 _POLL_S = 0.1
 _UNREACHABLE = ("Retrying (", "Failed to establish", "Temporary failure in name resolution")
@@ -73,7 +73,7 @@ def _run_pip(
     ):
         try:
             while process.poll() is None:
-                done = min(_bytes_under(wheels, temporary), entry.wheel_bytes)
+                done = min(bytes_under(wheels, temporary), entry.wheel_bytes)
                 progress("download", done, entry.wheel_bytes)
                 time.sleep(_POLL_S)
         finally:
@@ -82,7 +82,8 @@ def _run_pip(
         return process.returncode
 
 
-def _bytes_under(*folders: Path) -> int:
+def bytes_under(*folders: Path) -> int:
+    """The sizes of all files in these folders, while somebody moves and removes some."""
     total = 0
     for folder in folders:
         for parent, _, names in os.walk(folder):

@@ -13,13 +13,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from freehold.errors import DownloadFailed
+from freehold.library.fetch import bytes_under
 from freehold.library.hashing import hash_file
 from freehold.library.names import SafeName, Sha256
 from freehold.library.progress import Progress
@@ -38,6 +39,7 @@ __all__ = [
 PINNED, SUMS = "requirements.txt", "SHA256SUMS"
 _OWN = "freehold"
 _POLL_S = 0.1
+_MOST_WORDS = 500
 _WHEEL = re.compile(r"([A-Za-z0-9_.]+)-([A-Za-z0-9_.!+]+)-[A-Za-z0-9_.]+-[A-Za-z0-9_.]+-\S+\.whl")
 
 
@@ -62,7 +64,7 @@ def collect_wheels(
     """The wheel of `own` and of all that it needs, into `folder`, at these versions and no others.
 
     `own` is a requirement, a wheel, or a source tree, which is built. Only wheels are fetched, and
-    none of them is installed. Raises: DownloadFailed with pip's last line.
+    none of them is installed. Raises: DownloadFailed with what pip said.
     """
     staged = folder / "own"
     staged.mkdir(parents=True)
@@ -93,7 +95,7 @@ def pins_of(wheels: Sequence[Wheel]) -> bytes:
 
 def installed_versions() -> dict[str, str]:
     """The version of each distribution that is installed here, but this program's."""
-    found = {}
+    found: dict[str, str] = {}
     for one in metadata.distributions():
         name = re.sub(r"[-_.]+", "-", one.metadata["Name"] or "").lower()
         if name and name != _OWN:
@@ -152,7 +154,7 @@ def _pip(arguments: list[str], folder: Path, progress: Progress) -> None:
     ):
         try:
             while process.poll() is None:
-                progress("wheels", sum(_sizes(folder)), 0)
+                progress("wheels", bytes_under(folder), 0)
                 time.sleep(_POLL_S)
         finally:
             if process.poll() is None:
@@ -160,19 +162,11 @@ def _pip(arguments: list[str], folder: Path, progress: Progress) -> None:
     if process.returncode != 0:
         said = log.read_text("utf-8", "replace").splitlines()
         lines = [line.strip() for line in said if line.strip()]
-        errors = [line for line in lines if line.startswith("ERROR")]
+        first = next((i for i, line in enumerate(lines) if line.startswith("ERROR")), -1)
         raise DownloadFailed(
             "pip could not bring together the wheels of this installation",
             value=arguments[-1],
             expected="a wheel for each package at the version that is installed",
-            found=([*lines, *errors] or ["pip printed nothing"])[-1],
+            found=" ".join(lines[first:])[:_MOST_WORDS] or "pip printed nothing",
             hint="see which index pip uses with `pip config list`",
         )
-
-
-def _sizes(folder: Path) -> Iterator[int]:
-    for path in folder.rglob("*.whl"):
-        try:
-            yield path.stat().st_size
-        except FileNotFoundError:
-            continue  # pip moved it meanwhile
