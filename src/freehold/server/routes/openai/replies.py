@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 from functools import cache
+from json.encoder import encode_basestring_ascii as as_json
 from typing import TYPE_CHECKING, Any
 
 import freehold
@@ -70,7 +71,7 @@ class Chunks:
     def text(self, choice: int, text: str) -> str:
         """The frame with a piece of text and nothing else: what nearly all of them hold."""
         return (
-            f'{self._begin}[{{"index":{choice},"delta":{{"content":{json.dumps(text)}}},'
+            f'{self._begin}[{{"index":{choice},"delta":{{"content":{as_json(text)}}},'
             f'"logprobs":null,"finish_reason":null}}]{self._end}'
         )
 
