@@ -129,8 +129,11 @@ fh::Packed* make_packed(std::vector<int32_t> tokens, std::vector<int32_t> offset
 
 NumpyMatrix dequantize(int type, Bytes raw, int64_t count) {
     fh::require(count >= 1 && count <= INT64_MAX / 8, "dequantize: count out of range");
-    auto data = std::make_unique<float[]>(static_cast<size_t>(count));
-    fh::dequantize(type, raw.data(), raw.size(), data.get(), count);
+    auto data = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count));
+    {
+        nb::gil_scoped_release release;
+        fh::dequantize(type, raw.data(), raw.size(), data.get(), count);
+    }
     return own_matrix(std::move(data), 1, count);
 }
 

@@ -40,12 +40,15 @@ void spread_errors(const float* tiles, const float* errors, int64_t count, float
         for (int c = 0; c < kFeedTile; ++c)
             for (int v = 0; v < kFeedVectors; ++v)
                 sums[c][v] = S::load(x + (k + c) * width + v * S::lanes);
-        for (int j = 0; j < kFeedUnit; ++j)
-            for (int v = 0; v < kFeedVectors; ++v) {
-                const auto error = S::load(errors + j * width + v * S::lanes);
-                for (int c = 0; c < kFeedTile; ++c)
-                    sums[c][v] = S::fnma(S::set(tiles[j * kFeedTile + c]), error, sums[c][v]);
+        for (int j = 0; j < kFeedUnit; ++j) {
+            // Errors first, then one factor at a time: no sum has to leave its register.
+            typename S::F error[kFeedVectors];
+            for (int v = 0; v < kFeedVectors; ++v) error[v] = S::load(errors + j * width + v * S::lanes);
+            for (int c = 0; c < kFeedTile; ++c) {
+                const auto by = S::set(tiles[j * kFeedTile + c]);
+                for (int v = 0; v < kFeedVectors; ++v) sums[c][v] = S::fnma(by, error[v], sums[c][v]);
             }
+        }
         for (int c = 0; c < kFeedTile; ++c)
             for (int v = 0; v < kFeedVectors; ++v)
                 S::store(x + (k + c) * width + v * S::lanes, sums[c][v]);

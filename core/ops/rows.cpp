@@ -1,4 +1,5 @@
 // Room: core/ops. Embedding, reference unpacking, and the measure of memory bandwidth.
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -9,12 +10,35 @@
 
 namespace freehold {
 
+constexpr int kRunElements = 16384;  // that a thread unpacks at once
+
 void embed(const Weight& weight, const Step& step, Tensor& x) {
     require(x.rows >= step.count() && x.cols == weight.cols, "embed: output shape differs");
     for (const int32_t token : step.tokens)
         require(token >= 0 && token < weight.rows, "embed: token outside the vocabulary");
     parallel(step.count(), [&](int64_t t, int) { weight.unpack_row(step.tokens[t], x.row(t)); });
 }
+
+namespace {
+
+// The values of blocks that lie one after another.
+void values_of(const BlockTraits& traits, const uint8_t* raw, int64_t blocks, float* out) {
+    if (traits.planes == kSingle) {
+        std::memcpy(out, raw, static_cast<size_t>(blocks) * 4);
+    } else if (traits.type == 1) {
+        for (int64_t b = 0; b < blocks; ++b) out[b] = read_half(raw + 2 * b);
+    } else if (traits.planes == kHalf) {
+        for (int64_t b = 0; b < blocks; ++b) out[b] = bfloat_to_float(read_u16(raw + 2 * b));
+    } else {
+        uint8_t codes[256], header[32];
+        for (int64_t b = 0; b < blocks; ++b, raw += traits.bytes, out += traits.elements) {
+            traits.split(raw, codes, header);
+            traits.values(codes, header, out);
+        }
+    }
+}
+
+}  // namespace
 
 void dequantize(int type, const uint8_t* raw, size_t raw_bytes, float* out, int64_t count) {
     const BlockTraits* traits = find_traits(type);
@@ -23,16 +47,12 @@ void dequantize(int type, const uint8_t* raw, size_t raw_bytes, float* out, int6
     require(count >= 0 && count % traits->elements == 0 &&
                 raw_bytes == static_cast<size_t>(count / traits->elements) * traits->bytes,
             "dequantize: bytes do not match the number of elements");
-    uint8_t codes[256], header[32];
-    for (int64_t b = 0; b < count / traits->elements; ++b, raw += traits->bytes) {
-        if (traits->planes == kSingle) std::memcpy(out + b, raw, 4);
-        else if (traits->type == 1) out[b] = read_half(raw);
-        else if (traits->planes == kHalf) out[b] = bfloat_to_float(read_u16(raw));
-        else {
-            traits->split(raw, codes, header);
-            traits->values(codes, header, out + b * traits->elements);
-        }
-    }
+    const int64_t blocks = count / traits->elements, run = std::max(1, kRunElements / traits->elements);
+    parallel((blocks + run - 1) / run, [&](int64_t item, int) {
+        const int64_t first = item * run;
+        values_of(*traits, raw + first * traits->bytes, std::min(run, blocks - first),
+                  out + first * traits->elements);
+    });
 }
 
 double measure_bandwidth() {

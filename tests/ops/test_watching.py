@@ -28,7 +28,7 @@ class Recorder:
 
     def meet(self, weights: Sequence[Weight], parts: int, inputs: Inputs) -> Sequence[Weight]:
         for weight in weights:
-            self.inputs[id(weight)] = [inputs(part) for part in range(parts)]
+            self.inputs[id(weight)] = [inputs(part).copy() for part in range(parts)]
         return [self.instead(weight) for weight in weights]
 
 

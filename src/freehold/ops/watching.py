@@ -19,7 +19,8 @@ from freehold.ops import Gating, RouterRule, Routing, Step, Tensor, Weight
 __all__ = ["Inputs", "Watcher", "watching"]
 
 Floats = NDArray[np.float32]
-Inputs = Callable[[int], Floats]  # of a part of the matrix, (T, K): the rows that meet it
+# Of a part of the matrix, (T, K): the rows that meet it. Valid until the op goes on.
+Inputs = Callable[[int], Floats]
 
 
 class Watcher(Protocol):
@@ -58,11 +59,11 @@ def watching(watcher: Watcher) -> Iterator[None]:
 def _normed(x: Tensor, norm: Tensor | None, eps: float, count: int) -> Floats:
     rows = x.numpy()[:count]
     if norm is None:
-        return rows.copy()
-    squares = np.einsum("tc,tc->t", rows, rows) / np.float32(rows.shape[1])
-    normed: Floats = rows * (1 / np.sqrt(squares + np.float32(eps)))[:, None]
-    normed *= norm.numpy()[0]
-    return normed
+        return rows
+    normed = Tensor(count, x.cols)
+    normed.fill(rows)
+    ops.norm_first(normed, norm, eps, count)
+    return normed.numpy()
 
 
 class _Face:

@@ -15,7 +15,7 @@ from freehold import ops
 from freehold.errors import BadRecipe
 from freehold.formats.block_types import BlockType
 from freehold.formats.gguf import GgufFile, GgufTensor, open_gguf
-from freehold.loading.gguf import Loaded, load_gguf, load_planned, plan_gguf
+from freehold.loading.gguf import Loaded, load_planned, plan_gguf
 from freehold.loading.merging import MergedRows
 from freehold.loading.plan import Plan
 from freehold.loading.sources import Rows
@@ -44,7 +44,7 @@ def open_source(path: Path, *, change: Callable[[Plan, str], Plan] | None = None
                 found=repr(file.metadata.get("general.type"))[:80],
             )
         tensors = {name: _tensor(tensor) for name, tensor in file.tensors.items()}
-        load: Callable[[], Loaded] = partial(load_gguf, path)
+        load: Callable[[], Loaded] = partial(_load, file)
         if change is not None:
             plan = change(plan_gguf(file), file.architecture)
             tensors |= _merged(plan)
@@ -63,6 +63,10 @@ def open_source(path: Path, *, change: Callable[[Plan, str], Plan] | None = None
     except BaseException:
         file.close()
         raise
+
+
+def _load(file: GgufFile) -> Loaded:
+    return load_planned(file, plan_gguf(file))
 
 
 def _weight_bytes(tensors: Mapping[str, SourceTensor]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from freehold import __version__
 from freehold.formats.block_types import BlockType
@@ -38,7 +39,7 @@ class Plan:
         """The type of each tensor that is quantized."""
         return {name: choice.type for name, choice in self.choices.items()}
 
-    @property
+    @cached_property
     def weight_bytes(self) -> int:
         """What all tensors take."""
         return sum(tensor.n_bytes for tensor in self.tensors)
