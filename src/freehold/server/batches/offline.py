@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from freehold.config import Settings
@@ -102,6 +103,7 @@ class _Kept:
         self._path = path
         self.ids: set[str] = set()
         self._file: BinaryIO | None = None
+        self._one = Lock()  # answers come from several threads
 
     def __enter__(self) -> _Kept:
         end = 0
@@ -127,11 +129,13 @@ class _Kept:
 
     def add(self, record: dict[str, object]) -> None:
         """One more, on the disk."""
-        if self._file is None:
-            self._file = self._path.open("ab")
-        self._file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        with self._one:
+            if self._file is None:
+                self._file = self._path.open("ab")
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def __exit__(self, *exc: object) -> None:
         if self._file is not None:
