@@ -69,7 +69,8 @@ inline void rescale(const PageView& view, const float* factors, float* values) {
     }
 }
 
-// An online softmax over one segment, page by page, for up to kLatentRows rows; `scratch` has latent_scratch(view) floats.
+// An online softmax over one segment, page by page, for up to kLatentRows rows; `scratch` has
+// latent_scratch(view) floats.
 template <class S, class P>
 void attend_latents(const PageView& view, int segment, const QueryRow* rows, int count,
                     RowState* state, float* values, float* scratch) {

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 from freehold.server.batches.offline import _Kept
 
 
-class SlowToOpen(type(Path())):  # type: ignore[misc]
+class SlowToOpen(PosixPath):
     """A path that takes its time, so that threads meet where it is opened."""
 
     opened = 0

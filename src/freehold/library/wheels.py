@@ -7,22 +7,17 @@ what is here settles the versions. Must not know bundles.
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from freehold.errors import DownloadFailed
-from freehold.library.fetch import bytes_under
 from freehold.library.hashing import hash_file
 from freehold.library.names import SafeName, Sha256
+from freehold.library.pip import run_pip
 from freehold.library.progress import Progress
 
 __all__ = [
@@ -38,8 +33,6 @@ __all__ = [
 
 PINNED, SUMS = "requirements.txt", "SHA256SUMS"
 _OWN = "freehold"
-_POLL_S = 0.1
-_MOST_WORDS = 500
 _WHEEL = re.compile(r"([A-Za-z0-9_.]+)-([A-Za-z0-9_.!+]+)-[A-Za-z0-9_.]+-[A-Za-z0-9_.]+-\S+\.whl")
 
 
@@ -73,13 +66,18 @@ def collect_wheels(
     constraints.write_text("\n".join(lines) + "\n", "utf-8")
     wheels = folder / "wheels"
     built = Path(own).is_dir()
-    first = ["wheel", "--no-deps", "--wheel-dir", str(staged)]
+    first = ["wheel", f"--wheel-dir={staged}"]
     if not built:
-        first = ["download", "--no-deps", "--only-binary=:all:", "--dest", str(staged)]
-    _pip([*first, own], folder, progress)
+        first = ["download", "--only-binary=:all:", f"--dest={staged}"]
+
+    def watch(done: int) -> None:
+        progress("wheels", done, 0)
+
+    run_pip(*first, "--no-deps", own, what="this program's wheel", temporary=folder, watch=watch)
     (wheel,) = staged.glob("*.whl")
-    rest = ["download", "--only-binary=:all:", "--constraint", str(constraints)]
-    _pip([*rest, "--dest", str(wheels), str(wheel)], folder, progress)
+    rest = ["--only-binary=:all:", f"--constraint={constraints}", f"--dest={wheels}", str(wheel)]
+    what = "the wheels of this installation"
+    run_pip("download", *rest, what=what, temporary=folder, watch=watch)
     return tuple(_hashed(path) for path in sorted(wheels.glob("*.whl")))
 
 
@@ -127,46 +125,3 @@ def _parts(name: str) -> tuple[str, str]:
     if found is None:
         raise DownloadFailed("pip left a file that is no wheel", value=SafeName(name).text)
     return found[1].replace("_", "-"), found[2]
-
-
-def _pip(arguments: list[str], folder: Path, progress: Progress) -> None:
-    if util.find_spec("pip") is None:
-        raise DownloadFailed(
-            "pip is not installed in this environment, and wheels are fetched through it",
-            expected=f"`{sys.executable} -m pip` to run",
-            found="no module named pip",
-            hint=f"`{sys.executable} -m ensurepip`",
-        )
-    command = [sys.executable, "-m", "pip", arguments[0], "--progress-bar=off", "--no-input"]
-    command += ["--no-color", "--disable-pip-version-check", *arguments[1:]]
-    log = folder / "pip.log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "TMPDIR": str(folder), "PYTHONUTF8": "1"},
-            # Ctrl-C must reach us alone: we end pip ourselves and then clean up.
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            while process.poll() is None:
-                progress("wheels", bytes_under(folder), 0)
-                time.sleep(_POLL_S)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode != 0:
-        said = log.read_text("utf-8", "replace").splitlines()
-        lines = [line.strip() for line in said if line.strip()]
-        first = next((i for i, line in enumerate(lines) if line.startswith("ERROR")), -1)
-        raise DownloadFailed(
-            "pip could not bring together the wheels of this installation",
-            value=arguments[-1],
-            expected="a wheel for each package at the version that is installed",
-            found=" ".join(lines[first:])[:_MOST_WORDS] or "pip printed nothing",
-            hint="see which index pip uses with `pip config list`",
-        )
