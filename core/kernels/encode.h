@@ -7,56 +7,55 @@
 
 constexpr int kFixedBytes = sizeof(float) + kFixedBlock * sizeof(int16_t);  // of a token
 
-// M tokens of a tile, from token `start`. A result's order: whole numbers within a block (exact),
-// then block after block in float32.
+// M tokens of a tile meet a block of `left` columns; adds to what earlier blocks gave.
 template <class S, int M>
-void tile_fixed_of(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, int start,
-                   float* out) {
+inline void fixed_block(const float* row_scales, const float* scales, const int8_t* codes,
+                        int64_t left, bool first, float* out) {
     constexpr int parts = kGroupRows / S::lanes;  // all at once: each pair of codes is fetched once
-    const uint8_t* p = group;
-    const uint8_t* a = act;
-    for (int64_t first = 0; first < cols; first += kFixedBlock, a += tile * kFixedBytes) {
-        const auto* scales = reinterpret_cast<const float*>(a) + start;
-        const auto* codes = reinterpret_cast<const int8_t*>(a + tile * sizeof(float)) +
-                            start * kFixedBlock * sizeof(int16_t);
-        const int64_t left = cols - first < kFixedBlock ? cols - first : kFixedBlock;
-        const auto* group_scales = reinterpret_cast<const float*>(p);
-        p += kGroupRows * sizeof(float);
-        typename S::I sums[M][parts];
-        for (auto& token : sums)
-            for (auto& sum : token) sum = S::set_int(0);
+    const auto* p = reinterpret_cast<const uint8_t*>(row_scales + kGroupRows);
+    typename S::I sums[M][parts];
+    for (auto& token : sums)
+        for (auto& sum : token) sum = S::set_int(0);
 #pragma GCC unroll 2
-        for (int64_t k = 0; k < left; k += 2, p += 4 * kGroupRows) {
-            typename S::B w[parts];
+    for (int64_t k = 0; k < left; k += 2, p += 4 * kGroupRows) {
+        typename S::B w[parts];
+#pragma GCC unroll 16
+        for (int part = 0; part < parts; ++part)
+            w[part] = S::load_bytes(p + 4 * S::lanes * part);
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m) {
+            const auto pair = S::repeat4(codes + (m * kFixedBlock + k) * sizeof(int16_t));
 #pragma GCC unroll 16
             for (int part = 0; part < parts; ++part)
-                w[part] = S::load_bytes(p + 4 * S::lanes * part);
-#pragma GCC unroll 16
-            for (int m = 0; m < M; ++m) {
-                const auto pair = S::repeat4(codes + (m * kFixedBlock + k) * sizeof(int16_t));
-#pragma GCC unroll 16
-                for (int part = 0; part < parts; ++part)
-                    sums[m][part] = S::dot_pairs(sums[m][part], w[part], pair);
-            }
+                sums[m][part] = S::dot_pairs(sums[m][part], w[part], pair);
         }
-        for (int m = 0; m < M; ++m) {
-            for (int part = 0; part < parts; ++part) {
-                float* to = out + kGroupRows * m + S::lanes * part;
-                const auto before = first == 0 ? S::zero() : S::load(to);
-                const auto row_scales = S::load(group_scales + S::lanes * part);
-                const auto both = S::mul(row_scales, S::set(scales[m]));
-                S::store(to, S::fma(S::to_float(sums[m][part]), both, before));
-            }
+    }
+    for (int m = 0; m < M; ++m) {
+        for (int part = 0; part < parts; ++part) {
+            float* to = out + kGroupRows * m + S::lanes * part;
+            const auto before = first ? S::zero() : S::load(to);
+            const auto both = S::mul(S::load(row_scales + S::lanes * part), S::set(scales[m]));
+            S::store(to, S::fma(S::to_float(sums[m][part]), both, before));
         }
     }
 }
 
+// A result's order: whole numbers within a block (exact), then block after block in float32. All
+// tokens meet a block's weights while these are in the nearest cache.
 template <class S>
 void tile_fixed(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out,
                 Soon) {
-    in_constant_tiles<S>(tile, [&](auto count, int m) {
-        tile_fixed_of<S, count()>(group, cols, act, tile, m, out + kGroupRows * m);
-    });
+    for (int64_t first = 0; first < cols; first += kFixedBlock, act += tile * kFixedBytes) {
+        const int64_t left = cols - first < kFixedBlock ? cols - first : kFixedBlock;
+        const auto* scales = reinterpret_cast<const float*>(act);
+        const auto* codes = reinterpret_cast<const int8_t*>(scales + tile);
+        in_constant_tiles<S>(tile, [&](auto count, int m) {
+            fixed_block<S, count()>(reinterpret_cast<const float*>(group), scales + m,
+                                    codes + m * kFixedBlock * sizeof(int16_t), left, first == 0,
+                                    out + kGroupRows * m);
+        });
+        group += fixed_group_bytes(left);
+    }
 }
 
 // Rounds one token: per 128 columns, scale = largest / 4095, to nearest even.
@@ -180,6 +179,11 @@ inline void gather_head(const HeadView& view, const HeadScratch& own) {
         const float* key = view.k + k * view.stride;
         const float* value = view.v + k * view.stride;
         float* row = own.values + static_cast<int64_t>(k) * own.padded_width;
+        for (int a = 0; a < view.width; a += 16) {  // the next head is beside this one
+            __builtin_prefetch(key + view.width + a);
+            __builtin_prefetch(value + view.width + a);
+            __builtin_prefetch(view.q + k * view.stride + view.width + a);
+        }
         for (int a = 0; a < view.width; ++a)
             own.keys[static_cast<int64_t>(a) * own.padded_tokens + k] = key[a];
         for (int a = 0; a < view.width; ++a) row[a] = value[a];

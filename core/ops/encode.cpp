@@ -26,6 +26,12 @@ void for_rows(int64_t count, Body&& body) {
     });
 }
 
+// What the next tile's result is written to comes in from memory while that tile is computed.
+void ask_for_next(Tensor& to, int64_t count, int64_t t, int tile, int64_t column) {
+    for (int64_t m = t + tile; m < std::min(count, t + 2 * tile); ++m)
+        __builtin_prefetch(to.row(m) + column, 1, 3);
+}
+
 size_t head_scratch(int tokens, int width) {
     const auto n = static_cast<size_t>(tokens + 15) / 16 * 16;
     const auto padded = static_cast<size_t>(width + 15) / 16 * 16;
@@ -96,6 +102,7 @@ void project(const Tensor& x, int64_t count, const std::vector<const Weight*>& w
                  table.settle(out, tile, bias ? bias->data() + column : nullptr, activation, false,
                               to.row(t) + column, to.cols,
                               static_cast<int>(valid_rows(*weights[which], g)));
+                 ask_for_next(to, count, t, tile, column);
              });
 }
 
@@ -114,6 +121,7 @@ void project_add_norm(const Tensor& a, const Weight& weight, const Tensor* bias,
                  table.settle(out, tile, bias ? bias->data() + column : nullptr, Activation::kNone,
                               true, x.row(t) + column, x.cols,
                               static_cast<int>(valid_rows(weight, g)));
+                 ask_for_next(x, count, t, tile, column);
              });
     for_rows(count, [&](int64_t t) {
         float* row = x.row(t);
