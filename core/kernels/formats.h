@@ -200,6 +200,32 @@ constexpr int code_bits() {
            (Format::planes & kBit ? 1 : 0);
 }
 
+// Whether the scale of sixteen activations weighs their products while these are whole numbers: where
+// they are sums of 16 bits that a multiply-add has yet to widen.
+template <class S, class Format>
+constexpr bool weighed() {
+    return !S::exact_bytes && !Format::wide;
+}
+
+// Whether both halves of a block then meet in one whole number.
+template <class S, class Format>
+constexpr bool together() {
+    return weighed<S, Format>() && !Format::halves;
+}
+
+// The sum of two int16.
+inline float sum_of(int32_t pair) {
+    return static_cast<float>(static_cast<int16_t>(pair) + (pair >> 16));
+}
+
+// What a row's sums are multiplied by in the end: the token's scale, and the row's own factor.
+template <class S, class Format>
+inline typename S::F row_factor(const float* own, float scale) {
+    if constexpr (Format::row_floats == 0) return S::set(scale);
+    else if constexpr (Format::row_floats == 1) return S::mul(S::load(own), S::set(scale));
+    else return S::mul(S::div(S::load(own), S::load(own + kGroupRows)), S::set(scale));
+}
+
 // Four vectors of codes, vector j holding elements 16 Half + 4 j .. 16 Half + 4 j + 3 of every row
 // in `part`.
 template <class S, class Format, int Half>

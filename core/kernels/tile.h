@@ -3,24 +3,84 @@
 //
 // Activations of a tile, per block of 32 elements:
 //   int8 codes[tile][32]; float low[tile], high[tile], scaled_sum[tile];
-//   int32 minus_low[tile], minus_high[tile]
-// `low` scales the first sixteen codes, `high` the others. The order of the float operations of
-// one (row, token) is the same for every tile size, block after block; the integer sums inside
-// a block are exact.
+//   int32 minus_low[tile], minus_high[tile], minus[tile], pair_low[tile], pair_high[tile]
+// and after all blocks, float scale[tile]. `low` scales the first sixteen codes, `high` the others:
+// whole numbers below 2^14, in units of the token's scale. A pair is that scale twice, as int16;
+// minus_low and minus_high are two int16 as well, minus the sums of codes 0 and 1 of every four and
+// of 2 and 3. `minus` is -scaled_sum. The order of the float operations of one (row, token) is the
+// same for every tile size, block after block; the integer sums inside a block are exact.
 
 template <int M>
 struct ActBlock {
     int8_t codes[M][kBlock];
     float low[M], high[M], scaled_sum[M];
-    int32_t minus_low[M], minus_high[M];
+    int32_t minus_low[M], minus_high[M], minus[M], pair_low[M], pair_high[M];
 };
+
+// acc += a block's codes . token m.
+template <class S, class Format, int M>
+inline __attribute__((always_inline)) void meet(const typename S::B (&w)[8], const Scales<S>& scales,
+                                                const ActBlock<M>& a, int m, typename S::F& acc) {
+    using F = typename S::F;
+    const int8_t *low = a.codes[m], *high = low + kActScale;
+    typename S::I first = S::set_int(0), second = S::set_int(0);
+    if constexpr (Format::wide && !S::exact_bytes) {  // codes come as signed bytes
+        for (int k = 0; k < 4; ++k) {
+            first = S::dot_signed(first, w[k], S::repeat4(low + 4 * k));
+            second = S::dot_signed(second, w[4 + k], S::repeat4(high + 4 * k));
+        }
+    } else {
+        if constexpr (Format::offset >= 0) {
+            first = S::template both<Format::offset>(a.minus_low[m]);
+            second = S::template both<Format::offset>(a.minus_high[m]);
+        }
+        first = S::dot4(first, w, low);
+        second = S::dot4(second, w + 4, high);
+    }
+    const F by_low = S::set(a.low[m]), by_high = S::set(a.high[m]);
+    if constexpr (Format::halves) {
+        acc = S::fma(S::to_float(first), S::mul(scales.low, by_low), acc);
+        acc = S::fma(S::to_float(second), S::mul(scales.high, by_high), acc);
+    } else {
+        if constexpr (Format::minimum) acc = S::fma(scales.min_low, S::set(a.scaled_sum[m]), acc);
+        acc = S::fma(S::fma(S::to_float(second), by_high, S::mul(S::to_float(first), by_low)), scales.low, acc);
+    }
+}
+
+// The same where scales weigh whole numbers.
+template <class S, class Format, int M>
+inline __attribute__((always_inline)) void meet_weighed(const typename S::B (&w)[8],
+                                                        const Scales<S>& scales, const ActBlock<M>& a,
+                                                        int m, typename S::F& acc) {
+    const int8_t *low = a.codes[m], *high = low + kActScale;
+    auto sum = S::set_int(0);
+    if constexpr (Format::halves) {
+        constexpr int offset = Format::offset;
+        const auto first = S::template dot4<offset>(sum, w, low, a.pair_low[m], a.minus_low[m]);
+        const auto second = S::template dot4<offset>(sum, w + 4, high, a.pair_high[m], a.minus_high[m]);
+        acc = S::fma(S::to_float(first), scales.low, acc);
+        acc = S::fma(S::to_float(second), scales.high, acc);
+    } else {
+        if constexpr (Format::offset >= 0)
+            sum = S::template shift_left<Format::offset>(S::set_int(a.minus[m]));
+        sum = S::template dot4<-1>(sum, w, low, a.pair_low[m], 0);
+        sum = S::template dot4<-1>(sum, w + 4, high, a.pair_high[m], 0);
+        if constexpr (Format::minimum) acc = S::fma(scales.min_low, S::set(a.scaled_sum[m]), acc);
+        acc = S::fma(S::to_float(sum), scales.low, acc);
+    }
+}
+
+// What the minima of both halves of a block take away from token m.
+template <class S, int M>
+inline typename S::F less_minima(const Scales<S>& scales, const ActBlock<M>& a, int m, typename S::F acc) {
+    acc = S::fnma(scales.min_low, S::set(a.low[m] * sum_of(a.minus_low[m])), acc);
+    return S::fnma(scales.min_high, S::set(a.high[m] * sum_of(a.minus_high[m])), acc);
+}
 
 template <class S, class Format, int M>
 void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, float* out) {
     using F = typename S::F;
     constexpr int kSubs = Format::elements / kBlock;
-    constexpr bool kSigned = Format::wide && !S::exact_bytes;  // codes come as signed bytes
-    constexpr int kOffset = kSigned ? -1 : Format::offset;
     constexpr int kSubBytes = plane_bytes(Format::planes) + kGroupRows * Format::header / kSubs;
     static_assert(sizeof(ActBlock<M>) == M * kActBytes);
     // While several tokens keep the units busy, the next group comes in from memory, each part of
@@ -47,50 +107,20 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
                 load_codes<S, Format>(p, part, w);
                 Scales<S> scales;
                 Format::scales(head, sub, part * S::lanes, scales);
-                const auto dot4 = [&](auto i, int m, int j) {
-                    const int8_t* values = a->codes[m] + 4 * j;
-                    if constexpr (!kSigned)
-                        return S::template dot4<code_bits<Format>()>(i, w + j, values);
-                    for (int k = 0; k < 4; ++k)
-                        i = S::dot_signed(i, w[j + k], S::repeat4(values + 4 * k));
-                    return i;
-                };
 #pragma GCC unroll 16
                 for (int m = 0; m < M; ++m) {
-                    auto first = S::set_int(0), second = S::set_int(0);
-                    if constexpr (kOffset >= 0) {
-                        first = S::template shift_left<kOffset>(S::set_int(a->minus_low[m]));
-                        second = S::template shift_left<kOffset>(S::set_int(a->minus_high[m]));
-                    }
-                    first = dot4(first, m, 0);
-                    second = dot4(second, m, 4);
-                    const F low = S::set(a->low[m]), high = S::set(a->high[m]);
-                    if constexpr (Format::halves) {
-                        acc[m] = S::fma(S::to_float(first), S::mul(scales.low, low), acc[m]);
-                        acc[m] = S::fma(S::to_float(second), S::mul(scales.high, high), acc[m]);
-                        if constexpr (Format::minimum) {
-                            const float sums[2] = {a->low[m] * static_cast<float>(a->minus_low[m]),
-                                                   a->high[m] * static_cast<float>(a->minus_high[m])};
-                            acc[m] = S::fnma(scales.min_low, S::set(sums[0]), acc[m]);
-                            acc[m] = S::fnma(scales.min_high, S::set(sums[1]), acc[m]);
-                        }
-                    } else {
-                        if constexpr (Format::minimum)
-                            acc[m] = S::fma(scales.min_low, S::set(a->scaled_sum[m]), acc[m]);
-                        F t = S::mul(S::to_float(first), low);
-                        t = S::fma(S::to_float(second), high, t);
-                        acc[m] = S::fma(t, scales.low, acc[m]);
-                    }
+                    if constexpr (weighed<S, Format>()) meet_weighed<S, Format>(w, scales, *a, m, acc[m]);
+                    else meet<S, Format>(w, scales, *a, m, acc[m]);
+                    if constexpr (Format::halves && Format::minimum)
+                        acc[m] = less_minima<S>(scales, *a, m, acc[m]);
                 }
             }
         }
-        if constexpr (Format::row_floats > 0) {
-            const float* own = reinterpret_cast<const float*>(group) + part * S::lanes;
-            F factor = S::load(own);
-            if constexpr (Format::row_floats > 1) factor = S::div(factor, S::load(own + kGroupRows));
-            for (int m = 0; m < M; ++m) acc[m] = S::mul(acc[m], factor);
+        const float* own = reinterpret_cast<const float*>(group) + part * S::lanes;
+        for (int m = 0; m < M; ++m) {
+            const float scale = reinterpret_cast<const float*>(a)[m];
+            S::store(out + 16 * m + part * S::lanes, S::mul(acc[m], row_factor<S, Format>(own, scale)));
         }
-        for (int m = 0; m < M; ++m) S::store(out + 16 * m + part * S::lanes, acc[m]);
     }
 }
 
@@ -201,40 +231,56 @@ void tile_m(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, fl
     });
 }
 
-// Rounds one token to int8: per sixteen elements, scale = largest / 127, to nearest even.
+// The largest magnitude of n floats, n a multiple of the lanes.
+template <class S>
+inline float largest_of(const float* x, int64_t n) {
+    auto largest = S::zero();
+    for (int64_t i = 0; i < n; i += S::lanes) largest = S::max(S::abs(S::load(x + i)), largest);
+    return S::largest(largest);
+}
+
+constexpr int kScaleUnits = 16383;  // four of the widest sums of codes below 32, so weighed, fit 31 bits
+
+// Rounds one token to int8: its scale is its largest element / 127 / kScaleUnits, and that of
+// sixteen elements the least whole multiple that keeps them within 127; to nearest even.
 template <class S>
 void quantize_row(const float* x, int64_t cols, uint8_t* act, int m, int tile) {
-    using F = typename S::F;
-    constexpr int kVectors = kActScale / S::lanes;
+    const float top = largest_of<S>(x, cols);
+    const bool some = top > 1e-30f;  // no overflow
+    const float units = some ? static_cast<float>(kScaleUnits) / top : 0.0f;
+    const float inverse = units * 127.0f;
     for (int64_t b = 0; b < cols / kBlock; ++b, x += kBlock, act += tile * kActBytes) {
         auto* codes = reinterpret_cast<int8_t*>(act) + m * kBlock;
-        float scales[2];
-        int32_t sums[2] = {0, 0};
+        int32_t scales[2], minus[2], sums[2];
         for (int half = 0; half < 2; ++half) {
-            F v[kVectors];
-            F largest = S::zero();
-            for (int i = 0; i < kVectors; ++i) {
-                v[i] = S::load(x + half * kActScale + i * S::lanes);
-                largest = S::max(S::abs(v[i]), largest);
+            const float* part = x + half * kActScale;
+            const float share = largest_of<S>(part, kActScale) * units;
+            const int32_t whole = share < kScaleUnits ? static_cast<int32_t>(share) : kScaleUnits;
+            scales[half] = std::clamp(whole + (share > static_cast<float>(whole)), 1, kScaleUnits);
+            const auto by = S::set(inverse / static_cast<float>(scales[half]));
+            int32_t pairs = 0;
+            for (int i = 0; i < kActScale; i += S::lanes) {
+                const auto q = S::to_int(S::mul(S::load(part + i), by));
+                S::store_bytes(codes + half * kActScale + i, q);
+                pairs -= S::pair_sums(q);
             }
-            const float top = S::largest(largest);
-            scales[half] = top / 127.0f;
-            const F inverse = S::set(top > 1e-30f ? 127.0f / top : 0.0f);  // no overflow
-            for (int i = 0; i < kVectors; ++i) {
-                const auto q = S::to_int(S::mul(v[i], inverse));
-                S::store_bytes(codes + half * kActScale + i * S::lanes, q);
-                sums[half] += S::sum(q);
-            }
+            const auto first = static_cast<int16_t>(pairs);
+            minus[half] = (pairs - first) | static_cast<uint16_t>(first);
+            sums[half] = first + ((pairs - first) >> 16);
         }
-        auto* numbers = reinterpret_cast<float*>(act + tile * kBlock);
-        auto* minus = reinterpret_cast<int32_t*>(numbers + 3 * tile);
-        numbers[m] = scales[0];
-        numbers[tile + m] = scales[1];
-        numbers[2 * tile + m] =
-            scales[0] * static_cast<float>(sums[0]) + scales[1] * static_cast<float>(sums[1]);
-        minus[m] = -sums[0];
-        minus[tile + m] = -sums[1];
+        auto* numbers = reinterpret_cast<float*>(act + tile * kBlock) + m;
+        auto* whole = reinterpret_cast<int32_t*>(numbers + 3 * tile);
+        const int32_t scaled_sum = -(scales[0] * sums[0] + scales[1] * sums[1]);
+        numbers[0] = static_cast<float>(scales[0]);
+        numbers[tile] = static_cast<float>(scales[1]);
+        numbers[2 * tile] = static_cast<float>(scaled_sum);
+        whole[0] = minus[0];
+        whole[tile] = minus[1];
+        whole[2 * tile] = -scaled_sum;
+        whole[3 * tile] = scales[0] * 0x10001;
+        whole[4 * tile] = scales[1] * 0x10001;
     }
+    reinterpret_cast<float*>(act)[m] = some ? top / (127.0f * kScaleUnits) : 0.0f;
 }
 
 inline void panel_row(const float* x, int64_t cols, uint8_t* act, int m, int tile) {

@@ -11,71 +11,82 @@ struct ManyBlock {
         : codes(reinterpret_cast<const int8_t*>(act)),
           scales(reinterpret_cast<const float*>(act + tile * kBlock)),
           scaled_sums(scales + 2 * tile),
-          minus(reinterpret_cast<const int32_t*>(scales + 3 * tile)) {}
+          minus(reinterpret_cast<const int32_t*>(scales + 3 * tile)),
+          pairs(minus + 3 * tile) {}
     const int8_t* codes;         // [tile][32]
     const float* scales;         // [2][tile]: of the first sixteen codes, of the others
     const float* scaled_sums;    // [tile]
-    const int32_t* minus;        // [2][tile]
+    const int32_t* minus;        // [3][tile], of both halves together the last
+    const int32_t* pairs;        // [2][tile]
 };
 
-// Sums of sixteen columns and all 16 rows, exact whole numbers; w[part] holds four columns each.
+// What waits between the halves of a block.
+template <class S, bool Whole>
+struct Held {
+    typename S::F value;
+};
+template <class S>
+struct Held<S, true> {
+    typename S::I value;
+};
 template <class S, class Format>
-inline __attribute__((always_inline)) void many_dots(const typename S::B (&w)[2][4],
-                                                     const int8_t* values,
-                                                     typename S::I (&sums)[2]) {
-    if constexpr (Format::wide && !S::exact_bytes) {
-        for (int j = 0; j < 4; ++j) {
-            const auto v = S::repeat4(values + 4 * j);
-            for (int part = 0; part < 2; ++part)
-                sums[part] = S::dot_signed(sums[part], w[part][j], v);
+using HeldOf = Held<S, together<S, Format>()>;
+
+// Brings a half's sums with token m to where they wait, as tile.h does.
+template <class S, class Format, int Half>
+inline __attribute__((always_inline)) void settle_half(typename S::I sums, const Scales<S>& scales,
+                                                       const ManyBlock& a, int tile, int m,
+                                                       HeldOf<S, Format>& held, float* acc) {
+    using F = typename S::F;
+    if constexpr (Format::halves) {
+        F t = S::fma(S::to_float(sums), Half == 0 ? scales.low : scales.high, S::load(acc));
+        if constexpr (Format::minimum && Half == 1) {
+            t = S::fnma(scales.min_low, S::set(a.scales[m] * sum_of(a.minus[m])), t);
+            t = S::fnma(scales.min_high, S::set(a.scales[tile + m] * sum_of(a.minus[tile + m])), t);
         }
+        S::store(acc, t);
+    } else if constexpr (Half == 0) {
+        if constexpr (together<S, Format>()) held.value = sums;
+        else held.value = S::mul(S::to_float(sums), S::set(a.scales[m]));
     } else {
-        S::template dot4<code_bits<Format>()>(sums, w, values);
+        F t = S::load(acc);
+        if constexpr (Format::minimum) t = S::fma(scales.min_low, S::set(a.scaled_sums[m]), t);
+        F whole = S::to_float(sums);
+        if constexpr (!together<S, Format>()) whole = S::fma(whole, S::set(a.scales[tile + m]), held.value);
+        S::store(acc, S::fma(whole, scales.low, t));
     }
 }
 
-// One half of a block of 32 columns against every token; `held` and `acc` are [tile][16].
+// One half of a block of 32 columns against every token; `held` is [tile][16] of whole numbers where
+// halves meet in them, else of floats, and so is `acc`, always of floats.
 template <class S, class Format, int Half>
 void many_half(const uint8_t* planes, const Scales<S> (&scales)[2], const ManyBlock a, int tile,
-               float* __restrict held, float* __restrict acc) {
-    using F = typename S::F;
-    constexpr bool kSigned = Format::wide && !S::exact_bytes;
+               HeldOf<S, Format>* __restrict held, float* __restrict acc) {
     typename S::B w[2][4];
     for (int part = 0; part < 2; ++part) load_half<S, Format, Half>(planes, part, w[part]);
     const int8_t* __restrict codes = a.codes + Half * kActScale;
-    const float* __restrict factors = a.scales + Half * tile;
-    const float* __restrict weighed = a.scaled_sums;
-    [[maybe_unused]] const int32_t* __restrict minus = a.minus + Half * tile;
-    const F low[2] = {scales[0].low, scales[1].low};
+    const int32_t* __restrict pairs = a.pairs + Half * tile;
+    const int32_t* __restrict minus = a.minus + Half * tile;
 #pragma GCC unroll 1
     for (int m = 0; m < tile; ++m) {
         typename S::I sums[2] = {S::set_int(0), S::set_int(0)};
-        if constexpr (!kSigned && Format::offset >= 0)
-            sums[0] = sums[1] = S::template shift_left<Format::offset>(S::set_int(minus[m]));
-        many_dots<S, Format>(w, codes + m * kBlock, sums);
-        const F by = S::set(factors[m]);
-        for (int part = 0; part < 2; ++part) {
-            const int at = m * kGroupRows + part * S::lanes;
-            const F whole = S::to_float(sums[part]);
-            if constexpr (Format::halves) {
-                const F both = S::mul(Half == 0 ? low[part] : scales[part].high, by);
-                F t = S::fma(whole, both, S::load(acc + at));
-                if constexpr (Format::minimum && Half == 1) {
-                    for (int h = 0; h < 2; ++h) {
-                        const float sum = a.scales[h * tile + m] * static_cast<float>(a.minus[h * tile + m]);
-                        t = S::fnma(h == 0 ? scales[part].min_low : scales[part].min_high, S::set(sum), t);
-                    }
-                }
-                S::store(acc + at, t);
-            } else if constexpr (Half == 0) {
-                S::store(held + at, S::mul(whole, by));
-            } else {
-                F t = S::load(acc + at);
-                if constexpr (Format::minimum)
-                    t = S::fma(scales[part].min_low, S::set(weighed[m]), t);
-                S::store(acc + at, S::fma(S::fma(whole, by, S::load(held + at)), low[part], t));
+        if constexpr (together<S, Format>()) {
+            if constexpr (Half == 1) sums[0] = held[2 * m].value, sums[1] = held[2 * m + 1].value;
+            else if constexpr (Format::offset >= 0)
+                sums[0] = sums[1] = S::template shift_left<Format::offset>(S::set_int(a.minus[2 * tile + m]));
+            S::template dot4<-1>(sums, w, codes + m * kBlock, pairs[m], 0);
+        } else if constexpr (weighed<S, Format>()) {
+            S::template dot4<Format::offset>(sums, w, codes + m * kBlock, pairs[m], minus[m]);
+        } else {
+            for (int j = 0; j < 4; ++j) {
+                const auto v = S::repeat4(codes + m * kBlock + 4 * j);
+                for (int part = 0; part < 2; ++part)
+                    sums[part] = S::dot_signed(sums[part], w[part][j], v);
             }
         }
+        for (int part = 0; part < 2; ++part)
+            settle_half<S, Format, Half>(sums[part], scales[part], a, tile, m, held[2 * m + part],
+                                         acc + m * kGroupRows + part * S::lanes);
     }
 }
 
@@ -88,7 +99,7 @@ void tile_many(const uint8_t* group, int64_t cols, const uint8_t* act, int tile,
     const uint8_t* p = group + Format::row_floats * kGroupRows * sizeof(float);
     const uint8_t* next = group + cols / kBlock * kSubBytes;
     const int64_t share = (soon.lines + cols / kBlock - 1) / (cols / kBlock);  // of a block
-    alignas(64) float held[kMaxTile * kGroupRows];
+    HeldOf<S, Format> held[2 * kMaxTile];
     for (int i = 0; i < tile * kGroupRows; i += S::lanes) S::store(out + i, S::zero());
     for (int64_t b = 0; b < cols / Format::elements; ++b) {
         const uint8_t* head = p;
@@ -108,13 +119,10 @@ void tile_many(const uint8_t* group, int64_t cols, const uint8_t* act, int tile,
             act += tile * kActBytes;
         }
     }
-    if constexpr (Format::row_floats > 0) {
-        const float* own = reinterpret_cast<const float*>(group);
-        for (int i = 0; i < tile * kGroupRows; i += S::lanes) {
-            auto factor = S::load(own + i % kGroupRows);
-            if constexpr (Format::row_floats > 1)
-                factor = S::div(factor, S::load(own + kGroupRows + i % kGroupRows));
-            S::store(out + i, S::mul(S::load(out + i), factor));
-        }
+    const float* own = reinterpret_cast<const float*>(group);
+    for (int i = 0; i < tile * kGroupRows; i += S::lanes) {
+        const float scale = reinterpret_cast<const float*>(act)[i / kGroupRows];
+        const auto factor = row_factor<S, Format>(own + i % kGroupRows, scale);
+        S::store(out + i, S::mul(S::load(out + i), factor));
     }
 }

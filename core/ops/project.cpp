@@ -36,7 +36,7 @@ void Activations::reserve(const std::vector<const Weight*>& weights) {
     for (const Weight* weight : weights) {
         if (weight->traits->floating()) panel_token_ = cols_ * 4;
         else if (weight->traits->fixed()) fixed_token_ = fixed_token_bytes(cols_);
-        else int8_token_ = cols_ / kBlock * kActBytes;
+        else int8_token_ = act_bytes(cols_);
     }
     if (int8_token_) int8_ = scratch(0, static_cast<size_t>(int8_token_ * count_));
     if (panel_token_) panels_ = scratch(1, static_cast<size_t>(panel_token_ * count_));

@@ -3,13 +3,16 @@
 #pragma once
 #include <cstdint>
 
+#include "types.h"
+
 namespace freehold {
 
 constexpr int kMaxTile = 16;
 constexpr int kLatentRows = 32;  // query rows that share an unpacked page
-// Bytes of one activation block and token: 32 codes, two scales, their scaled sum, two
-// negated sums.
-constexpr int kActBytes = 52;
+// Bytes of one activation block and token: 32 codes and eight numbers, see tile.h. A token has one
+// float more, after its blocks.
+constexpr int kActBytes = 64;
+constexpr int64_t act_bytes(int64_t cols) { return cols / kBlock * kActBytes + 4; }
 constexpr int kTileTypes = 26;  // block types that weights come in
 constexpr int kThinBlock = 32;  // columns of an adapter's matrix that share a scale
 

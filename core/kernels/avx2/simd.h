@@ -110,10 +110,10 @@ struct Simd {
             _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
         _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
     }
-    static int32_t sum(I v) {
-        __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-        s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-        return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+    static int32_t pair_sums(I v) {  // 2^16 that of lanes 2 and 3 of every four, and that of 0 and 1
+        const __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+        const __m128i sums = _mm_hadd_epi32(s, s);
+        return _mm_extract_epi32(sums, 1) * 65536 + _mm_cvtsi128_si32(sums);
     }
 
     static I set_int(int32_t v) { return _mm256_set1_epi32(v); }
@@ -150,39 +150,24 @@ struct Simd {
         const __m256i pairs = _mm256_maddubs_epi16(code, value);
         return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
-    // Four dots in a row. Sums of two products fit 16 bits; so do two of these while codes are below
-    // 64 (4 63 127 = 32004), and four while they are below 32 (8 31 127 = 31496).
-    template <int bits> static I dot4(I acc, const B* code, const int8_t* values) {
-        static_assert(bits <= 6);
+    // Four dots of codes below 64, times both halves of `weight`, codes having 2^offset taken away first
+    // if it is not below 0: minus the values' sums, of columns 0 and 1 in four and of 2 and 3, are in
+    // `minus`. What is summed fits 16 bits in the end, up to 8 32 127 = 32512, whatever overflows before.
+    template <int offset>
+    static I dot4(I acc, const B* code, const int8_t* values, int32_t weight, int32_t minus) {
         const auto pairs = [&](int j) { return _mm256_maddubs_epi16(code[j], repeat4(values + 4 * j)); };
-        const __m256i one = _mm256_set1_epi16(1);
-        const __m256i low = _mm256_add_epi16(pairs(0), pairs(1));
-        const __m256i high = _mm256_add_epi16(pairs(2), pairs(3));
-        if constexpr (bits <= 5)
-            return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_add_epi16(low, high), one));
-        return _mm256_add_epi32(_mm256_add_epi32(acc, _mm256_madd_epi16(low, one)),
-                                _mm256_madd_epi16(high, one));
+        const __m256i sum = _mm256_add_epi16(_mm256_add_epi16(pairs(0), pairs(1)),
+                                             _mm256_add_epi16(pairs(2), pairs(3)));
+        return weigh<offset>(acc, sum, _mm256_set1_epi32(weight), minus);
     }
     // The same for two vectors of rows, a column's values being fetched once.
-    template <int bits>
-    static void dot4(I (&sums)[2], const B (&code)[2][4], const int8_t* values) {
-        static_assert(bits <= 6);
-        const __m256i one = _mm256_set1_epi16(1);
+    template <int offset>
+    static void dot4(I (&sums)[2], const B (&code)[2][4], const int8_t* values, int32_t weight,
+                     int32_t minus) {
         __m256i pairs[2];
-        if constexpr (bits <= 5) {
-            four_columns(pairs, code, values);
-        } else {
-            for (int j = 0; j < 4; ++j) {
-                const B v = repeat4(values + 4 * j);
-                for (int part = 0; part < 2; ++part) {
-                    const __m256i more = _mm256_maddubs_epi16(code[part][j], v);
-                    pairs[part] = j % 2 == 0 ? more : _mm256_add_epi16(pairs[part], more);
-                    if (j == 1) sums[part] = _mm256_add_epi32(sums[part], _mm256_madd_epi16(pairs[part], one));
-                }
-            }
-        }
-        for (int part = 0; part < 2; ++part)
-            sums[part] = _mm256_add_epi32(sums[part], _mm256_madd_epi16(pairs[part], one));
+        four_columns(pairs, code, values);
+        const __m256i by = _mm256_set1_epi32(weight);
+        for (int part = 0; part < 2; ++part) sums[part] = weigh<offset>(sums[part], pairs[part], by, minus);
     }
     static I dot_signed(I acc, B code, B value) {  // code is signed, value never -128
         const __m256i pairs =
@@ -196,6 +181,11 @@ struct Simd {
     }
 
   private:
+    template <int offset> static I weigh(I acc, __m256i sum, __m256i by, int32_t minus) {
+        if constexpr (offset >= 0)
+            sum = _mm256_add_epi16(sum, _mm256_slli_epi16(_mm256_set1_epi32(minus), offset));
+        return _mm256_add_epi32(acc, _mm256_madd_epi16(sum, by));
+    }
     // In words of the machine, because a compiler fetches all columns first and sums in a tree: that
     // takes more registers than there are, and a tenth longer.
     static void four_columns(__m256i (&pairs)[2], const B (&code)[2][4], const int8_t* values) {

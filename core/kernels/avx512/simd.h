@@ -93,10 +93,18 @@ struct Simd {
     static void store_bytes(int8_t* p, I v) {  // int32 -> int8
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
     }
-    static int32_t sum(I v) { return _mm512_reduce_add_epi32(v); }
+    static int32_t pair_sums(I v) {  // 2^16 that of lanes 2 and 3 of every four, and that of 0 and 1
+        const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
+        const __m128i s = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+        const __m128i sums = _mm_hadd_epi32(s, s);
+        return _mm_extract_epi32(sums, 1) * 65536 + _mm_cvtsi128_si32(sums);
+    }
 
     static I set_int(int32_t v) { return _mm512_set1_epi32(v); }
-    template <int n> static I shift_left(I v) { return _mm512_slli_epi32(v, n); }
+    // 2^n times the sum of both halves of `pair`.
+    template <int n> static I both(int32_t pair) {
+        return _mm512_madd_epi16(_mm512_set1_epi32(pair), _mm512_set1_epi16(1 << n));
+    }
     static B load_bytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
     static B set_bytes(uint8_t v) { return _mm512_set1_epi8(static_cast<char>(v)); }
     static B repeat4(const int8_t* p) {
@@ -121,7 +129,7 @@ struct Simd {
     }
     // acc + sum over four bytes of code (unsigned) * value (signed).
     static I dot(I acc, B code, B value) { return _mm512_dpbusd_epi32(acc, code, value); }
-    template <int> static I dot4(I acc, const B* code, const int8_t* values) {
+    static I dot4(I acc, const B* code, const int8_t* values) {
         for (int j = 0; j < 4; ++j) acc = dot(acc, code[j], repeat4(values + 4 * j));
         return acc;
     }

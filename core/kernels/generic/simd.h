@@ -104,11 +104,11 @@ struct Simd {
     static void store_bytes(int8_t* p, I a) {
         for (int i = 0; i < lanes; ++i) p[i] = static_cast<int8_t>(a.v[i]);
     }
-    static int32_t sum(I a) { return a.v[0] + a.v[1] + a.v[2] + a.v[3]; }
+    static int32_t pair_sums(I a) { return (a.v[2] + a.v[3]) * 65536 + a.v[0] + a.v[1]; }
 
     static I set_int(int32_t x) { return make<I>([&](int) { return x; }); }
-    template <int n> static I shift_left(I a) {
-        return make<I>([&](int i) { return static_cast<int32_t>(static_cast<uint32_t>(a.v[i]) << n); });
+    template <int n> static I both(int32_t pair) {
+        return set_int((static_cast<int16_t>(pair) + (pair >> 16)) * (1 << n));
     }
     static B load_bytes(const uint8_t* p) { return make<B>([&](int i) { return p[i]; }); }
     static B set_bytes(uint8_t x) { return make<B>([&](int) { return x; }); }
@@ -135,7 +135,7 @@ struct Simd {
             return s;
         });
     }
-    template <int> static I dot4(I acc, const B* code, const int8_t* values) {
+    static I dot4(I acc, const B* code, const int8_t* values) {
         for (int j = 0; j < 4; ++j) acc = dot(acc, code[j], repeat4(values + 4 * j));
         return acc;
     }

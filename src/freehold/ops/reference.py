@@ -43,7 +43,8 @@ __all__ = [
 
 KV_GROUP = 32  # elements of an int8 key or value that share a scale
 ACTIVATION_BLOCK = 16  # elements that share one activation scale
-SMALLEST = np.float32(1e-30)  # blocks below it become zeros, so that 127 / largest stays finite
+SCALE_UNITS = np.float32(16383)  # that the largest block's scale takes of its token's unit
+SMALLEST = np.float32(1e-30)  # tokens below it become zeros, so that 1 / largest stays finite
 
 Floats = NDArray[np.float32]
 Rotation = tuple[Floats, Floats]  # cos and sin, (T, A_rotated / 2) each
@@ -113,17 +114,21 @@ class Pages:
 
 
 def round_activations(x: Floats) -> NDArray[np.float64]:
-    """Rounds x (T, K) to int8 blocks of 16: scale = largest / 127, half to even.
+    """Rounds x (T, K) to int8 blocks of 16, half to even.
 
-    The scale and the codes are those of the op, bit for bit.
+    A token's unit is its largest element / 127 / 16383; a block's scale is the least whole number
+    of units with which its elements stay within 127. Scales and codes are the op's, bit for bit.
     """
-    blocks = x.reshape(-1, ACTIVATION_BLOCK)
-    largest = np.abs(blocks).max(axis=1, keepdims=True)
-    scale = largest / np.float32(127)
-    zeros = np.zeros_like(largest)
-    inverse = np.divide(np.float32(127), largest, out=zeros, where=largest > SMALLEST)
-    codes = np.rint(blocks * inverse)  # (T K / 16, 16), whole numbers within -127 .. 127
-    met: NDArray[np.float64] = (codes.astype(np.float64) * scale).reshape(x.shape)
+    blocks = x.reshape(len(x), -1, ACTIVATION_BLOCK)  # (T, K / 16, 16)
+    largest = np.abs(blocks).max(axis=2, keepdims=True)
+    top = largest.max(axis=1, keepdims=True)
+    zeros = np.zeros_like(top)
+    units = np.divide(SCALE_UNITS, top, out=zeros, where=top > SMALLEST)  # of one in x
+    inverse = units * np.float32(127)
+    scale = np.clip(np.ceil(largest * units), 1, SCALE_UNITS)  # (T, K / 16, 1), float32
+    codes = np.rint(blocks * (inverse / scale))  # whole, within -127 .. 127
+    unit = np.where(top > SMALLEST, top / (np.float32(127) * SCALE_UNITS), np.float32(0))
+    met: NDArray[np.float64] = (codes.astype(np.float64) * scale * unit).reshape(x.shape)
     return met
 
 
