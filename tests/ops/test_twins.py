@@ -158,7 +158,7 @@ def test_activations_round_half_to_even(isa: str) -> None:
     out = ops.Tensor(1, 8)
     ops.norm_project(tensor(x), None, EPS, 1, [packed], [None], [out])
     codes = [127, 0, 2, 2, 0, -2, 126, -126]
-    assert out.numpy()[0].tolist() == pytest.approx(codes, rel=2 * LAST)  # of their scale's rounding
+    assert out.numpy()[0].tolist() == pytest.approx(codes, rel=2 * LAST)  # a scale's rounding
     assert reference.round_activations(x)[0, :8].tolist() == pytest.approx(codes, rel=LAST)
 
 
