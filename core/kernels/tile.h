@@ -245,40 +245,42 @@ constexpr int kScaleUnits = 16383;  // four of the widest sums of codes below 32
 // sixteen elements the least whole multiple that keeps them within 127; to nearest even.
 template <class S>
 void quantize_row(const float* x, int64_t cols, uint8_t* act, int m, int tile) {
-    const float top = largest_of<S>(x, cols);
+    const int64_t stride = tile * kActBytes;
+    float* numbers = reinterpret_cast<float*>(act + tile * kBlock) + m;
+    float top = 0.0f;  // of the token; those of sixteen lie where their scales will
+    for (int64_t i = 0; i < cols; i += kBlock, numbers += stride / sizeof(float)) {
+        numbers[0] = largest_of<S>(x + i, kActScale);
+        numbers[tile] = largest_of<S>(x + i + kActScale, kActScale);
+        top = std::max(top, std::max(numbers[0], numbers[tile]));
+    }
     const bool some = top > 1e-30f;  // no overflow
     const float units = some ? static_cast<float>(kScaleUnits) / top : 0.0f;
     const float inverse = units * 127.0f;
-    for (int64_t b = 0; b < cols / kBlock; ++b, x += kBlock, act += tile * kActBytes) {
+    for (int64_t b = 0; b < cols / kBlock; ++b, x += kBlock, act += stride) {
         auto* codes = reinterpret_cast<int8_t*>(act) + m * kBlock;
-        int32_t scales[2], minus[2], sums[2];
-        for (int half = 0; half < 2; ++half) {
-            const float* part = x + half * kActScale;
-            const float share = largest_of<S>(part, kActScale) * units;
-            const int32_t whole = share < kScaleUnits ? static_cast<int32_t>(share) : kScaleUnits;
-            scales[half] = std::clamp(whole + (share > static_cast<float>(whole)), 1, kScaleUnits);
-            const auto by = S::set(inverse / static_cast<float>(scales[half]));
-            int32_t pairs = 0;
-            for (int i = 0; i < kActScale; i += S::lanes) {
-                const auto q = S::to_int(S::mul(S::load(part + i), by));
-                S::store_bytes(codes + half * kActScale + i, q);
-                pairs -= S::pair_sums(q);
-            }
-            const auto first = static_cast<int16_t>(pairs);
-            minus[half] = (pairs - first) | static_cast<uint16_t>(first);
-            sums[half] = first + ((pairs - first) >> 16);
-        }
-        auto* numbers = reinterpret_cast<float*>(act + tile * kBlock) + m;
+        numbers = reinterpret_cast<float*>(act + tile * kBlock) + m;
         auto* whole = reinterpret_cast<int32_t*>(numbers + 3 * tile);
-        const int32_t scaled_sum = -(scales[0] * sums[0] + scales[1] * sums[1]);
-        numbers[0] = static_cast<float>(scales[0]);
-        numbers[tile] = static_cast<float>(scales[1]);
+        int32_t scaled_sum = 0;
+        for (int half = 0; half < 2; ++half) {
+            const float share = std::min(static_cast<float>(kScaleUnits), numbers[half * tile] * units);
+            const auto least = static_cast<int32_t>(share);
+            const int32_t scale = std::max(least + (share > static_cast<float>(least)), 1);
+            const auto by = S::set(inverse / static_cast<float>(scale));
+            auto sums = S::set_int(0);
+            for (int i = half * kActScale; i < (half + 1) * kActScale; i += S::lanes) {
+                const auto q = S::to_int(S::mul(S::load(x + i), by));
+                S::store_bytes(codes + i, q);
+                sums = S::subtract(sums, q);
+            }
+            const int32_t pairs = S::pair_sums(sums);
+            const auto first = static_cast<int16_t>(pairs);
+            scaled_sum -= scale * (first + ((pairs - first) >> 16));
+            numbers[half * tile] = static_cast<float>(scale);
+            whole[half * tile] = (pairs - first) | static_cast<uint16_t>(first);
+            whole[(3 + half) * tile] = scale * 0x10001;
+        }
         numbers[2 * tile] = static_cast<float>(scaled_sum);
-        whole[0] = minus[0];
-        whole[tile] = minus[1];
         whole[2 * tile] = -scaled_sum;
-        whole[3 * tile] = scales[0] * 0x10001;
-        whole[4 * tile] = scales[1] * 0x10001;
     }
     reinterpret_cast<float*>(act)[m] = some ? top / (127.0f * kScaleUnits) : 0.0f;
 }

@@ -110,6 +110,7 @@ struct Simd {
             _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
         _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
     }
+    static I subtract(I a, I b) { return _mm256_sub_epi32(a, b); }
     static int32_t pair_sums(I v) {  // 2^16 that of lanes 2 and 3 of every four, and that of 0 and 1
         const __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
         const __m128i sums = _mm_hadd_epi32(s, s);

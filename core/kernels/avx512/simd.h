@@ -93,6 +93,7 @@ struct Simd {
     static void store_bytes(int8_t* p, I v) {  // int32 -> int8
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
     }
+    static I subtract(I a, I b) { return _mm512_sub_epi32(a, b); }
     static int32_t pair_sums(I v) {  // 2^16 that of lanes 2 and 3 of every four, and that of 0 and 1
         const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
         const __m128i s = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));

@@ -104,6 +104,9 @@ struct Simd {
     static void store_bytes(int8_t* p, I a) {
         for (int i = 0; i < lanes; ++i) p[i] = static_cast<int8_t>(a.v[i]);
     }
+    static I subtract(I a, I b) {
+        return make<I>([&](int i) { return a.v[i] - b.v[i]; });
+    }
     static int32_t pair_sums(I a) { return (a.v[2] + a.v[3]) * 65536 + a.v[0] + a.v[1]; }
 
     static I set_int(int32_t x) { return make<I>([&](int) { return x; }); }
