@@ -131,3 +131,19 @@ def test_rows_that_do_not_fit_their_tensor_are_refused(tmp_path: Path) -> None:
             writer.write("blocks", 3, data_of(TENSORS[0])[0])
         with pytest.raises(ValueError, match="row 0"):
             writer.write("blocks", 0, data_of(TENSORS[0])[0][:-1])
+
+
+def test_a_disk_that_fails_while_the_writer_goes_on_is_told_of_when_it_publishes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "a.gguf"
+    with GgufWriter(path, METADATA, TENSORS) as writer:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", fail)
+            writer.settle()
+        with pytest.raises(OSError, match="Input/output"):
+            writer.publish()
+    assert list(tmp_path.iterdir()) == []

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 
-from freehold.errors import BadRecipe
+from freehold.errors import BadRecipe, LoadError
 from freehold.formats.block_types import BlockType
 from freehold.formats.gguf import open_gguf
-from freehold.loading.gguf import load_gguf
+from freehold.loading.gguf import Loaded, load_gguf
 from freehold.quantize import TextChoice, open_source, plan_recipe, recipe_named, shrink, texts_for
 from freehold.quantize.loss import logits_of
 from freehold.quantize.shrink import Outcome
@@ -147,3 +148,32 @@ def test_types_say_why_they_are_not_the_recipes(toy: Path) -> None:
         plan = plan_recipe(source, recipe_named("q4_k_m"), method="weights")
     assert plan.substitutes[BlockType.Q4_K, BlockType.Q5_0] > 0
     assert plan.substitutes[BlockType.Q6_K, BlockType.Q8_0] > 0
+
+
+def test_a_network_that_loads_beside_other_work_says_what_failed_when_it_is_asked_for(
+    toy: Path,
+) -> None:
+    def fail() -> Loaded:
+        raise LoadError("no network here")
+
+    with open_source(toy) as source:
+        source.load = fail
+        source.begin_loading()
+        with pytest.raises(LoadError, match="no network"):
+            _ = source.loaded
+
+
+def test_a_source_is_open_for_as_long_as_its_network_loads(toy: Path) -> None:
+    told: list[str] = []
+    with open_source(toy) as source:
+        load, close = source.load, source.on_close
+
+        def slowly() -> Loaded:
+            sleep(0.2)
+            told.append("loaded")
+            return load()
+
+        source.load, source.on_close = slowly, lambda: told.append("closed")
+        source.begin_loading()
+    close()
+    assert told == ["loaded", "closed"]

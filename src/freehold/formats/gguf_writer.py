@@ -11,6 +11,7 @@ import errno
 import os
 import struct
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -126,6 +127,7 @@ class GgufWriter:
         for tensor in tensors:
             self._offsets[tensor.name] = at
             at += -(-tensor.n_bytes // _ALIGNMENT) * _ALIGNMENT
+        self._settling: Future[None] | None = None
         self._header = self._make_header()
         self._data_start = -(-len(self._header) // _ALIGNMENT) * _ALIGNMENT
         self.size_bytes = self._data_start + at
@@ -156,8 +158,16 @@ class GgufWriter:
         self._header = self._make_header()
         self._put(self._header, 0)
 
+    def settle(self) -> None:
+        """Has what was written so far reach the disk beside what the caller does next."""
+        worker = ThreadPoolExecutor(1, "settling")
+        self._settling = worker.submit(os.fsync, self._descriptor)
+        worker.shutdown(wait=False)
+
     def publish(self) -> Path:
-        """Makes the file appear under its name. Raises: OSError."""
+        """Makes the file appear under its name. Raises: OSError, also one that settling met."""
+        if self._settling is not None:
+            self._settling.result()
         os.fsync(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = -1
@@ -172,6 +182,8 @@ class GgufWriter:
     def close(self) -> None:
         """Removes what was not published."""
         if self._descriptor >= 0:
+            if self._settling is not None:
+                self._settling.exception()  # waits; the file goes anyway
             os.close(self._descriptor)
             self._descriptor = -1
         self.part.unlink(missing_ok=True)

@@ -56,16 +56,6 @@ def watching(watcher: Watcher) -> Iterator[None]:
             setattr(ops, name, function)
 
 
-def _normed(x: Tensor, norm: Tensor | None, eps: float, count: int) -> Floats:
-    rows = x.numpy()[:count]
-    if norm is None:
-        return rows
-    normed = Tensor(count, x.cols)
-    normed.fill(rows)
-    ops.norm_first(normed, norm, eps, count)
-    return normed.numpy()
-
-
 class _Face:
     """The watched ops, each with its own arguments as `freehold.ops` has them."""
 
@@ -73,6 +63,17 @@ class _Face:
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
+        self._room: Tensor | None = None  # of the rows that `_normed` gave last
+
+    def _normed(self, x: Tensor, norm: Tensor | None, eps: float, count: int) -> Floats:
+        rows = x.numpy()[:count]
+        if norm is None:
+            return rows
+        if self._room is None or (self._room.rows, self._room.cols) != rows.shape:
+            self._room = Tensor(count, x.cols)
+        self._room.fill(rows)
+        ops.norm_first(self._room, norm, eps, count)
+        return self._room.numpy()
 
     def norm_project(  # noqa: PLR0913, PLR0917 - the op's own
         self,
@@ -84,13 +85,13 @@ class _Face:
         biases: Sequence[Tensor | None],
         outs: Sequence[Tensor],
     ) -> None:
-        used = self._watcher.meet(weights, 1, lambda _: _normed(x, norm, eps, count))
+        used = self._watcher.meet(weights, 1, lambda _: self._normed(x, norm, eps, count))
         self.core["norm_project"](x, norm, eps, count, list(used), biases, outs)
 
     def project_add(
         self, a: Tensor, weight: Weight, bias: Tensor | None, count: int, x: Tensor
     ) -> None:
-        (used,) = self._watcher.meet([weight], 1, lambda _: _normed(a, None, 0.0, count))
+        (used,) = self._watcher.meet([weight], 1, lambda _: self._normed(a, None, 0.0, count))
         self.core["project_add"](a, used, bias, count, x)
 
     def project(
@@ -102,7 +103,7 @@ class _Face:
         activation: int,
         outs: Sequence[Tensor],
     ) -> None:
-        used = self._watcher.meet(weights, 1, lambda _: _normed(x, None, 0.0, count))
+        used = self._watcher.meet(weights, 1, lambda _: self._normed(x, None, 0.0, count))
         self.core["project"](x, count, list(used), biases, activation, outs)
 
     def gate_up(  # noqa: PLR0913, PLR0917 - the op's own
@@ -116,13 +117,13 @@ class _Face:
         out: Tensor,
         gating: Gating | None = None,
     ) -> None:
-        used = self._watcher.meet([gate, up], 1, lambda _: _normed(x, norm, eps, count))
+        used = self._watcher.meet([gate, up], 1, lambda _: self._normed(x, norm, eps, count))
         self.core["gate_up"](x, norm, eps, *used, count, out, gating or Gating())
 
     def head(
         self, x: Tensor, norm: Tensor, eps: float, weight: Weight, step: Step, logits: Tensor
     ) -> None:
-        (used,) = self._watcher.meet([weight], 1, lambda _: _normed(x, norm, eps, step.count))
+        (used,) = self._watcher.meet([weight], 1, lambda _: self._normed(x, norm, eps, step.count))
         self.core["head"](x, norm, eps, used, step, logits)
 
     def embed(self, weight: Weight, step: Step, x: Tensor) -> None:
@@ -179,7 +180,7 @@ class _Face:
 
         def inputs(expert: int) -> Floats:
             token, place = np.nonzero(ids == expert)
-            rows = _normed(x, norm, eps, routing.count)[token]
+            rows = self._normed(x, norm, eps, routing.count)[token]
             return rows * weights[token, place][:, None] if weigh_inputs else rows
 
         gate, up = self._watcher.meet([gate, up], experts, inputs)

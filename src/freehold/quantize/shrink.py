@@ -165,6 +165,7 @@ def shrink(  # noqa: PLR0913 - what to make of what, and how
     with GgufWriter(target, header(source, plan, said), plan.tensors) as writer:
         start_s = monotonic()
         reducer = _encode(source, plan, texts, writer, method, threads or ops.threads(), progress)
+        writer.settle()
         encode_s = monotonic() - start_s
         made = load_gguf(writer.part)
         loss = measure(

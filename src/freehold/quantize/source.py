@@ -6,6 +6,7 @@ Room: quantize. Must not know recipes or types' insides.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -57,12 +58,20 @@ class Source:
     on_close: Callable[[], None]
     places: Mapping[str, Origin] | None = None
     _loaded: Loaded | None = field(default=None, repr=False)
+    _begun: Future[Loaded] | None = field(default=None, repr=False)
+
+    def begin_loading(self) -> None:
+        """Loads the network beside what the caller does next; `loaded` says if that failed."""
+        if self._loaded is None and self._begun is None:
+            worker = ThreadPoolExecutor(1, "loading")
+            self._begun = worker.submit(self.load)
+            worker.shutdown(wait=False)
 
     @property
     def loaded(self) -> Loaded:
         """The network, in memory. Raises: LoadError, OutOfPages."""
         if self._loaded is None:
-            self._loaded = self.load()
+            self._loaded = self.load() if self._begun is None else self._begun.result()
         return self._loaded
 
     @property
@@ -72,7 +81,9 @@ class Source:
 
     def close(self) -> None:
         """Gives file and network back."""
-        self._loaded = None
+        if self._begun is not None:
+            self._begun.exception()  # waits: nobody may read a closed file
+        self._loaded = self._begun = None
         self.on_close()
 
     def __enter__(self) -> Source:
