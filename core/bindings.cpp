@@ -156,14 +156,14 @@ class ThreadCount {
 };
 
 NumpyBytes quantize_rows(Matrix weights, const std::string& type_name,
-                         std::optional<Floats> importance, std::optional<Matrix> inverse_factor,
+                         std::optional<Floats> importance, std::optional<Matrix> factor,
                          std::optional<int> threads) {
     const auto rows = static_cast<int64_t>(weights.shape(0));
     const auto cols = static_cast<int64_t>(weights.shape(1));
     fh::require(!importance || static_cast<int64_t>(importance->size()) == cols,
                 "quantize: one importance is needed for each column");
-    fh::require(!inverse_factor || (static_cast<int64_t>(inverse_factor->shape(0)) == cols &&
-                                    static_cast<int64_t>(inverse_factor->shape(1)) == cols),
+    fh::require(!factor || (static_cast<int64_t>(factor->shape(0)) == cols &&
+                            static_cast<int64_t>(factor->shape(1)) == cols),
                 "quantize: the factor must be (columns, columns)");
     const fh::BlockTraits* traits = fh::find_traits(type_name.c_str());
     const size_t row_bytes = traits == nullptr ? 0 : traits->row_bytes(cols);
@@ -173,9 +173,9 @@ NumpyBytes quantize_rows(Matrix weights, const std::string& type_name,
     {
         nb::gil_scoped_release release;
         const ThreadCount limit(threads);
-        if (inverse_factor)
+        if (factor)
             fh::quantize_rows_with_feedback(weights.data(), rows, cols, type_name.c_str(),
-                                            inverse_factor->data(), counts, data.get());
+                                            factor->data(), counts, data.get());
         else
             fh::quantize_rows(weights.data(), rows, cols, type_name.c_str(), counts, data.get());
     }
@@ -194,14 +194,14 @@ NumpyMatrix second_moments(Matrix x) {
     return own_matrix(std::move(data), cols, cols);
 }
 
-std::optional<NumpyMatrix> inverse_factor(Matrix matrix) {
+std::optional<NumpyMatrix> feedback_factor(Matrix matrix, float keep, float add) {
     const auto cols = static_cast<int64_t>(matrix.shape(1));
-    fh::require(static_cast<int64_t>(matrix.shape(0)) == cols, "inverse_factor: not square");
+    fh::require(static_cast<int64_t>(matrix.shape(0)) == cols, "feedback_factor: not square");
     auto data = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(cols * cols));
     bool positive = false;
     {
         nb::gil_scoped_release release;
-        positive = fh::inverse_factor(matrix.data(), cols, data.get());
+        positive = fh::feedback_factor(matrix.data(), cols, keep, add, data.get());
     }
     if (!positive) return std::nullopt;
     return own_matrix(std::move(data), cols, cols);
@@ -514,14 +514,14 @@ void bind_quantizers(nb::module_& m) {
         "threads"_a = nb::none());
     m.def(
         "quantize_rows_with_feedback",
-        [](Matrix weights, const std::string& type_name, Matrix inverse_factor,
+        [](Matrix weights, const std::string& type_name, Matrix factor,
            std::optional<Floats> importance, std::optional<int> threads) {
-            return quantize_rows(weights, type_name, importance, inverse_factor, threads);
+            return quantize_rows(weights, type_name, importance, factor, threads);
         },
-        "weights"_a, "type_name"_a, "inverse_factor"_a, "importance"_a = nb::none(), nb::kw_only(),
+        "weights"_a, "type_name"_a, "factor"_a, "importance"_a = nb::none(), nb::kw_only(),
         "threads"_a = nb::none());
     m.def("second_moments", &second_moments, "x"_a);
-    m.def("inverse_factor", &inverse_factor, "matrix"_a);
+    m.def("feedback_factor", &feedback_factor, "matrix"_a, "keep"_a = 1.0f, "add"_a = 0.0f);
     m.def("can_quantize_to", [](const std::string& type_name) {
         const fh::BlockTraits* traits = fh::find_traits(type_name.c_str());
         return traits != nullptr && (traits->type == 1 || traits->type == 30 ||

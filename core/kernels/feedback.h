@@ -1,13 +1,13 @@
 // Room: core/kernels. Rounding with error feedback. Included after search.h.
 //
 // Columns are rounded in order; what a column loses, the columns after it make up for as well as they
-// can. Source: Frantar et al. 2022, GPTQ, algorithm 1, with U the upper Cholesky factor of the
-// inverse Hessian: e = (w_j - q_j) / U_jj, then w_k -= e U_jk for each k > j.
+// can. Source: Chee et al. 2023, QuIP, section 3, which shows it to be GPTQ without an inverse: with
+// the Hessian L^T L, L lower, column k is rounded from w_k - sum over j < k of (q_j - w_j) L_kj / L_kk.
 
-// Rounds a unit of kFeedUnit columns: x (kFeedUnit, lanes) is used up, errors (kFeedUnit, lanes of
-// `error_stride`) are what later units have to make up for.
+// Rounds a unit of kFeedUnit columns: x (kFeedUnit, lanes), what earlier units have made of `own`, is
+// used up; errors (kFeedUnit, lanes of `error_stride`) are what later units have to make up for.
 template <class S, class T>
-void feed_unit(int first_run, float* x, const float* w, const FeedFactor& factor,
+void feed_unit(int first_run, float* x, const float* own, const float* w, const FeedFactor& factor,
                BlockScales& block, float* levels, float* errors, int error_stride) {
     for (int start = 0; start < kFeedUnit; start += T::run) {
         const int run = first_run + start / T::run;
@@ -19,10 +19,10 @@ void feed_unit(int first_run, float* x, const float* w, const FeedFactor& factor
             const auto value = S::load(x + j * S::lanes);
             const auto level = T::Grid::nearest(S::fma(value, inverse, shift));
             const auto lost = S::sub(S::sub(value, offset), S::mul(scale, level));
-            const auto error = S::mul(lost, S::set(factor.inverse[j]));
+            const auto error = S::sub(S::sub(value, S::load(own + j * S::lanes)), lost);
             S::store(levels + j * S::lanes, level);
             S::store(errors + j * error_stride, error);
-            const float* row = factor.square[j];
+            const float* row = factor[j];
             for (int k = j + 1; k < kFeedUnit; ++k)
                 S::store(x + k * S::lanes,
                          S::fnma(S::set(row[k]), error, S::load(x + k * S::lanes)));
@@ -30,7 +30,7 @@ void feed_unit(int first_run, float* x, const float* w, const FeedFactor& factor
     }
 }
 
-// x (count, kFeedVectors lanes) -= U^T errors, with U (kFeedUnit, count) in tiles of kFeedTile
+// x (count, kFeedVectors lanes) -= A^T errors, with A (kFeedUnit, count) in tiles of kFeedTile
 // columns.
 template <class S>
 void spread_errors(const float* tiles, const float* errors, int64_t count, float* x) {

@@ -12,37 +12,42 @@ namespace {
 // after it in tiles.
 class Factor {
   public:
-    Factor(const float* upper, int64_t cols) : cols_(cols), units_(cols / kFeedUnit) {
-        for (int64_t c = 0; c < cols; ++c)
-            require(std::isfinite(upper[c * cols + c]) && upper[c * cols + c] > 0.0f,
+    Factor(const float* lower, int64_t cols)
+        : cols_(cols), units_(cols / kFeedUnit), inverse_(static_cast<size_t>(cols)),
+          squares_(new FeedFactor[static_cast<size_t>(units_)]),
+          tiles_(new float[static_cast<size_t>(start(units_))]) {
+        for (int64_t c = 0; c < cols; ++c) {
+            const float diagonal = lower[c * cols + c];
+            require(std::isfinite(diagonal) && diagonal > 0.0f,
                     "quantize_rows_with_feedback: the factor's diagonal must be above zero");
-        squares_.resize(static_cast<size_t>(units_));
-        tiles_.resize(static_cast<size_t>(start(units_)));
-        parallel(units_, [&](int64_t u, int) { take(upper, u); });
+            inverse_[c] = 1.0f / diagonal;
+        }
+        parallel(units_, [&](int64_t u, int) { take(lower, u); });
     }
     const FeedFactor& square(int64_t unit) const { return squares_[unit]; }
-    const float* tiles(int64_t unit) const { return tiles_.data() + start(unit); }
+    const float* tiles(int64_t unit) const { return tiles_.get() + start(unit); }
 
   private:
     int64_t start(int64_t unit) const {  // floats of the units before
         return unit * (units_ - 1) * kFeedUnit * kFeedUnit - unit * (unit - 1) / 2 * kFeedUnit * kFeedUnit;
     }
-    void take(const float* upper, int64_t unit) {
+    void take(const float* lower, int64_t unit) {
         FeedFactor& square = squares_[unit];
-        float* tile = tiles_.data() + start(unit);
+        float* tile = tiles_.get() + start(unit);
         const int64_t first = unit * kFeedUnit, after = first + kFeedUnit;
-        for (int j = 0; j < kFeedUnit; ++j) {
-            const float* row = upper + (first + j) * cols_;
-            std::copy(row + first, row + after, square.square[j]);
-            square.inverse[j] = 1.0f / row[first + j];
-        }
-        for (int64_t k = after; k < cols_; k += kFeedTile)
-            for (int j = 0; j < kFeedUnit; ++j, tile += kFeedTile)
-                std::copy_n(upper + (first + j) * cols_ + k, kFeedTile, tile);
+        for (int k = 0; k < kFeedUnit; ++k)
+            for (int j = 0; j < kFeedUnit; ++j)
+                square[j][k] = j < k ? lower[(first + k) * cols_ + first + j] * inverse_[first + k] : 0.0f;
+        for (int64_t k = after; k < cols_; k += kFeedTile, tile += kFeedUnit * kFeedTile)
+            for (int c = 0; c < kFeedTile; ++c) {
+                const float* row = lower + (k + c) * cols_ + first;
+                for (int j = 0; j < kFeedUnit; ++j) tile[j * kFeedTile + c] = row[j] * inverse_[k + c];
+            }
     }
     int64_t cols_, units_;
-    std::vector<FeedFactor> squares_;
-    std::vector<float> tiles_;
+    std::vector<float> inverse_;  // one over the diagonal
+    std::unique_ptr<FeedFactor[]> squares_;
+    std::unique_ptr<float[]> tiles_;
 };
 
 // One group of rows, kFeedVectors vectors side by side, from the first column to the last.
@@ -58,25 +63,29 @@ class Group {
             for (int64_t c = 0; c < from.cols; ++c)
                 x_[c * width_ + r] = from.values[(first + r) * from.cols + c] * by;
         }
+        own_ = x_;
     }
     void run() {
         for (int64_t b = 0; b < from_.cols / from_.traits->elements; ++b) block(b);
     }
 
   private:
-    // Copies `count` columns of one vector of rows and what they count.
-    void view(int64_t column, int count, int v, float* x, float* w) const {
-        for (int i = 0; i < count; ++i) {
-            std::copy_n(x_.data() + (column + i) * width_ + v * lanes_, lanes_, x + i * lanes_);
-            std::fill_n(w + i * lanes_, lanes_, counts_[column + i]);
-        }
+    // Copies `count` columns of one vector of rows.
+    void view(const std::vector<float>& from, int64_t column, int count, int v, float* to) const {
+        for (int i = 0; i < count; ++i)
+            std::copy_n(from.data() + (column + i) * width_ + v * lanes_, lanes_, to + i * lanes_);
+    }
+    // What they count.
+    void count(int64_t column, int columns) {
+        for (int i = 0; i < columns; ++i)
+            std::fill_n(counted_ + i * lanes_, lanes_, counts_[column + i]);
     }
     void block(int64_t b) {
         const int elements = from_.traits->elements, units = elements / kFeedUnit;
         const int64_t column = b * elements;
-        for (int v = 0; v < kFeedVectors; ++v) {
-            if (from_.search.runs == 1) continue;  // its only scale is chosen when it is its turn
-            view(column, elements, v, part_, counted_);
+        if (from_.search.runs > 1) count(column, elements);  // an only scale is chosen in its turn
+        for (int v = 0; v < kFeedVectors && from_.search.runs > 1; ++v) {
+            view(x_, column, elements, v, part_);
             from_.search.choose(part_, counted_, blocks_[v]);
         }
         for (int u = 0; u < units; ++u) unit(column + u * kFeedUnit, u);
@@ -87,9 +96,11 @@ class Group {
     }
     void unit(int64_t column, int u) {
         const int64_t index = column / kFeedUnit, after = column + kFeedUnit;
+        count(column, kFeedUnit);
         for (int v = 0; v < kFeedVectors; ++v) {
-            view(column, kFeedUnit, v, part_, counted_);
-            from_.search.feed(u * kFeedUnit / from_.search.run, part_, counted_,
+            view(x_, column, kFeedUnit, v, part_);
+            view(own_, column, kFeedUnit, v, unfed_);
+            from_.search.feed(u * kFeedUnit / from_.search.run, part_, unfed_, counted_,
                               factor_.square(index), blocks_[v],
                               levels_[v] + u * kFeedUnit * lanes_, errors_ + v * lanes_, width_);
         }
@@ -103,9 +114,10 @@ class Group {
     const int64_t first_;
     uint8_t* out_;
     const int lanes_, width_;
-    std::vector<float> x_;  // (C, width), what earlier columns' errors have made of the weights
+    std::vector<float> x_, own_;  // (C, width), what earlier columns' errors made of the weights, and these
     BlockScales blocks_[kFeedVectors];
     alignas(64) float part_[kMaxBlock * kMaxLanes], counted_[kMaxBlock * kMaxLanes];
+    alignas(64) float unfed_[kFeedUnit * kMaxLanes];
     alignas(64) float levels_[kFeedVectors][kMaxBlock * kMaxLanes];
     alignas(64) float errors_[kFeedUnit * kFeedVectors * kMaxLanes];
 };
@@ -113,16 +125,16 @@ class Group {
 }  // namespace
 
 void quantize_rows_with_feedback(const float* values, int64_t rows, int64_t cols,
-                                 const char* type_name, const float* inverse_factor,
+                                 const char* type_name, const float* lower,
                                  const float* importance, uint8_t* out) {
     constexpr const char* op = "quantize_rows_with_feedback";
     const Rows from = check_rows(op, values, rows, cols, type_name);
     require(from.search.type >= 0, "quantize_rows_with_feedback: floats are not rounded in blocks");
-    const Factor factor(inverse_factor, cols);
+    const Factor factor(lower, cols);
     std::vector<float> counts(static_cast<size_t>(cols));
-    for (int64_t c = 0; c < cols; ++c) {  // a loss in column c costs its square over U_cc^2
-        const float diagonal = inverse_factor[c * cols + c];
-        counts[c] = importance != nullptr ? importance[c] : 1.0f / (diagonal * diagonal);
+    for (int64_t c = 0; c < cols; ++c) {  // a loss in column c costs its square times L_cc^2
+        const float diagonal = lower[c * cols + c];
+        counts[c] = importance != nullptr ? importance[c] : diagonal * diagonal;
     }
     counts = check_importance(op, counts.data(), cols);
     const int width = kFeedVectors * kernels().lanes;

@@ -24,8 +24,8 @@ struct Side {
     Side below(int64_t k) const { return {at + k * down, down, across}; }
 };
 
-// Which part of a result is wanted, and what is known of the right side.
-enum class Shape { kWhole, kLower, kLowerRight };  // kLowerRight: b[k][j] is 0 for k < j
+// Which part of a result is wanted.
+enum class Shape { kWhole, kLower };
 
 class Panels {
   public:
@@ -43,7 +43,7 @@ class Panels {
             });
         else parallel(panels, [&](int64_t p, int) { turn(side, p, std::min(width, count - p * width)); });
     }
-    const float* panel(int64_t p, int64_t k) const { return data_.get() + (p * depth_ + k) * width_; }
+    const float* panel(int64_t p) const { return data_.get() + p * depth_ * width_; }
 
   private:
     static constexpr int64_t kRun = 16;
@@ -87,23 +87,22 @@ class Product {
                     for (int64_t p = item * kTogether; p < end; ++p) {
                         const int64_t j = p * width_;
                         if (shape == Shape::kLower && j >= i + kPanelRows) continue;
-                        const int64_t skip = shape == Shape::kLowerRight ? std::max<int64_t>(0, j - k) : 0;
-                        if (skip < part) tile(i, rows, p, cols, skip, part, sign, out, stride, shape);
+                        tile(i, rows, p, cols, part, sign, out, stride, shape);
                     }
             });
         }
     }
 
   private:
-    void tile(int64_t i, int64_t rows, int64_t p, int64_t cols, int64_t skip, int64_t part, float sign,
-              float* out, int64_t stride, Shape shape) const {
+    void tile(int64_t i, int64_t rows, int64_t p, int64_t cols, int64_t part, float sign, float* out,
+              int64_t stride, Shape shape) const {
         const int64_t j = p * width_, used = std::min<int64_t>(kPanelRows, rows - i);
         out += i * stride + j;
         // Rows lie far apart: they come in while the sums are made.
         for (int64_t r = 0; r < used; ++r)
             for (int64_t c = 0; c < width_; c += 16) __builtin_prefetch(out + r * stride + c, 1);
         alignas(64) float sums[kPanelRows * 2 * kMaxLanes];
-        kernels().multiply_panels(a_.panel(i / kPanelRows, skip), b_.panel(p, skip), part - skip, sums);
+        kernels().multiply_panels(a_.panel(i / kPanelRows), b_.panel(p), part, sums);
         for (int64_t r = 0; r < used; ++r) {
             const int64_t whole = std::min(width_, cols - j);
             const int64_t n = shape == Shape::kLower ? std::min(whole, i + r - j + 1) : whole;
@@ -160,45 +159,39 @@ void invert_small(float* lower, int64_t n, int64_t stride) {
 // The strips of a lower triangle (cols, cols), one under the other.
 class Triangle {
   public:
-    Triangle(float* h, int64_t cols) : h_(h), cols_(cols), strip_(static_cast<size_t>(kStrip * cols)) {}
+    Triangle(float* h, int64_t cols)
+        : h_(h), cols_(cols), strip_(static_cast<size_t>(kStrip * cols)), inverse_(kStrip * kStrip) {}
 
-    // h = L^T L from the last strip up; a strip's own square becomes its inverse at once.
+    // h = L^T L from the last strip up, in its place.
     bool factor() {
         for (int64_t first = (cols_ - 1) / kStrip * kStrip; first >= 0; first -= kStrip) {
             const int64_t n = std::min(kStrip, cols_ - first);
             float* row = h_ + first * cols_;
             if (!factor_small(row + first, n, cols_)) return false;
-            invert_small(row + first, n, cols_);
             if (first == 0) break;
-            replace(first, n, {row + first, cols_, 1}, {row, cols_, 1}, n, 1.0f, Shape::kWhole);
+            for (int64_t r = 0; r < n; ++r)
+                std::copy_n(row + r * cols_ + first, r + 1, inverse_.data() + r * kStrip);
+            invert_small(inverse_.data(), n, kStrip);
+            divide(first, n);
             const Side strip{row, cols_, 1};
             product_.add(strip, first, strip, first, n, -1.0f, h_, cols_, Shape::kLower);
         }
         return true;
     }
-    // The inverse of L in its place, from the first strip down.
-    void invert() {
-        for (int64_t first = kStrip; first < cols_; first += kStrip) {
-            const int64_t n = std::min(kStrip, cols_ - first);
-            float* row = h_ + first * cols_;
-            replace(first, n, {row, 1, cols_}, {h_, cols_, 1}, first, 1.0f, Shape::kLowerRight);
-            replace(first, n, {row + first, 1, cols_}, {row, cols_, 1}, n, -1.0f, Shape::kWhole);
-        }
-    }
 
   private:
-    // The columns before a strip's square = sign a^T b.
-    void replace(int64_t first, int64_t n, const Side& a, const Side& b, int64_t depth, float sign,
-                 Shape shape) {
+    // The columns before a strip's square, divided by its factor.
+    void divide(int64_t first, int64_t n) {
         std::fill_n(strip_.data(), n * first, 0.0f);
-        product_.add(a, n, b, first, depth, sign, strip_.data(), first, shape);
+        product_.add({inverse_.data(), kStrip, 1}, n, {h_ + first * cols_, cols_, 1}, first, n, 1.0f,
+                     strip_.data(), first, Shape::kWhole);
         for (int64_t r = 0; r < n; ++r)
             std::copy_n(strip_.data() + r * first, first, h_ + (first + r) * cols_);
     }
 
     float* h_;
     int64_t cols_;
-    std::vector<float> strip_;
+    std::vector<float> strip_, inverse_;
     Product product_;
 };
 
@@ -214,20 +207,16 @@ void second_moments(const float* x, int64_t count, int64_t cols, float* out) {
     });
 }
 
-bool inverse_factor(const float* matrix, int64_t cols, float* out) {
-    require(cols >= 1, "inverse_factor: at least one column is needed");
+bool feedback_factor(const float* matrix, int64_t cols, float keep, float add, float* out) {
+    require(cols >= 1, "feedback_factor: at least one column is needed");
     parallel(cols, [&](int64_t r, int) {
-        std::copy_n(matrix + r * cols, r + 1, out + r * cols);
-        std::fill_n(out + r * cols + r + 1, cols - r - 1, 0.0f);
+        const float* from = matrix + r * cols;
+        float* to = out + r * cols;
+        for (int64_t c = 0; c < r; ++c) to[c] = keep * from[c];
+        to[r] = from[r] + add;
+        std::fill_n(to + r + 1, cols - r - 1, 0.0f);
     });
-    Triangle triangle(out, cols);
-    if (!triangle.factor()) return false;
-    triangle.invert();
-    each_square(cols, [&](int64_t r, int64_t first, int64_t end) {
-        for (int64_t c = first; c < std::min(end, r); ++c)
-            std::swap(out[c * cols + r], out[r * cols + c]);
-    });
-    return true;
+    return Triangle(out, cols).factor();
 }
 
 }  // namespace freehold

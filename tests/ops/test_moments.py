@@ -1,4 +1,4 @@
-"""The products of inputs and the factor of an inverse are what linear algebra says.
+"""The products of inputs and their factor are what linear algebra says.
 
 Oracle: NumPy 2.4 in float64. A float32 sum of products differs by the rounding of its partial
 sums, each at most 6e-8 of what two columns could have in common; a factor is as exact as the matrix
@@ -14,7 +14,7 @@ import pytest
 
 from freehold import ops
 from freehold.errors import ContractBroken
-from freehold.quantize.moments import Moments, inverse_factor, moments_of
+from freehold.quantize.moments import Moments, feedback_factor, moments_of
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
@@ -35,8 +35,9 @@ def twin_of_moments(x: Floats) -> Doubles:
 
 
 def twin_of_factor(matrix: Floats) -> Doubles:
-    """Upper, and its transpose times itself the inverse."""
-    return np.asarray(np.linalg.cholesky(np.linalg.inv(matrix.astype(np.float64))).T, np.float64)
+    """Lower, and its transpose times itself the matrix."""
+    turned = np.linalg.cholesky(matrix[::-1, ::-1].astype(np.float64))
+    return np.asarray(turned.T[::-1, ::-1], np.float64)
 
 
 def some_matrix(cols: int) -> Floats:
@@ -59,17 +60,25 @@ def test_matches_twin_moments(rows: int, cols: int, isa: str, thread_count: int)
 @pytest.mark.parametrize("cols", COUNTS)
 def test_matches_twin_factor(cols: int, isa: str, thread_count: int) -> None:
     matrix = some_matrix(cols)
-    found = ops.inverse_factor(matrix)
+    found = ops.feedback_factor(matrix)
     assert found is not None
     expected = twin_of_factor(matrix)
     np.testing.assert_allclose(found, expected, atol=2e-5 * float(expected.max()))
-    assert not np.tril(found, -1).any()
+    assert not np.triu(found, 1).any()
+
+
+def test_damping_is_part_of_factoring() -> None:
+    matrix = some_matrix(130)
+    damped = matrix * np.float32(0.75)
+    damped[np.diag_indices(130)] = matrix.diagonal() + np.float32(0.5)
+    expected = ops.feedback_factor(damped)
+    np.testing.assert_array_equal(ops.feedback_factor(matrix, 0.75, 0.5), expected)
 
 
 def test_only_the_lower_triangle_is_looked_at() -> None:
     matrix = some_matrix(130)
-    found = ops.inverse_factor(matrix)
-    expected = ops.inverse_factor(np.tril(matrix) + np.triu(np.full_like(matrix, np.nan), 1))
+    found = ops.feedback_factor(matrix)
+    expected = ops.feedback_factor(np.tril(matrix) + np.triu(np.full_like(matrix, np.nan), 1))
     np.testing.assert_array_equal(found, expected)
 
 
@@ -78,7 +87,7 @@ def test_threads_change_nothing() -> None:
     found = []
     for count in (1, 2):
         ops.set_threads(count)
-        found.append((ops.second_moments(x), ops.inverse_factor(some_matrix(200))))
+        found.append((ops.second_moments(x), ops.feedback_factor(some_matrix(200))))
     ops.set_threads(before)
     np.testing.assert_array_equal(found[0][0], found[1][0])
     np.testing.assert_array_equal(found[0][1], found[1][1])
@@ -89,12 +98,12 @@ def test_threads_change_nothing() -> None:
 def test_a_matrix_that_is_not_positive_has_no_factor(place: int, value: float) -> None:
     matrix = some_matrix(200)
     matrix[place, place] = value
-    assert ops.inverse_factor(matrix) is None
+    assert ops.feedback_factor(matrix) is None
 
 
 def test_what_is_no_square_is_refused() -> None:
     with pytest.raises(ContractBroken, match="not square"):
-        ops.inverse_factor(np.ones((3, 4), np.float32))
+        ops.feedback_factor(np.ones((3, 4), np.float32))
     with pytest.raises(ContractBroken, match="at least one row"):
         ops.second_moments(np.ones((0, 4), np.float32))
 
@@ -105,14 +114,14 @@ def test_few_tokens_are_trusted_less() -> None:
     squares = np.ascontiguousarray(products.diagonal())
     shared = []
     for tokens in (64, 4096):
-        factor = inverse_factor(Moments(squares, products, tokens))
-        shared.append(float(np.abs(np.triu(factor / factor.diagonal()[:, None], 1)).mean()))
+        factor = feedback_factor(Moments(squares, products, tokens))
+        shared.append(float(np.abs(np.tril(factor / factor.diagonal()[:, None], -1)).mean()))
     assert shared[0] < 0.8 * shared[1]
 
 
 def test_inputs_that_never_vary_still_have_a_factor() -> None:
     found = moments_of(np.ones((50, 40), np.float32), products=True)
-    assert np.isfinite(inverse_factor(found)).all()
+    assert np.isfinite(feedback_factor(found)).all()
 
 
 def test_moments_without_products_are_squares_alone() -> None:

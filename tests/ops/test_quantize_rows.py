@@ -49,13 +49,13 @@ def some_importance(cols: int) -> Floats:
 
 @cache
 def some_factor(cols: int) -> tuple[Floats, Floats]:
-    """A Hessian of correlated inputs, and the upper Cholesky factor of its inverse."""
+    """A Hessian of correlated inputs, and the lower L whose L^T L it is."""
     rng = np.random.default_rng(3)
     mix = rng.standard_normal((cols, cols)) * np.exp(-np.arange(cols) / 40)[:, None]
     inputs = rng.standard_normal((4 * cols, cols)) @ mix + rng.standard_normal((4 * cols, cols))
     hessian = inputs.T @ inputs / len(inputs)
-    upper = np.linalg.cholesky(np.linalg.inv(hessian)).T
-    return hessian.astype(np.float32), np.ascontiguousarray(upper, np.float32)
+    lower = np.linalg.cholesky(hessian[::-1, ::-1]).T[::-1, ::-1]
+    return hessian.astype(np.float32), np.ascontiguousarray(lower, np.float32)
 
 
 def loss(weights: Floats, found: Floats, counts: Floats | float = 1.0) -> float:
@@ -100,14 +100,14 @@ def test_importance_moves_the_loss_to_columns_that_count_less(name: str) -> None
 @pytest.mark.parametrize("name", BLOCKS)
 def test_feedback_lowers_the_loss_of_the_outputs(name: str, isa: str) -> None:
     weights = normal(53, 512, seed=6)
-    hessian, upper = some_factor(512)
+    hessian, lower = some_factor(512)
 
     def output_loss(raw: Bytes) -> float:
         lost = (weights - read_back(name, raw)).astype(np.float64)
         return float(((lost @ hessian) * lost).sum())
 
     counts = np.ascontiguousarray(np.diag(hessian))
-    with_it = output_loss(ops.quantize_rows_with_feedback(weights, name, upper))
+    with_it = output_loss(ops.quantize_rows_with_feedback(weights, name, lower))
     assert with_it < 0.9 * output_loss(ops.quantize_rows(weights, name, counts))
 
 
@@ -124,14 +124,14 @@ def test_without_correlation_feedback_changes_nothing_but_the_search(name: str) 
 @pytest.mark.parametrize("name", BLOCKS + FLOATS)
 def test_bytes_depend_on_the_row_alone(name: str) -> None:
     weights, counts = normal(41, 256, seed=8), some_importance(256)
-    _, upper = some_factor(256)
+    _, lower = some_factor(256)
     whole = ops.quantize_rows(weights, name, counts, threads=2)
     np.testing.assert_array_equal(whole, ops.quantize_rows(weights, name, counts, threads=1))
     part = ops.quantize_rows(np.ascontiguousarray(weights[17:23]), name, counts)
     np.testing.assert_array_equal(whole[17:23], part)
     if name in BLOCKS:
-        fed = ops.quantize_rows_with_feedback(weights, name, upper, threads=2)
-        part = ops.quantize_rows_with_feedback(np.ascontiguousarray(weights[17:23]), name, upper)
+        fed = ops.quantize_rows_with_feedback(weights, name, lower, threads=2)
+        part = ops.quantize_rows_with_feedback(np.ascontiguousarray(weights[17:23]), name, lower)
         np.testing.assert_array_equal(fed[17:23], part)
 
 
@@ -158,9 +158,9 @@ def test_any_size_of_number_stays_finite(name: str, size: float) -> None:
     weights = normal(4, 256)
     weights *= size / np.abs(weights).max()
     weights = np.minimum(np.maximum(weights, -65504.0), 65504.0).astype(np.float32)
-    _, upper = some_factor(256)
+    _, lower = some_factor(256)
     found = [ops.quantize_rows(weights, name)]
-    found += [ops.quantize_rows_with_feedback(weights, name, upper)] if name in BLOCKS else []
+    found += [ops.quantize_rows_with_feedback(weights, name, lower)] if name in BLOCKS else []
     for raw in found:
         values = read_back(name, raw)
         assert np.isfinite(values).all()

@@ -118,25 +118,23 @@ struct BlockScales {
     uint8_t scales[kBlockRuns][kMaxLanes], mins[kBlockRuns][kMaxLanes];
 };
 
-// A unit's part of a factor of the inverse Hessian, and one over its diagonal.
-struct FeedFactor {
-    float square[kFeedUnit][kFeedUnit];
-    float inverse[kFeedUnit];
-};
+// [j][k]: how much of what a unit's column j gained its column k > j has to lose.
+using FeedFactor = float[kFeedUnit][kFeedUnit];
 
 struct BlockCodes {
     uint8_t of[256];  // the code of level i - 128
 };
 
-// How blocks of a type are written; `type` is -1 where they are not. Shapes: x, w and levels
+// How blocks of a type are written; `type` is -1 where they are not. Shapes: x, own, w and levels
 // (run * runs, lanes), of a unit (kFeedUnit, lanes).
 struct BlockSearch {
     int type = -1;
     int run, runs;  // elements that share a scale, and how many such runs a block has
     void (*fit)(const float* x, const float* w, BlockScales& block, float* levels);
     void (*choose)(const float* x, const float* w, BlockScales& block);
-    void (*feed)(int first_run, float* x, const float* w, const FeedFactor& factor,
-                 BlockScales& block, float* levels, float* errors, int error_stride);
+    void (*feed)(int first_run, float* x, const float* own, const float* w,
+                 const FeedFactor& factor, BlockScales& block, float* levels, float* errors,
+                 int error_stride);
     BlockCodes codes;
 };
 

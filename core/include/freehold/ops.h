@@ -292,18 +292,19 @@ double measure_bandwidth();
 void quantize_rows(const float* values, int64_t rows, int64_t cols, const char* type_name,
                    const float* importance, uint8_t* out);
 
-// The same, column after column: what a column loses, those after it make up for, by the upper
-// Cholesky factor (C, C) of the inverse Hessian. Without importance a column's is one over its
-// diagonal's square.  Mutates: out.
+// The same, column after column: what a column loses, those after it make up for, by the lower L
+// (C, C) whose L^T L is the Hessian. Without importance a column's is its diagonal's square.
+// Mutates: out.
 void quantize_rows_with_feedback(const float* values, int64_t rows, int64_t cols,
-                                 const char* type_name, const float* inverse_factor,
+                                 const char* type_name, const float* lower,
                                  const float* importance, uint8_t* out);
 
 // out (C, C) = x^T x for x (T, C).  Mutates: out.
 void second_moments(const float* x, int64_t count, int64_t cols, float* out);
 
-// out (C, C), upper, with out^T out the inverse of the matrix (C, C), of which the lower triangle is
-// looked at. False, and nothing of use in out, where that is not positive.  Mutates: out.
-bool inverse_factor(const float* matrix, int64_t cols, float* out);
+// out (C, C), lower, with out^T out the matrix (C, C) after this: what lies off its diagonal times
+// `keep`, the diagonal plus `add`. Only the lower triangle is looked at. False, and nothing of use in
+// out, where that is not positive.  Mutates: out.
+bool feedback_factor(const float* matrix, int64_t cols, float keep, float add, float* out);
 
 }  // namespace freehold

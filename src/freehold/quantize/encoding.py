@@ -24,7 +24,7 @@ _CHUNK_BYTES = 64 << 20
 class Guide(NamedTuple):
     """What is known of a matrix's inputs: how large each is (C,), and where errors can go (C, C).
 
-    The factor is `moments.inverse_factor`'s.
+    The factor is `moments.feedback_factor`'s.
     """
 
     importance: Floats

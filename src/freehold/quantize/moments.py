@@ -1,7 +1,7 @@
 """What a matrix's inputs look like together, and the factor by which errors are passed on.
 
-Room: quantize. Arrays only. Source: GPTQ (arXiv 2210.17323), section 3: the inverse of the damped
-second moments, in Cholesky form.
+Room: quantize. Arrays only. Source: QuIP (arXiv 2307.13304), section 3: the damped second moments
+in Cholesky form say what GPTQ (arXiv 2210.17323) takes from the inverse.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from freehold import ops
 
-__all__ = ["Moments", "inverse_factor", "moments_of"]
+__all__ = ["Moments", "feedback_factor", "moments_of"]
 
 _DAMPING = 0.05  # of the mean of the diagonal
 _LEAST_DOUBT, _MOST_DOUBT = 0.1, 0.7  # the share of the products that is left out
@@ -46,8 +46,8 @@ def moments_of(inputs: Floats, *, products: bool) -> Moments:
     return Moments(np.ascontiguousarray(both.diagonal()), both, len(inputs))
 
 
-def inverse_factor(moments: Moments) -> Floats:
-    """U (C, C), upper triangular, with U^T U the inverse of the damped products.
+def feedback_factor(moments: Moments) -> Floats:
+    """L (C, C), lower triangular, with L^T L the damped products.
 
     What columns have in common is known the less, the fewer tokens there were: that share of the
     products is left out. (Fitted to 4096 tokens of one text, an MLP's matrix of 1536 columns lost
@@ -59,11 +59,8 @@ def inverse_factor(moments: Moments) -> Floats:
     products, columns = moments.products, len(moments.products)
     damping, mean = _DAMPING, float(products.diagonal().mean()) or 1.0
     doubt = min(_MOST_DOUBT, _LEAST_DOUBT + columns / max(moments.tokens, 1))
-    damped = products * np.float32(1 - doubt)
-    own = products.diagonal()
     for _ in range(_TRIES):
-        damped[np.diag_indices(columns)] = own + np.float32(damping * mean)
-        factor = ops.inverse_factor(damped)
+        factor = ops.feedback_factor(products, 1 - doubt, damping * mean)
         if factor is not None:
             return factor
         damping *= 10

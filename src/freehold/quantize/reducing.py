@@ -23,7 +23,7 @@ from freehold.models.base import Model, Parameter
 from freehold.ops import PAGE_TOKENS, Weight
 from freehold.ops.watching import Inputs, Watcher, watching
 from freehold.quantize.encoding import Guide, chunks_of, encode
-from freehold.quantize.moments import Moments, inverse_factor, moments_of
+from freehold.quantize.moments import Moments, feedback_factor, moments_of
 from freehold.quantize.source import SourceTensor
 
 __all__ = ["Encoded", "Reducer", "Sink", "run_past"]
@@ -106,7 +106,7 @@ class Reducer:
         """Without and with feedback."""
         guides = {False: Guide(moments.squares, None)}
         if moments.products is not None and any(self._uses_feedback(each) for each in todo):
-            guides[True] = Guide(moments.squares, inverse_factor(moments))
+            guides[True] = Guide(moments.squares, feedback_factor(moments))
         return guides
 
     def _encode(self, weight: Weight, guides: Sequence[Mapping[bool, Guide]]) -> None:
