@@ -1,9 +1,10 @@
 // Room: core/ops. Products of inputs with each other, and the factor by which errors are passed on:
-// what fitting a matrix to a text takes besides the rounding itself. Both are sums over rows, of
-// strips that are repacked as panels; see kernels/panels.h.
+// what fitting a matrix to a text takes besides the rounding itself. Both are sums over rows, which
+// are repacked as panels once; see kernels/panels.h.
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "freehold/kernels.h"
@@ -13,106 +14,113 @@
 namespace freehold {
 namespace {
 
-constexpr int64_t kDepth = 256;  // rows that are multiplied before sums are written
-constexpr int64_t kStrip = 96;   // columns that are factored at once, whole panels of both kinds
-constexpr int64_t kTogether = 2; // panels of columns that meet a panel of rows in a turn
+constexpr int64_t kDepth = 512;  // rows that are multiplied before sums are written
+constexpr int64_t kSquare = 96;   // rows and columns of a work item: their panels stay in the second cache
+constexpr int64_t kStrip = 96;   // columns that are factored at once; both are whole panels of both kinds
 
-// Element (k, i) lies at at[k * down + i * across]; one of both steps is 1.
+// Rows that lie `down` floats apart.
 struct Side {
     const float* at;
-    int64_t down, across;
-    Side below(int64_t k) const { return {at + k * down, down, across}; }
+    int64_t down;
 };
 
-// Which part of a result is wanted.
-enum class Shape { kWhole, kLower };
-
+// A matrix as panels of `width` columns, each from its first row to its last; zeros behind the last
+// column. Rows may come one after the other.
 class Panels {
   public:
-    // Repacks (depth, count) of a side as panels of `width` columns, zeros behind the last.
-    void take(const Side& side, int64_t depth, int64_t count, int64_t width) {
-        const int64_t panels = (count + width - 1) / width;
-        width_ = width;
+    explicit Panels(int64_t width) : width_(width) {}
+    void reserve(int64_t depth, int64_t count) {
+        const auto needed = static_cast<size_t>((count + width_ - 1) / width_ * width_ * depth);
         depth_ = depth;
-        const auto needed = static_cast<size_t>(panels * width * depth);
         if (room_ < needed) data_.reset(new float[room_ = needed]);
-        if (side.across == 1)  // in the order in which memory has it
-            parallel((depth + kRun - 1) / kRun, [&](int64_t run, int) {
-                for (int64_t k = run * kRun; k < std::min(depth, (run + 1) * kRun); ++k)
-                    copy_row(side.at + k * side.down, k, count);
-            });
-        else parallel(panels, [&](int64_t p, int) { turn(side, p, std::min(width, count - p * width)); });
     }
-    const float* panel(int64_t p) const { return data_.get() + p * depth_ * width_; }
+    // Rows [k, k + depth) become the first ones of a side, `count` columns of them.
+    void put(int64_t k, const Side& side, int64_t depth, int64_t count) {
+        const int64_t panels = (count + width_ - 1) / width_;
+        parallel((depth + kRun - 1) / kRun, [&](int64_t run, int) {
+            const int64_t first = run * kRun, end = std::min(depth, first + kRun);
+            for (int64_t p = 0; p < panels; ++p)
+                copy(side, p, k, first, end, std::min(width_, count - p * width_));
+        });
+    }
+    const float* at(int64_t panel, int64_t k) const { return data_.get() + (panel * depth_ + k) * width_; }
+    int64_t width() const { return width_; }
 
   private:
-    static constexpr int64_t kRun = 16;
-    float* place(int64_t p, int64_t k) { return data_.get() + (p * depth_ + k) * width_; }
-    void copy_row(const float* from, int64_t k, int64_t count) {
-        int64_t p = 0;
-        if (width_ == kPanelRows)  // lengths that the compiler knows
-            for (; (p + 1) * kPanelRows <= count; ++p) std::copy_n(from + p * kPanelRows, kPanelRows, place(p, k));
-        else if (width_ == 16)
-            for (; (p + 1) * 16 <= count; ++p) std::copy_n(from + p * 16, 16, place(p, k));
-        for (; p * width_ < count; ++p) {
-            const int64_t used = std::min(width_, count - p * width_);
-            std::copy_n(from + p * width_, used, place(p, k));
-            std::fill(place(p, k) + used, place(p, k) + width_, 0.0f);
-        }
+    static constexpr int64_t kRun = 8;  // so few that all of them stay in the first cache
+    float* place(int64_t panel, int64_t k) { return data_.get() + (panel * depth_ + k) * width_; }
+    void copy(const Side& side, int64_t p, int64_t k, int64_t first, int64_t end, int64_t used) {
+        const float* from = side.at + first * side.down + p * width_;
+        float* to = place(p, k + first);
+        for (int64_t i = first; i < end; ++i, from += side.down, to += width_)
+            if (used == kPanelRows) move<kPanelRows>(from, to);  // lengths that the compiler knows
+            else if (used == 16) move<16>(from, to);
+            else std::copy_n(from, used, to);
+        if (used == width_) return;
+        to = place(p, k + first);
+        for (int64_t i = first; i < end; ++i, to += width_) std::fill(to + used, to + width_, 0.0f);
     }
-    void turn(const Side& side, int64_t p, int64_t used) {
-        for (int64_t i = 0; i < width_; ++i) {
-            const float* from = side.at + (p * width_ + i) * side.across;
-            for (int64_t k = 0; k < depth_; ++k) place(p, k)[i] = i < used ? from[k] : 0.0f;
-        }
+    template <int n>
+    static void move(const float* __restrict from, float* __restrict to) {
+        for (int c = 0; c < n; ++c) to[c] = from[c];
     }
+    const int64_t width_;
     std::unique_ptr<float[]> data_;
     size_t room_ = 0;
-    int64_t width_ = 0, depth_ = 0;
+    int64_t depth_ = 0;
 };
 
-// out (rows, cols, `stride` apart) += sign a^T b over `depth` rows.
-class Product {
-  public:
-    void add(const Side& a, int64_t rows, const Side& b, int64_t cols, int64_t depth, float sign,
-             float* out, int64_t stride, Shape shape) {
-        const int64_t panels = (cols + width_ - 1) / width_;
-        for (int64_t k = 0; k < depth; k += kDepth) {
-            const int64_t part = std::min(kDepth, depth - k);
-            a_.take(a.below(k), part, rows, kPanelRows);
-            b_.take(b.below(k), part, cols, width_);
-            parallel((panels + kTogether - 1) / kTogether, [&](int64_t item, int) {
-                const int64_t end = std::min(panels, (item + 1) * kTogether);
-                for (int64_t i = 0; i < rows; i += kPanelRows)
-                    for (int64_t p = item * kTogether; p < end; ++p) {
-                        const int64_t j = p * width_;
-                        if (shape == Shape::kLower && j >= i + kPanelRows) continue;
-                        tile(i, rows, p, cols, part, sign, out, stride, shape);
-                    }
-            });
-        }
-    }
-
-  private:
-    void tile(int64_t i, int64_t rows, int64_t p, int64_t cols, int64_t part, float sign, float* out,
-              int64_t stride, Shape shape) const {
-        const int64_t j = p * width_, used = std::min<int64_t>(kPanelRows, rows - i);
-        out += i * stride + j;
-        // Rows lie far apart: they come in while the sums are made.
-        for (int64_t r = 0; r < used; ++r)
-            for (int64_t c = 0; c < width_; c += 16) __builtin_prefetch(out + r * stride + c, 1);
-        alignas(64) float sums[kPanelRows * 2 * kMaxLanes];
-        kernels().multiply_panels(a_.panel(i / kPanelRows), b_.panel(p), part, sums);
-        for (int64_t r = 0; r < used; ++r) {
-            const int64_t whole = std::min(width_, cols - j);
-            const int64_t n = shape == Shape::kLower ? std::min(whole, i + r - j + 1) : whole;
-            const float* from = sums + r * width_;
-            for (int64_t c = 0; c < n; ++c) out[r * stride + c] += sign * from[c];
-        }
-    }
-    const int64_t width_ = 2 * kernels().lanes;
-    Panels a_, b_;
+// Where a product goes: rows `stride` apart; of row r the columns up to r + lower.
+struct Target {
+    float* at;
+    int64_t stride, rows, cols, lower;
 };
+constexpr int64_t kWhole = INT64_MAX / 2;  // as `lower`: all columns
+
+// What is multiplied: rows [0, depth) of a's panels, from one of them on, and of b's.
+struct Factors {
+    const Panels& a;
+    int64_t first_panel;
+    const Panels& b;
+    int64_t depth;
+};
+
+// Adds to one tile what `depth` rows from the k-th on give.
+void add_tile(const Factors& f, int64_t k, int64_t depth, int64_t i, int64_t j, float sign, const Target& to) {
+    const int64_t width = f.b.width(), rows = std::min<int64_t>(kPanelRows, to.rows - i);
+    float* out = to.at + i * to.stride + j;
+    // Rows lie far apart: they come in while the sums are made.
+    for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = 0; c < width; c += 16) __builtin_prefetch(out + r * to.stride + c, 1);
+    alignas(64) float sums[kPanelRows * 2 * kMaxLanes];
+    kernels().multiply_panels(f.a.at(f.first_panel + i / kPanelRows, k), f.b.at(j / width, k), depth, sums);
+    for (int64_t r = 0; r < rows; ++r, out += to.stride) {
+        const int64_t n = std::min({width, to.cols - j, i + r + to.lower + 1 - j});
+        const float* from = sums + r * width;
+        if (n == 16)  // a length that the compiler knows
+            for (int c = 0; c < 16; ++c) out[c] += sign * from[c];
+        else
+            for (int64_t c = 0; c < n; ++c) out[c] += sign * from[c];
+    }
+}
+
+// to += sign a^T b.
+void add_product(const Factors& f, float sign, const Target& to) {
+    std::vector<std::pair<int64_t, int64_t>> blocks;
+    for (int64_t i = 0; i < to.rows; i += kSquare)
+        for (int64_t j = 0; j < std::min(to.cols, i + kSquare + to.lower); j += kSquare)
+            blocks.push_back({i, j});
+    const int64_t width = f.b.width();
+    parallel(static_cast<int64_t>(blocks.size()), [&](int64_t item, int) {
+        const auto [row, col] = blocks[item];
+        const int64_t row_end = std::min(to.rows, row + kSquare), col_end = std::min(to.cols, col + kSquare);
+        for (int64_t k = 0; k < f.depth; k += kDepth)
+            for (int64_t j = col; j < col_end; j += width)
+                for (int64_t i = row; i < row_end; i += kPanelRows)
+                    if (j < i + kPanelRows + to.lower)
+                        add_tile(f, k, std::min(kDepth, f.depth - k), i, j, sign, to);
+    });
+}
 
 // Calls body(rows first, columns first, size) for the squares of a lower triangle, in parallel.
 template <class Body>
@@ -160,21 +168,28 @@ void invert_small(float* lower, int64_t n, int64_t stride) {
 class Triangle {
   public:
     Triangle(float* h, int64_t cols)
-        : h_(h), cols_(cols), strip_(static_cast<size_t>(kStrip * cols)), inverse_(kStrip * kStrip) {}
+        : h_(h), cols_(cols), strip_(static_cast<size_t>(kStrip * cols)), inverse_(kStrip * kStrip) {
+        down_.reserve(cols, cols);
+        across_.reserve(cols, cols);
+        square_.reserve(kStrip, kStrip);
+        before_.reserve(kStrip, cols);
+    }
 
     // h = L^T L from the last strip up, in its place.
     bool factor() {
+        int64_t done = 0;  // rows of L
         for (int64_t first = (cols_ - 1) / kStrip * kStrip; first >= 0; first -= kStrip) {
             const int64_t n = std::min(kStrip, cols_ - first);
             float* row = h_ + first * cols_;
+            if (done > 0)
+                add_product({down_, first / kPanelRows, across_, done}, -1.0f,
+                            {row, cols_, n, first + n, first});
             if (!factor_small(row + first, n, cols_)) return false;
             if (first == 0) break;
-            for (int64_t r = 0; r < n; ++r)
-                std::copy_n(row + r * cols_ + first, r + 1, inverse_.data() + r * kStrip);
-            invert_small(inverse_.data(), n, kStrip);
             divide(first, n);
-            const Side strip{row, cols_, 1};
-            product_.add(strip, first, strip, first, n, -1.0f, h_, cols_, Shape::kLower);
+            down_.put(done, {row, cols_}, n, first);
+            across_.put(done, {row, cols_}, n, first);
+            done += n;
         }
         return true;
     }
@@ -182,17 +197,22 @@ class Triangle {
   private:
     // The columns before a strip's square, divided by its factor.
     void divide(int64_t first, int64_t n) {
-        std::fill_n(strip_.data(), n * first, 0.0f);
-        product_.add({inverse_.data(), kStrip, 1}, n, {h_ + first * cols_, cols_, 1}, first, n, 1.0f,
-                     strip_.data(), first, Shape::kWhole);
+        float* row = h_ + first * cols_;
         for (int64_t r = 0; r < n; ++r)
-            std::copy_n(strip_.data() + r * first, first, h_ + (first + r) * cols_);
+            std::copy_n(row + r * cols_ + first, r + 1, inverse_.data() + r * kStrip);
+        invert_small(inverse_.data(), n, kStrip);
+        square_.put(0, {inverse_.data(), kStrip}, n, n);
+        before_.put(0, {row, cols_}, n, first);
+        std::fill_n(strip_.data(), n * first, 0.0f);
+        add_product({square_, 0, before_, n}, 1.0f, {strip_.data(), first, n, first, kWhole});
+        for (int64_t r = 0; r < n; ++r) std::copy_n(strip_.data() + r * first, first, row + r * cols_);
     }
 
     float* h_;
     int64_t cols_;
     std::vector<float> strip_, inverse_;
-    Product product_;
+    Panels down_{kPanelRows}, across_{2 * kernels().lanes};     // rows that are done, as either side
+    Panels square_{kPanelRows}, before_{2 * kernels().lanes};
 };
 
 }  // namespace
@@ -200,8 +220,15 @@ class Triangle {
 void second_moments(const float* x, int64_t count, int64_t cols, float* out) {
     require(count >= 1 && cols >= 1, "second_moments: at least one row and one column are needed");
     std::fill_n(out, cols * cols, 0.0f);
-    const Side side{x, cols, 1};
-    Product().add(side, cols, side, cols, count, 1.0f, out, cols, Shape::kLower);
+    Panels down(kPanelRows), across(2 * kernels().lanes);
+    down.reserve(kDepth, cols);
+    across.reserve(kDepth, cols);
+    for (int64_t k = 0; k < count; k += kDepth) {
+        const int64_t depth = std::min(kDepth, count - k);
+        down.put(0, {x + k * cols, cols}, depth, cols);
+        across.put(0, {x + k * cols, cols}, depth, cols);
+        add_product({down, 0, across, depth}, 1.0f, {out, cols, cols, cols, 0});
+    }
     each_square(cols, [&](int64_t r, int64_t first, int64_t end) {
         for (int64_t c = first; c < end; ++c) out[c * cols + r] = out[r * cols + c];
     });
