@@ -4,6 +4,18 @@
 // can. Source: Chee et al. 2023, QuIP, section 3, which shows it to be GPTQ without an inverse: with
 // the Hessian L^T L, L lower, column k is rounded from w_k - sum over j < k of (q_j - w_j) L_kj / L_kk.
 
+// A run of columns as they would be if none of them lost anything: what its scale is chosen for.
+// `factor` is the run's corner of a unit's.
+template <class S, int run>
+void foresee_run(const float* x, const float* own, const float* factor, float* out) {
+    std::copy_n(x, run * S::lanes, out);
+    for (int j = 0; j < run; ++j, factor += kFeedUnit) {
+        const auto error = S::sub(S::load(out + j * S::lanes), S::load(own + j * S::lanes));
+        for (int k = j + 1; k < run; ++k)
+            S::store(out + k * S::lanes, S::fnma(S::set(factor[k]), error, S::load(out + k * S::lanes)));
+    }
+}
+
 // Rounds a unit of kFeedUnit columns: x (kFeedUnit, lanes), what earlier units have made of `own`, is
 // used up; errors (kFeedUnit, lanes of `error_stride`) are what later units have to make up for.
 template <class S, class T>
@@ -11,7 +23,10 @@ void feed_unit(int first_run, float* x, const float* own, const float* w, const 
                BlockScales& block, float* levels, float* errors, int error_stride) {
     for (int start = 0; start < kFeedUnit; start += T::run) {
         const int run = first_run + start / T::run;
-        T::Search::pick(run, x + start * S::lanes, w + start * S::lanes, block);
+        alignas(64) float seen[T::run * S::lanes];
+        foresee_run<S, T::run>(x + start * S::lanes, own + start * S::lanes,
+                               factor[start] + start, seen);
+        T::Search::pick(run, seen, w + start * S::lanes, block);
         const auto scale = S::load(block.scale[run]), offset = S::load(block.offset[run]);
         const auto inverse = inverse_or_zero<S>(scale);
         const auto shift = S::fnma(offset, inverse, S::zero());

@@ -71,9 +71,9 @@ class Group {
 
   private:
     // Copies `count` columns of one vector of rows.
-    void view(const std::vector<float>& from, int64_t column, int count, int v, float* to) const {
+    void view(const float* from, int count, int v, float* to) const {
         for (int i = 0; i < count; ++i)
-            std::copy_n(from.data() + (column + i) * width_ + v * lanes_, lanes_, to + i * lanes_);
+            std::copy_n(from + i * width_ + v * lanes_, lanes_, to + i * lanes_);
     }
     // What they count.
     void count(int64_t column, int columns) {
@@ -83,23 +83,42 @@ class Group {
     void block(int64_t b) {
         const int elements = from_.traits->elements, units = elements / kFeedUnit;
         const int64_t column = b * elements;
-        if (from_.search.runs > 1) count(column, elements);  // an only scale is chosen in its turn
-        for (int v = 0; v < kFeedVectors && from_.search.runs > 1; ++v) {
-            view(x_, column, elements, v, part_);
-            from_.search.choose(part_, counted_, blocks_[v]);
-        }
+        if (from_.search.runs > 1) choose(column, elements);  // an only scale is chosen in its turn
         for (int u = 0; u < units; ++u) unit(column + u * kFeedUnit, u);
         for (int r = 0; r < width_ && first_ + r < from_.rows; ++r)
             write_block(from_, blocks_[r / lanes_], levels_[r / lanes_], lanes_, r % lanes_,
                         out_ + static_cast<size_t>(first_ + r) * from_.traits->row_bytes(from_.cols) +
                             static_cast<size_t>(b) * from_.traits->bytes);
     }
+    // The scales of a block, for what its columns would be if none of them lost anything.
+    void choose(int64_t column, int elements) {
+        seen_.assign(x_.data() + column * width_, x_.data() + (column + elements) * width_);
+        for (int first = 0; first < elements; first += kFeedUnit)
+            foresee(column + first, seen_.data() + first * width_, elements - first - kFeedUnit);
+        count(column, elements);
+        for (int v = 0; v < kFeedVectors; ++v) {
+            view(seen_.data(), elements, v, part_);
+            from_.search.choose(part_, counted_, blocks_[v]);
+        }
+    }
+    // A unit's columns without loss, and the `after` columns behind it.
+    void foresee(int64_t column, float* x, int64_t after) {
+        const FeedFactor& factor = factor_.square(column / kFeedUnit);
+        for (int j = 0; j < kFeedUnit; ++j) {
+            float* error = errors_ + j * width_;
+            const float* own = own_.data() + (column + j) * width_;
+            for (int r = 0; r < width_; ++r) error[r] = x[j * width_ + r] - own[r];
+            for (int k = j + 1; k < kFeedUnit; ++k)
+                for (int r = 0; r < width_; ++r) x[k * width_ + r] -= factor[j][k] * error[r];
+        }
+        kernels().spread_errors(factor_.tiles(column / kFeedUnit), errors_, after, x + kFeedUnit * width_);
+    }
     void unit(int64_t column, int u) {
         const int64_t index = column / kFeedUnit, after = column + kFeedUnit;
         count(column, kFeedUnit);
         for (int v = 0; v < kFeedVectors; ++v) {
-            view(x_, column, kFeedUnit, v, part_);
-            view(own_, column, kFeedUnit, v, unfed_);
+            view(x_.data() + column * width_, kFeedUnit, v, part_);
+            view(own_.data() + column * width_, kFeedUnit, v, unfed_);
             from_.search.feed(u * kFeedUnit / from_.search.run, part_, unfed_, counted_,
                               factor_.square(index), blocks_[v],
                               levels_[v] + u * kFeedUnit * lanes_, errors_ + v * lanes_, width_);
@@ -115,6 +134,7 @@ class Group {
     uint8_t* out_;
     const int lanes_, width_;
     std::vector<float> x_, own_;  // (C, width), what earlier columns' errors made of the weights, and these
+    std::vector<float> seen_;     // (block, width)
     BlockScales blocks_[kFeedVectors];
     alignas(64) float part_[kMaxBlock * kMaxLanes], counted_[kMaxBlock * kMaxLanes];
     alignas(64) float unfed_[kFeedUnit * kMaxLanes];
