@@ -1,7 +1,7 @@
 // Room: core/kernels. Rounding with error feedback. Included after search.h.
 //
 // Columns are rounded in order; what a column loses, the columns after it make up for as well as they
-// can. Source: Chee et al. 2023, QuIP, section 3, which shows it to be GPTQ without an inverse: with
+// can. Source: Chee et al. 2023, QuIP, LDLQ, which they show to be GPTQ without an inverse: with
 // the Hessian L^T L, L lower, column k is rounded from w_k - sum over j < k of (q_j - w_j) L_kj / L_kk.
 
 // A run of columns as they would be if none of them lost anything: what its scale is chosen for.

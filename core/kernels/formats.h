@@ -213,6 +213,14 @@ constexpr bool together() {
     return weighed<S, Format>() && !Format::halves;
 }
 
+// What keeps a sum of eight products, at most 127 of a code's size each, within 16 bits.
+template <class S, class Format>
+constexpr bool fits_weighed() {
+    constexpr int bits = code_bits<Format>();
+    if (!weighed<S, Format>() || bits <= 5) return true;
+    return bits == 6 && Format::offset == 5 && Format::halves;
+}
+
 // The sum of two int16.
 inline float sum_of(int32_t pair) {
     return static_cast<float>(static_cast<int16_t>(pair) + (pair >> 16));

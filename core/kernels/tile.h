@@ -52,6 +52,7 @@ template <class S, class Format, int M>
 inline __attribute__((always_inline)) void meet_weighed(const typename S::B (&w)[8],
                                                         const Scales<S>& scales, const ActBlock<M>& a,
                                                         int m, typename S::F& acc) {
+    static_assert(fits_weighed<S, Format>());
     const int8_t *low = a.codes[m], *high = low + kActScale;
     auto sum = S::set_int(0);
     if constexpr (Format::halves) {

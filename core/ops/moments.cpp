@@ -122,7 +122,7 @@ void add_product(const Factors& f, float sign, const Target& to) {
     });
 }
 
-// Calls body(rows first, columns first, size) for the squares of a lower triangle, in parallel.
+// Calls body(row, first column, end) for the rows of the squares of a lower triangle, in parallel.
 template <class Body>
 void each_square(int64_t cols, Body&& body) {
     constexpr int64_t size = 64;

@@ -16,7 +16,7 @@ struct Simd {
     static constexpr bool any_tile = true;  // see tile_many.h
     static constexpr int attend_rows = 6;
     template <int R> static constexpr int attend_vectors = R > 3 ? 2 : 4;  // sums stay in registers
-    static constexpr bool exact_bytes = false;  // dot() needs codes up to 63
+    static constexpr bool exact_bytes = false;  // dot4() needs codes up to 63
 
     static F zero() { return _mm256_setzero_ps(); }
     static F set(float v) { return _mm256_set1_ps(v); }
@@ -146,10 +146,6 @@ struct Simd {
     static B look_up(const int8_t* table, B index) {
         const __m128i t = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
         return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), index);
-    }
-    static I dot(I acc, B code, B value) {
-        const __m256i pairs = _mm256_maddubs_epi16(code, value);
-        return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
     // Four dots of codes below 64, times both halves of `weight`, codes having 2^offset taken away first
     // if it is not below 0: minus the values' sums, of columns 0 and 1 in four and of 2 and 3, are in

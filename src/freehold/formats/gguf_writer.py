@@ -181,12 +181,15 @@ class GgufWriter:
 
     def close(self) -> None:
         """Removes what was not published."""
-        if self._descriptor >= 0:
+        self.part.unlink(missing_ok=True)  # first: what has no name need not reach the disk
+        if self._descriptor < 0:
+            return
+        try:
             if self._settling is not None:
-                self._settling.exception()  # waits; the file goes anyway
+                self._settling.exception()  # waits: its descriptor must not become another file's
+        finally:
             os.close(self._descriptor)
             self._descriptor = -1
-        self.part.unlink(missing_ok=True)
 
     def __enter__(self) -> GgufWriter:
         return self

@@ -31,6 +31,10 @@ _HOME_OF = {
 __all__ = ["Completion", "EmbeddingModel", "Model", "Stats", "Stream", "load", "load_chat"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'freehold.local' has no attribute {name!r}")

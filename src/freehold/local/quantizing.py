@@ -40,6 +40,7 @@ from freehold.quantize import (
     shrink,
     texts_for,
 )
+from freehold.quantize.plan import Plan
 from freehold.quantize.texts import Texts
 
 __all__ = ["Quantized", "Wanted", "inherit_terms", "quantize"]
@@ -87,8 +88,10 @@ def quantize(
     path = library.resolve(ref, settings=settings)
     target = checked_target(path, label, wanted.output, replace=wanted.replace)
     with open_source(path) as source, open_record(settings) as events:
-        source.begin_loading()
         inherit_terms(source, ref, settings)
+        if wanted.goal is None:
+            _planned(source, wanted)  # refused, if it is, before anything is loaded
+        source.begin_loading()
         parent = identity_of(path, home=settings.home, progress=progress)
         texts = texts_for(source, wanted.texts, method=method)
         notes = {"source": path.name, "source.digest": parent.digest}
@@ -129,9 +132,13 @@ def _write(
     if wanted.goal is not None:
         fitted = fit(source, wanted.goal, texts, target, method=how, notes=notes, progress=progress)
         return Quantized(fitted.outcome, fitted)
-    plan = plan_recipe(source, recipe_named(wanted.recipe or ""), method=how)
+    plan = _planned(source, wanted)
     outcome = shrink(source, plan, texts, target, method=how, notes=notes, progress=progress)
     return Quantized(outcome, None)
+
+
+def _planned(source: Source, wanted: Wanted) -> Plan:
+    return plan_recipe(source, recipe_named(wanted.recipe or ""), method=wanted.method)
 
 
 def inherit_terms(source: Source, ref: str | Path, settings: Settings) -> None:

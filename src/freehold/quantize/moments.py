@@ -1,6 +1,6 @@
 """What a matrix's inputs look like together, and the factor by which errors are passed on.
 
-Room: quantize. Arrays only. Source: QuIP (arXiv 2307.13304), section 3: the damped second moments
+Room: quantize. Arrays only. Source: QuIP (arXiv 2307.13304), LDLQ: the damped second moments
 in Cholesky form say what GPTQ (arXiv 2210.17323) takes from the inverse.
 """
 

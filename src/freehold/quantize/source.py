@@ -80,7 +80,7 @@ class Source:
         return self.loaded.origins if self.places is None else self.places
 
     def close(self) -> None:
-        """Gives file and network back."""
+        """Gives file and network back; waits for a network that is still being loaded."""
         if self._begun is not None:
             self._begun.exception()  # waits: nobody may read a closed file
         self._loaded = self._begun = None
