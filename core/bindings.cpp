@@ -332,11 +332,11 @@ void bind_ops(nb::module_& m) {
     m.def(
         "attend",
         [](const fh::Tensor& q, const fh::KvPool& kv, int layer, const fh::Step& step, float scale,
-           fh::Tensor& out, int32_t window, int32_t chunk, float softcap, const fh::Tensor* sinks) {
+           fh::Tensor& out, int32_t window, int32_t chunk, const fh::Tensor* sinks, float softcap) {
             fh::attend(q, kv, layer, step, {scale, window, chunk, softcap, sinks}, out);
         },
-        "q"_a, "kv"_a, "layer"_a, "step"_a, "scale"_a, "out"_a, "window"_a = 0, nb::kw_only(),
-        "chunk"_a = 0, "softcap"_a = 0.0f, "sinks"_a = nb::none(), Release());
+        "q"_a, "kv"_a, "layer"_a, "step"_a, "scale"_a, "out"_a, "window"_a = 0, "chunk"_a = 0,
+        "sinks"_a = nb::none(), "softcap"_a = 0.0f, Release());
     m.def("project_heads", &fh::project_heads, "x"_a, "weight"_a, "heads"_a, "count"_a, "out"_a,
           Release());
     m.def(

@@ -159,10 +159,9 @@ def attend(
     scale: float,
     out: Tensor,
     window: int = 0,
-    *,
     chunk: int = 0,
-    softcap: float = 0.0,
     sinks: Tensor | None = None,
+    softcap: float = 0.0,
 ) -> None: ...
 def project_heads(x: Tensor, weight: Weight, heads: int, count: int, out: Tensor) -> None: ...
 def norm_first(x: Tensor, norm: Tensor, eps: float, count: int) -> None: ...

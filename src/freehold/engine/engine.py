@@ -324,6 +324,7 @@ class Engine:
             queue_s=work.started - work.submitted if first else 0.0,
             error=error,
             weights=weights,
+            first=first,
         )
 
     def _accept(self, work: _Work, token: int) -> None:

@@ -58,8 +58,9 @@ class Output(NamedTuple):
     and is not among the tokens, nor `stop_logprob` among the others; or the grammar's end),
     "length", or "error" with the `error`.
     With the first token come `prompt_logprobs`, `cached_tokens` (of the prompt, from the prefix
-    cache) and `queue_s`, from submission to the first step. `weights` are the logits of the tokens
-    that the request weighs, of the model's own distribution at this place.
+    cache) and `queue_s`, from submission to the first step; `first` marks it, in the engine's own
+    process only. `weights` are the logits of the tokens that the request weighs, of the model's
+    own distribution at this place.
     """
 
     tokens: tuple[int, ...] = ()
@@ -72,6 +73,7 @@ class Output(NamedTuple):
     queue_s: float = 0.0
     error: FreeholdError | None = None
     weights: tuple[float, ...] = ()
+    first: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
