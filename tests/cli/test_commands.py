@@ -24,6 +24,7 @@ def lines_of(text: str) -> list[dict[str, object]]:
 
 def test_version(freehold: Run) -> None:
     assert freehold("version").out == f"freehold {package.__version__}\n"
+    assert freehold("--version").out == f"freehold {package.__version__}\n"
     assert json.loads(freehold("version", "--json").out) == {
         "freehold": package.__version__,
         "python": platform.python_version(),

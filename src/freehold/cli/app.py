@@ -5,6 +5,8 @@ Room: cli. Each command is one file; importing it must load nothing heavy.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from freehold.cli.batch import batch
@@ -44,6 +46,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(*, asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _start(
+    *,
+    version_: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=lambda asked: _print_version(asked=asked),
+            help="Print the version and leave.",
+        ),
+    ] = False,
+) -> None:
+    del version_
+
+
 app.command()(run)
 app.command()(serve)
 app.command()(ps)
