@@ -42,7 +42,8 @@ def test_help_comes_quickly(home: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPYCACHEPREFIX": str(tmp_path)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     processor_time_of([*REAL, "--help"], environment)
-    assert processor_time_of([*REAL, "--help"], environment) < 0.3
+    # The least of five: what shares the machine's cores and caches can only add.
+    assert min(processor_time_of([*REAL, "--help"], environment) for _ in range(5)) < 0.3
 
 
 def processor_time_of(command: list[str], environment: dict[str, str]) -> float:
