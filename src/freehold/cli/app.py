@@ -48,26 +48,16 @@ app = typer.Typer(
 )
 
 
-def _print_version(*, asked: bool) -> None:
-    if asked:
-        version()
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _start(
     *,
     version_: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            is_eager=True,
-            callback=lambda asked: _print_version(asked=asked),
-            help="Print the version and leave.",
-        ),
+        bool, typer.Option("--version", help="Print the version and leave.")
     ] = False,
 ) -> None:
-    del version_
+    if version_:
+        version()
+        raise typer.Exit
 
 
 app.command()(run)

@@ -200,7 +200,7 @@ class Attention(Adaptable):
 
     def __call__(self, x: Tensor, step: Step, kv: KvPool, work: Workspace) -> None:
         """Mutates: x (T, D) and the step's pages of `kv`."""
-        buffers, count, adapted = work.buffers, step.count, step.adapted
+        buffers, count = work.buffers, step.count
         q, k, v, attended = buffers["q"], buffers["k"], buffers["v"], buffers["attended"]
         weights: Sequence[Weight] = (self.q, self.k, self.v)
         biases: Sequence[Tensor | None] = self.biases[:3]
@@ -208,12 +208,9 @@ class Attention(Adaptable):
         if self.gate is not None:
             weights, biases, outs = (*weights, self.gate), (*biases, None), (*outs, buffers["gate"])
         # q and gate (T, H A), k and v (T, G A)
-        if adapted and self.gate is None:
-            added = self.deltas[0]
-            ops.norm_project(x, self.norm, self.eps, count, weights, biases, outs, step, added)
-        else:
-            ops.norm_project(x, self.norm, self.eps, count, weights, biases, outs)
-        if adapted and self.gate is not None:  # nothing to the gate
+        added = _added(step, self.deltas[0]) if self.gate is None else ()
+        ops.norm_project(x, self.norm, self.eps, count, weights, biases, outs, *added)
+        if step.adapted and self.gate is not None:  # nothing to the gate
             ops.add_deltas(x, self.norm, self.eps, step, self.deltas[0], (q, k, v))
         if self.q_norm is not None and self.k_norm is not None:
             ops.norm_heads((q, k), (self.q_norm, self.k_norm), self.eps, count)
@@ -226,11 +223,8 @@ class Attention(Adaptable):
         ops.attend(q, kv, layer, step, scale, attended, window, chunk, self.sinks)  # (T, H A)
         if self.gate is not None:
             ops.open_values(buffers["gate"], count, attended)
-        if self.post_norm is None and not adapted:
-            ops.project_add(attended, self.out, self.biases[3], count, x)
-        else:
-            projection = (self.out, self.biases[3], self.deltas[1])
-            add_projected(attended, projection, (self.post_norm, self.eps), step, x, work)
+        projection = (self.out, self.biases[3], self.deltas[1])
+        add_projected(attended, projection, (self.post_norm, self.eps), step, x, work)
 
 
 @dataclass(frozen=True)
@@ -253,16 +247,13 @@ class Mlp(Adaptable):
 
     def __call__(self, x: Tensor, step: Step, work: Workspace) -> None:
         """Mutates: x (T, D)."""
-        hidden, count, adapted = work.buffers["hidden"], step.count, step.adapted  # (T, F)
-        if adapted:
+        hidden = work.buffers["hidden"]  # (T, F)
+        if step.adapted:
             self._open(x, step, work)
         else:
-            ops.gate_up(x, self.norm, self.eps, self.gate, self.up, count, hidden, self.gating)
-        if self.post_norm is None and not adapted:
-            ops.project_add(hidden, self.down, None, count, x)
-        else:
-            projection = (self.down, None, self.deltas[1])
-            add_projected(hidden, projection, (self.post_norm, self.eps), step, x, work)
+            ops.gate_up(x, self.norm, self.eps, self.gate, self.up, step.count, hidden, self.gating)
+        projection = (self.down, None, self.deltas[1])
+        add_projected(hidden, projection, (self.post_norm, self.eps), step, x, work)
 
     def _open(self, x: Tensor, step: Step, work: Workspace) -> None:
         """`gate_up` in parts, with the same bits, so that adapters come before the gate."""
