@@ -72,9 +72,15 @@ def test_raw_skips_the_template(scripted: Run) -> None:
 
 
 @pytest.mark.parametrize("args", [["-"], []], ids=["dash", "pipe"])
-def test_prompt_from_stdin(scripted: Run, args: list[str]) -> None:
-    ran = scripted("run", "model", *args, stdin="zwölf\n".encode())
-    assert json.loads(ran.out)["messages"][-1]["content"] == "zwölf\n"
+@pytest.mark.parametrize(
+    ("given", "prompt"),
+    [("zwölf\n", "zwölf"), ("zwölf\r\n", "zwölf"), ("zwölf", "zwölf"), ("a\n b \n\n", "a\n b \n")],
+)
+def test_prompt_from_stdin_is_all_but_its_last_line_end(
+    scripted: Run, args: list[str], given: str, prompt: str
+) -> None:
+    ran = scripted("run", "model", *args, stdin=given.encode())
+    assert json.loads(ran.out)["messages"][-1]["content"] == prompt
 
 
 def test_json_is_one_object_with_the_whole_answer(scripted: Run) -> None:

@@ -15,13 +15,17 @@ __all__ = ["prompt_from"]
 def prompt_from(argument: str | None, *, as_json: bool) -> str | None:
     """The one prompt to answer, or None when a conversation is wanted.
 
+    The line end that `echo` and editors put at the end of what comes on stdin is not part of it: a
+    small model takes a question with one for another question.
+
     Raises: BadPrompt when there is nothing to answer or the bytes are not UTF-8.
     """
     if argument is not None and argument != "-":
         return _checked(argument)
     if argument == "-" or not sys.stdin.isatty():
         try:
-            return _checked(sys.stdin.buffer.read().decode("utf-8"))
+            text = sys.stdin.buffer.read().decode("utf-8")
+            return _checked(text.removesuffix("\n").removesuffix("\r"))
         except UnicodeDecodeError as error:
             raise BadPrompt(
                 "the prompt on stdin is not text",
