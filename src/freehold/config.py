@@ -198,6 +198,14 @@ class Settings:
             "FREEHOLD_KV_BITS", _bits, "16, or 8: half the KV memory for a small loss."
         ),
     )
+    speculation: bool = field(
+        default=True,
+        metadata=_setting(
+            "FREEHOLD_SPECULATION",
+            _switch,
+            "Guess what an answer that runs alone will repeat; changes no answer.",
+        ),
+    )
     adapter_dirs: tuple[str, ...] = field(
         default=(),
         metadata=_setting(

@@ -232,7 +232,7 @@ def test_preemption_moves_no_log_probability_of_a_prompt(model: Model) -> None:
 
 def test_a_prompt_goes_on_beside_more_answers_than_a_step_has_tokens(model: Model) -> None:
     engine = engine_of(model, tokens=16384)
-    engine.budget = Budget(mixed_tokens=32, alone_tokens=512)
+    engine.pacer.budget = Budget(mixed_tokens=32, alone_tokens=512)
     engine._bounds_chunks = False
     for i in range(40):
         engine.submit(Request(id=f"{i}", tokens=prompt(9, seed=i), max_tokens=60))
@@ -330,7 +330,7 @@ def test_a_step_never_exceeds_its_budget(model: Model) -> None:
 
     def counted(parts: list[Part]) -> np.ndarray:
         decodes = sum(len(part.tokens) == 1 for part in parts)
-        budget = engine.budget
+        budget = engine.pacer.budget
         total = sum(len(part.tokens) for part in parts)
         assert total <= (budget.mixed_tokens if decodes else budget.alone_tokens) + decodes
         counts.append(total)

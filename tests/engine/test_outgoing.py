@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from freehold.engine.request import Output
+from freehold.engine import wire
+from freehold.engine.request import Output, TokenLogprob
 from freehold.engine.worker import Outgoing
 
 MS = 1e-3
@@ -41,6 +42,25 @@ def test_an_answers_end_is_sent_at_once_with_what_was_held() -> None:
     line.step(1 * MS, a=Output(tokens=(2,)))
     line.step(1 * MS, a=Output(tokens=(3,), finish_reason="length"))
     assert [names for _, names in line.sent] == [["a"], ["a", "a"]]
+
+
+def test_tokens_sent_together_are_one_output() -> None:
+    sent: list[list[list[Any]]] = []
+    outgoing = Outgoing(lambda message: sent.append(message["outputs"]), clock=lambda: 0.0)
+    outgoing.send()
+    note = TokenLogprob(4, -0.5)
+    outgoing.add([("a", Output(tokens=(1,))), ("b", Output(tokens=(2,)))], 0.0)
+    outgoing.add([("a", Output(tokens=(3, 4)))], 0.0)
+    outgoing.add([("a", Output(tokens=(5,), logprobs=(note,)))], 0.0)
+    outgoing.add([("a", Output(tokens=(6,)))], 0.0)
+    outgoing.send()
+    (outputs,) = sent
+    assert [wire.output_from(short) for short in outputs] == [
+        ("a", Output(tokens=(1, 3, 4))),
+        ("b", Output(tokens=(2,))),
+        ("a", Output(tokens=(5,), logprobs=(note,))),
+        ("a", Output(tokens=(6,))),
+    ]
 
 
 def test_fast_steps_are_sent_together_and_no_token_waits_longer_than_a_picture() -> None:

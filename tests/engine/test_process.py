@@ -265,7 +265,11 @@ def test_an_error_survives_the_wire() -> None:
 
 @pytest.mark.parametrize("cut", [1, 3, 8, 9, 50, 1 << 20])
 def test_frames_come_whole_however_they_are_cut(cut: int) -> None:
-    sent = [({"a": [1, "\N{SNOWMAN}"]}, b""), ({}, b"tail" * 30), ({"b": None}, b"\x00")]
+    sent: list[tuple[dict[str, Any], bytes]] = [
+        ({"a": [1, "\N{SNOWMAN}"]}, b""),
+        ({}, b"tail" * 30),
+        ({"b": None}, b"\x00"),
+    ]
     stream = b"".join(wire.frame(message, tail) for message, tail in sent)
     frames = wire.Frames()
     got = [frames.push(stream[at : at + cut]) for at in range(0, len(stream), cut)]

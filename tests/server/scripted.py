@@ -232,6 +232,8 @@ class ScriptedResidents:
             prefix_queries_total=0,
             prefix_hits_total=0,
             preemptions_total=0,
+            guessed_tokens_total=0,
+            kept_tokens_total=0,
             engine_restarts_total=0,
         )
         return [

@@ -1,13 +1,19 @@
-"""Stop texts: found wherever they are cut, and nothing of them is ever let through."""
+"""What a choice says does not depend on how its tokens came: stop texts, events, counts."""
 
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from freehold.server.choices import StopFinder
+from freehold.chat.dialects import dialect_of
+from freehold.chat.prompts import RenderedPrompt
+from freehold.engine.request import Output, TokenLogprob, together
+from freehold.server.ask import Ask, Finish, TextDelta, TokenText
+from freehold.server.choices import ChoiceStream, StopFinder, collect_choice
 
 TEXTS = st.text(alphabet="abc", max_size=30)
 STOPS = st.lists(st.text(alphabet="abc", min_size=1, max_size=4), max_size=3)
@@ -45,3 +51,52 @@ def test_nothing_of_a_stop_text_gets_through(text: str, stops: list[str]) -> Non
     assert not any(stop in said for stop in stops)
     assert text.startswith(said)
     assert (finder.found is not None) == any(stop in text for stop in stops)
+
+
+class Letters:
+    """A tokenizer whose tokens are letters; 0 is a special token that nobody sees."""
+
+    def stream(self, **_: object) -> Any:
+        return SimpleNamespace(push=lambda token: chr(96 + token), finish=lambda: "")
+
+    def is_special(self, token: int) -> bool:
+        return token == 0
+
+
+def stream_of(stops: list[str]) -> ChoiceStream:
+    resident: Any = SimpleNamespace(
+        dialect=dialect_of(""),
+        reasoning=None,
+        shown_specials=frozenset(),
+        tokenizer=Letters(),
+        token_texts=lambda note: TokenText(note.token, "", b"", note.logprob),
+    )
+    ask = Ask(model="m", prompt="p", stop=tuple(stops))
+    return ChoiceStream(0, resident, ask, RenderedPrompt([1], "", starts_in_reasoning=False))
+
+
+@given(
+    tokens=st.lists(st.integers(0, 3), min_size=1, max_size=30),
+    stops=STOPS,
+    cuts=st.lists(st.integers(1, 29), max_size=6),
+    noted=st.booleans(),
+)
+def test_tokens_that_come_together_say_the_same(
+    tokens: list[int], stops: list[str], cuts: list[int], noted: bool
+) -> None:
+    outputs = [
+        Output(tokens=(token,), logprobs=(TokenLogprob(token, -place / 8),) if noted else ())
+        for place, token in enumerate(tokens)
+    ]
+    outputs[-1] = outputs[-1]._replace(finish_reason="length")
+    edges = sorted({0, len(tokens), *(cut for cut in cuts if cut < len(tokens))})
+    single, joined = stream_of(stops), stream_of(stops)
+    one = [event for output in outputs for event in single.take(output)]
+    other = []
+    for start, end in pairwise(edges):
+        events = joined.take(together(outputs[start:end]))
+        other += events
+        assert sum(isinstance(event, TextDelta) for event in events) <= 2  # the last, its notes
+    assert collect_choice(0, other) == collect_choice(0, one)
+    assert joined.tokens == single.tokens <= len(tokens)
+    assert isinstance(other[-1], Finish)

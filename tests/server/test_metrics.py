@@ -102,6 +102,8 @@ def test_engines_are_read_when_the_page_is() -> None:
             prefix_queries_total=80,
             prefix_hits_total=64,
             preemptions_total=1,
+            guessed_tokens_total=9,
+            kept_tokens_total=7,
             engine_restarts_total=4,
         )
     )
@@ -115,6 +117,8 @@ def test_engines_are_read_when_the_page_is() -> None:
         ("freehold_prefix_queries_total", "vllm:prefix_cache_queries_total"): 80,
         ("freehold_prefix_hits_total", "vllm:prefix_cache_hits_total"): 64,
         ("freehold_preemptions_total", "vllm:num_preemptions_total"): 1,
+        ("freehold_guessed_tokens_total", "vllm:spec_decode_num_draft_tokens_total"): 9,
+        ("freehold_kept_tokens_total", "vllm:spec_decode_num_accepted_tokens_total"): 7,
     }
     for (own, alias), number in expected.items():
         assert value(values, own, model=MODEL) == number

@@ -18,18 +18,16 @@ from numpy.typing import NDArray
 from freehold import ops
 from freehold.engine.adapters import Adapters
 from freehold.engine.logprobs import logprobs_of
-from freehold.engine.request import EngineStats, Output, Request, TokenLogprob
+from freehold.engine.request import EngineStats, Output, Request, TokenLogprob, together
 from freehold.engine.runner import Part, Runner
 from freehold.engine.sampler import Sampler, draw
-from freehold.engine.scheduler import Budget, Entry, Scheduler
+from freehold.engine.scheduler import Entry, Pacer, Scheduler
+from freehold.engine.speculation import MOST_GUESSES, Guesser, StepCosts
 from freehold.errors import BadPrompt, BadSchema, DeadlineExceeded, FreeholdError, PromptTooLong
 
 __all__ = ["Engine", "GrammarMatcher"]
 
 _LOGIT_ROWS = 32  # rows of logits a step returns for one prompt, at most
-_MIXED_S = 0.1  # how long a prompt's chunk may hold up the answers under way
-_ALONE_S = 0.5
-_CHUNK = 16  # prompts run in multiples of it: a full tile of the kernels
 
 
 class GrammarMatcher(Protocol):
@@ -58,6 +56,7 @@ class _Work:
     ends_at: float | None
     prompt_logprobs: list[TokenLogprob | None]
     submitted: float
+    guesser: Guesser | None
     adapter: int = -1
     started: float = 0.0
     failure: FreeholdError | None = None
@@ -66,7 +65,8 @@ class _Work:
 class Engine:
     """Runs many requests over one model. Results never depend on what else runs.
 
-    With `bounds_chunks` a prompt's share of a step is bounded by time, for the sake of others.
+    With `bounds_chunks` a prompt's share of a step is bounded by time, for the sake of others. With
+    `speculates` an answer that runs alone takes several tokens of a step where it repeats itself.
     """
 
     def __init__(
@@ -77,19 +77,22 @@ class Engine:
         max_waiting: int = 256,
         matchers: Callable[[str], GrammarMatcher] | None = None,
         bounds_chunks: bool = True,
+        speculates: bool = True,
     ) -> None:
         self.runner = runner
         states = runner.pages.states
         most = max_running if states is None else min(max_running, states.count)
         self.scheduler = Scheduler(runner.pages, max_running=most, max_waiting=max_waiting)
         self.adapters = Adapters()
-        self.budget = Budget(alone_tokens=runner.step_tokens)
+        self.pacer = Pacer(runner.step_tokens)
         self._matchers = matchers
         self._bounds_chunks = bounds_chunks
+        self._speculates = speculates and states is None  # a state cannot be taken back
+        self._costs = StepCosts()
+        self._guessed_tokens = self._kept_tokens = 0
         self._work: dict[str, _Work] = {}
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="masks")
         self._prompt_tokens = self._generated_tokens = 0
-        self._tokens_per_s = 0.0
 
     @property
     def has_work(self) -> bool:
@@ -108,6 +111,8 @@ class Engine:
             prefix_queries_total=scheduler.queries_tokens,
             prefix_hits_total=scheduler.hits_tokens,
             preemptions_total=scheduler.num_preempted,
+            guessed_tokens_total=self._guessed_tokens,
+            kept_tokens_total=self._kept_tokens,
         )
 
     def submit(self, request: Request) -> None:
@@ -136,6 +141,8 @@ class Engine:
         self.scheduler.add(entry)
         self.adapters.hold(request.adapter)
         words = -(-self.runner.model.vocabulary // 32)
+        # A grammar's next mask depends on the token before; a weighed token belongs to one place.
+        simple = matcher is None and not request.weighed and not wants_prompt
         self._work[request.id] = _Work(
             request=request,
             entry=entry,
@@ -145,6 +152,7 @@ class Engine:
             ends_at=None if request.deadline_s is None else time.monotonic() + request.deadline_s,
             prompt_logprobs=[None] if wants_prompt else [],
             submitted=time.monotonic(),
+            guesser=Guesser(entry.known) if self._speculates and simple else None,
             adapter=adapter,
         )
 
@@ -158,21 +166,24 @@ class Engine:
     def step(self) -> list[tuple[str, Output]]:
         """Schedule, run, sample; what each request got from it. Mutates: everything inside."""
         expired = self._expire()
-        plan = self.scheduler.plan(self.budget)
+        plan = self.scheduler.plan(self.pacer.budget)
         if not plan:
             return expired
         now = time.monotonic()
         for entry, _ in plan:
             work = self._work[entry.id]
             work.started = work.started or now
-        parts = [self._part(entry, count) for entry, count in plan]
+        guesses = self._guesses(plan)
+        parts = [self._part(entry, count, guesses) for entry, count in plan]
         sampling = [self._work[e.id] for e, count in plan if count == e.pending]
         masks = self._fill_masks(sampling)
         started = time.perf_counter()
         logits = self.runner.run(parts)  # (S, V)
-        self._learn_speed(plan, time.perf_counter() - started)
+        self._learn_speed(parts, time.perf_counter() - started)
         if masks is not None:
             masks.result()
+        if guesses:
+            return expired + self._publish_guessed(plan[0][0], guesses, logits)
         for entry, _ in plan:
             if entry.shares_prefix:
                 self.runner.pages.remember(entry.sequence, entry.known)
@@ -198,13 +209,30 @@ class Engine:
                 hint="ask for a shorter answer, or give the KV cache more memory",
             )
 
-    def _part(self, entry: Entry, count: int) -> Part:
+    def _guesses(self, plan: list[tuple[Entry, int]]) -> list[int]:
+        """Tokens that may follow the only answer of a step.
+
+        Several answers share what the weights cost without any guess.
+        """
+        if len(plan) > 1 or plan[0][1] > 1:
+            return []
+        entry, work = plan[0][0], self._work[plan[0][0].id]
+        left = work.request.max_tokens - (len(entry.known) - len(work.request.tokens)) - 1
+        room = len(entry.sequence.pages) * self.runner.pages.page_tokens - len(entry.known)
+        most = min(MOST_GUESSES, left, room)
+        if work.guesser is None or most < 1 or len(entry.known) == len(work.request.tokens):
+            return []
+        guesses = work.guesser.guess(most)
+        return guesses[: self._costs.best(work.guesser.right)] if guesses else []
+
+    def _part(self, entry: Entry, count: int, guesses: list[int]) -> Part:
         start, work = entry.sequence.length, self._work[entry.id]
         if not entry.shares_prefix and start < len(work.request.tokens):
             wanted = count
         else:
-            wanted = 1 if count == entry.pending else 0
-        return Part(entry.sequence, entry.known[start : start + count], wanted, work.adapter)
+            wanted = 1 + len(guesses) if count == entry.pending else 0
+        tokens = entry.known[start : start + count] + guesses
+        return Part(entry.sequence, tokens, wanted, work.adapter)
 
     def _fill_masks(self, works: list[_Work]) -> Future[None] | None:
         """Computes the masks while the step runs."""
@@ -223,21 +251,33 @@ class Engine:
 
         return self._beside.submit(fill)
 
-    def _learn_speed(self, plan: list[tuple[Entry, int]], seconds: float) -> None:
-        """Sizes the chunks of prompts by how fast this model runs on this machine."""
-        count = sum(tokens for _, tokens in plan)
-        if not self._bounds_chunks or count < 2 * _CHUNK or seconds <= 0:
-            return
-        rate = count / seconds
-        self._tokens_per_s = rate if not self._tokens_per_s else (self._tokens_per_s + rate) / 2
-        most = self.runner.step_tokens
+    def _learn_speed(self, parts: list[Part], seconds: float) -> None:
+        count = sum(len(part.tokens) for part in parts)
+        if self._bounds_chunks:
+            self.pacer.learn(count, seconds)
+        if len(parts) == 1 and parts[0].wanted == count:
+            self._costs.learn(count, seconds)
 
-        def within(limit_s: float, least: int) -> int:
-            tokens = int(self._tokens_per_s * limit_s) // _CHUNK * _CHUNK
-            return min(max(tokens, least), most)
-
-        # Smaller pieces than these would read the weights more than compute with them.
-        self.budget = Budget(within(_MIXED_S, 2 * _CHUNK), within(_ALONE_S, 8 * _CHUNK))
+    def _publish_guessed(
+        self, entry: Entry, guesses: list[int], logits: NDArray[np.float32]
+    ) -> list[tuple[str, Output]]:
+        """What an answer got from the token that was known and from guesses (S, V)."""
+        work, outputs = self._work[entry.id], list[Output]()
+        entry.sequence.length -= len(guesses)  # none of them is known to be right
+        for i in range(len(logits)):
+            if entry.shares_prefix:
+                self.runner.pages.remember(entry.sequence, entry.known)
+            ((_, output),) = self._draw([work], logits[i : i + 1])
+            outputs.append(output)
+            if output.finish_reason is not None or output.tokens != tuple(guesses[i : i + 1]):
+                break
+            entry.sequence.length += 1
+        kept = len(outputs) - 1
+        self._guessed_tokens += len(guesses)
+        self._kept_tokens += kept
+        assert work.guesser is not None, "somebody guessed"
+        work.guesser.learn(len(guesses), kept)
+        return [(entry.id, together(outputs))]
 
     def _publish(
         self, plan: list[tuple[Entry, int]], parts: list[Part], logits: NDArray[np.float32]
@@ -260,6 +300,10 @@ class Engine:
             return []
         if len(rows) < row:
             logits = logits[rows]  # (S, V) of those that draw
+        return self._draw(works, logits)
+
+    def _draw(self, works: list[_Work], logits: NDArray[np.float32]) -> list[tuple[str, Output]]:
+        """A token for each row of logits (S, V), and what it brings. Mutates: logits, works."""
         noted = [logprobs_of(logits[i], w.request.logprobs) for i, w in enumerate(works)]
         weights = [
             tuple(float(logits[i, token]) for token in w.request.weighed)

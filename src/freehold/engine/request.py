@@ -11,7 +11,7 @@ from typing import NamedTuple
 from freehold.engine.sampler import Sampling
 from freehold.errors import FreeholdError
 
-__all__ = ["EngineStats", "Output", "Request", "TokenLogprob"]
+__all__ = ["EngineStats", "Output", "Request", "TokenLogprob", "together"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,15 @@ class Output(NamedTuple):
     first: bool = False
 
 
+def together(outputs: list[Output]) -> Output:
+    """Outputs of one request, one after the other, as one; the last says how it ends."""
+    if len(outputs) == 1:
+        return outputs[0]
+    tokens = tuple(token for output in outputs for token in output.tokens)
+    logprobs = tuple(note for output in outputs for note in output.logprobs)
+    return outputs[-1]._replace(tokens=tokens, logprobs=logprobs)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineStats:
     """What runs and waits now, and totals since the start, in tokens where not said otherwise."""
@@ -88,4 +97,6 @@ class EngineStats:
     prefix_queries_total: int = 0
     prefix_hits_total: int = 0
     preemptions_total: int = 0
+    guessed_tokens_total: int = 0
+    kept_tokens_total: int = 0  # of those guessed
     engine_restarts_total: int = 0

@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from freehold.engine.pages import PageList, Sequence
 from freehold.errors import OutOfPages, QueueFull
 
-__all__ = ["Budget", "Entry", "Scheduler"]
+__all__ = ["Budget", "Entry", "Pacer", "Scheduler"]
 
 _LEAST_CHUNK = 16  # a prompt's, however many answers share its step
+_MIXED_S = 0.1  # how long a prompt's chunk may hold up the answers under way
+_ALONE_S = 0.5
+_CHUNK = 16  # prompts run in multiples of it: a full tile of the kernels
 
 
 @dataclass(eq=False)
@@ -46,6 +49,28 @@ class Budget:
 
     mixed_tokens: int = 128
     alone_tokens: int = 512
+
+
+class Pacer:
+    """Sizes the chunks of prompts by how fast this model runs on this machine."""
+
+    def __init__(self, most_tokens: int) -> None:
+        self.budget = Budget(alone_tokens=most_tokens)
+        self._most_tokens = most_tokens
+        self._tokens_per_s = 0.0
+
+    def learn(self, tokens: int, seconds: float) -> None:
+        """Says how long a step took. Mutates: budget."""
+        if tokens < 2 * _CHUNK or seconds <= 0:
+            return
+        rate = tokens / seconds
+        self._tokens_per_s = rate if not self._tokens_per_s else (self._tokens_per_s + rate) / 2
+        # Smaller pieces than these would read the weights more than compute with them.
+        self.budget = Budget(self._within(_MIXED_S, 2 * _CHUNK), self._within(_ALONE_S, 8 * _CHUNK))
+
+    def _within(self, limit_s: float, least: int) -> int:
+        tokens = int(self._tokens_per_s * limit_s) // _CHUNK * _CHUNK
+        return min(max(tokens, least), self._most_tokens)
 
 
 class Scheduler:

@@ -39,8 +39,8 @@ _FEWEST_SLOTS = 2
 _MOST_SNAPSHOTS = 64  # of recurrent states, beside those that run
 _READ_BYTES = 1 << 18
 _LOADING_WAIT_S = 0.005  # for an adapter, before looking at what came meanwhile
-# Tokens this close together are sent together: nobody sees them apart, a screen shows 60 pictures a
-# second, and to be woken for each costs the server more than to read it.
+# Tokens this close together are sent together, a request's as one: nobody sees them apart, a screen
+# shows 60 pictures a second, and to be woken for each costs the server more than to read it.
 _TOGETHER_S = 1 / 60
 
 
@@ -83,6 +83,7 @@ class Outgoing:
     ) -> None:
         self._send, self._clock = send, clock
         self._held: list[list[Any]] = []
+        self._last: dict[str, list[Any]] = {}  # of each request, among those held
         self._sent_s = -_TOGETHER_S
 
     def add(self, outputs: list[tuple[str, Output]], step_s: float) -> None:
@@ -90,7 +91,14 @@ class Outgoing:
 
         An answer's first token and its end wait for nothing.
         """
-        self._held += [wire.output_to(name, output) for name, output in outputs]
+        for name, output in outputs:
+            short = wire.output_to(name, output)
+            last = self._last.get(name)
+            if last is not None and len(last) == len(short) == 2:  # tokens and nothing else
+                last[1] += short[1]
+            else:
+                self._held.append(short)
+                self._last[name] = short
         urgent = any(output.first or output.finish_reason for _, output in outputs)
         if urgent or self._clock() + step_s - self._sent_s > _TOGETHER_S:
             self.send()
@@ -100,6 +108,7 @@ class Outgoing:
         if self._held:
             self._send({"outputs": self._held})
             self._held = []
+            self._last = {}
             self._sent_s = self._clock()
 
 
@@ -119,6 +128,7 @@ def _engine(settings: dict[str, Any]) -> tuple[Engine, AdapterLoads]:
         max_running=settings["max_running"],
         max_waiting=settings["max_waiting"],
         matchers=matchers.new,
+        speculates=settings.get("speculates", True),
     )
     loads = AdapterLoads(loaded, engine.adapters, bits=settings.get("adapter_bits", 8))
     for name, path in settings.get("adapters", {}).items():

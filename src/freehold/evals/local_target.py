@@ -38,6 +38,15 @@ class _Open:
     text: str = ""
     tokens: int = 0
 
+    def ends_with(self, new: str) -> bool:
+        """Adds to the text; whether a stop text ends it now, which is cut off."""
+        # A stop text may have begun before.
+        start = max(0, len(self.text) - max(map(len, self.stop), default=0))
+        self.text += new
+        found = [at for stop in self.stop if (at := self.text.find(stop, start)) >= 0]
+        self.text = self.text[: min(found, default=len(self.text))]
+        return bool(found)
+
 
 @dataclass
 class LocalTarget:
@@ -104,16 +113,14 @@ class LocalTarget:
 
     def _took(self, one: _Open, tokens: tuple[int, ...], reason: str | None) -> Answer | None:
         """The answer, if these tokens or a stop text end it. Mutates: one."""
-        one.tokens += len(tokens)
-        new = "".join(one.reader.push(token) for token in tokens)
-        if reason is not None:
-            new += one.reader.finish()
-        # A stop text may have begun before these tokens.
-        start = max(0, len(one.text) - max(map(len, one.stop), default=0))
-        one.text += new
-        found = [at for stop in one.stop if (at := one.text.find(stop, start)) >= 0]
-        if found:
-            one.text, reason = one.text[: min(found)], "stop"
+        for token in tokens:
+            one.tokens += 1
+            if one.ends_with(one.reader.push(token)):
+                reason = "stop"
+                break
+        else:
+            if reason is not None and one.ends_with(one.reader.finish()):
+                reason = "stop"
         if reason is None:
             return None
         return Answer(

@@ -213,7 +213,6 @@ class _Progress:
     """What one choice cost so far."""
 
     stream: ChoiceStream
-    tokens: int = 0
     queue_s: float = 0.0
     last: float = 0.0
     done: bool = False
@@ -314,11 +313,11 @@ class Answer:
     def _take(self, branch: int, output: Output) -> list[Event]:
         choice = self._choices[branch]
         now = time.monotonic()
-        if choice.last:
-            self._resident.observer.on_token_gap(self._resident.name, now - choice.last)
+        for _ in output.tokens if choice.last else ():
+            gap_s = (now - choice.last) / len(output.tokens)
+            self._resident.observer.on_token_gap(self._resident.name, gap_s)
         choice.last = now
         choice.queue_s = choice.queue_s or output.queue_s
-        choice.tokens += len(output.tokens)
         events = choice.stream.take(output)
         if choice.stream.finished:
             choice.done = True
@@ -329,7 +328,7 @@ class Answer:
         first = self._first or time.monotonic()
         return Usage(
             prompt_tokens=self.prompt_tokens,
-            completion_tokens=sum(choice.tokens for choice in self._choices),
+            completion_tokens=sum(choice.stream.tokens for choice in self._choices),
             cached_tokens=self._cached_tokens,
             reasoning_tokens=sum(choice.stream.reasoning_tokens for choice in self._choices),
             prompt_s=first - self._started,
@@ -350,7 +349,7 @@ class Answer:
                 time.monotonic() - self._started,
                 choice.queue_s,
                 usage.prompt_tokens if index == 0 else 0,
-                choice.tokens,
+                choice.stream.tokens,
             )
         resident.accounting.finished(
             self._asker,

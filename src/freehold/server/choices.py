@@ -7,6 +7,8 @@ tool calls apart; must not know any surface.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from freehold.chat.parsing import AnswerParser
@@ -76,6 +78,7 @@ class ChoiceStream:
 
     def __init__(self, index: int, resident: Resident, ask: Ask, rendered: RenderedPrompt) -> None:
         self.reason: str | None = None
+        self.tokens = 0  # up to the end of the answer
         self.reasoning_tokens = 0
         self._index = index
         self._resident = resident
@@ -101,14 +104,19 @@ class ChoiceStream:
         return self.reason is not None
 
     def take(self, output: Output) -> list[Event]:
-        """The events of what a step added; after the last of them the choice is finished."""
+        """The events of what was added; after the last of them the choice is finished.
+
+        Text that comes together is one event.
+        """
         if self.finished:
             return []
-        self._notes += [self._resident.token_texts(note) for note in output.logprobs]
+        notes = iter(output.logprobs)
         if output.stop_logprob is not None:
             self._ended_by = self._resident.token_texts(output.stop_logprob)
         events: list[Event] = []
         for token in output.tokens:
+            self.tokens += 1
+            self._notes += [self._resident.token_texts(note) for note in islice(notes, 1)]
             special = self._resident.tokenizer.is_special(token)
             if special and token not in self._shown:
                 continue
@@ -117,7 +125,8 @@ class ChoiceStream:
                 events += self._events(self._parser.push(text))
             self.reasoning_tokens += self._in_reasoning
             if self._stops.found is not None:
-                return events + self._end("stop")
+                return _joined(events) + self._end("stop")
+        events = _joined(events)
         if output.finish_reason is not None:
             rest = self._stops.push(self._decoder.finish()) + self._stops.finish()
             if rest:
@@ -153,6 +162,27 @@ class ChoiceStream:
                 assert isinstance(piece, CallArguments), "the parser has a new kind of piece"
                 events.append(ToolCallDelta(index, piece.index, piece.text))
         return events
+
+
+def _joined(events: list[Event]) -> list[Event]:
+    """Neighbours of one kind as one."""
+    out: list[Event] = []
+    for event in events:
+        last = out[-1] if out else None
+        if isinstance(event, TextDelta) and isinstance(last, TextDelta):
+            text, notes = last.text + event.text, last.logprobs + event.logprobs
+            out[-1] = replace(last, text=text, logprobs=notes)
+        elif isinstance(event, ReasoningDelta) and isinstance(last, ReasoningDelta):
+            out[-1] = replace(last, text=last.text + event.text)
+        elif (
+            isinstance(event, ToolCallDelta)
+            and isinstance(last, ToolCallDelta)
+            and event.index == last.index
+        ):
+            out[-1] = replace(last, arguments=last.arguments + event.arguments)
+        else:
+            out.append(event)
+    return out
 
 
 def collect_choice(index: int, events: Sequence[Event]) -> Choice:

@@ -303,6 +303,18 @@ _COUNTERS = (
         "Sequences set back for want of pages.",
         "preemptions_total",
     ),
+    (
+        "freehold_guessed_tokens",
+        "vllm:spec_decode_num_draft_tokens",
+        "Tokens computed on the guess that an answer repeats itself.",
+        "guessed_tokens_total",
+    ),
+    (
+        "freehold_kept_tokens",
+        "vllm:spec_decode_num_accepted_tokens",
+        "Of those guessed, the tokens that were right.",
+        "kept_tokens_total",
+    ),
     ("freehold_engine_restarts", "", "Engines that ended and came back.", "engine_restarts_total"),
 )
 

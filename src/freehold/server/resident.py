@@ -248,6 +248,7 @@ async def load_chat(parts: ChatParts) -> Resident:
             "threads": settings.threads,
             "kv_bytes": parts.kv_bytes,
             "kv_bits": settings.kv_bits,
+            "speculates": settings.speculation,
             "adapters": dict(parts.adapters),
             "adapter_bits": settings.adapter_bits,
             "context_tokens": settings.context_tokens,
