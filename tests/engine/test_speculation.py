@@ -17,7 +17,7 @@ from freehold.engine.engine import Engine
 from freehold.engine.request import Output, Request, together
 from freehold.engine.runner import Part, Runner
 from freehold.engine.sampler import Sampling
-from freehold.engine.speculation import MOST_GUESSES, Guesser, StepCosts
+from freehold.engine.speculation import MOST_GUESSES, Guesser, Memory, StepCosts
 from freehold.loading import load_gguf
 from freehold.models.base import Model
 from tests.loading.small import Dims, small
@@ -194,6 +194,47 @@ def test_a_wrong_guess_is_remembered_and_forgiven() -> None:
     for _ in range(40):
         guesser.learn(3, 3)
     assert guesser.right > 0.99
+
+
+def test_earlier_answers_are_precedents_for_whom_they_were_given() -> None:
+    memory = Memory()
+    memory.add("one", [4, 5, 6, 7, 8])
+    assert Guesser([1, 4, 5], memory.of("one")).guess(2) == [6, 7]
+    assert Guesser([1, 4, 5], memory.of("other")).guess(2) == []
+    # The text itself says better what comes, where it agrees in as much.
+    assert Guesser([4, 5, 9, 4, 5], memory.of("one")).guess(1) == [9]
+    assert Guesser([4, 5, 9, 4, 5, 6], memory.of("one")).guess(1) == [7]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    memory = Memory()
+    for number in range(200):
+        memory.add("one", list(range(number, number + 500)))
+    assert len(memory.of("one").text) <= 1 << 14
+    assert Guesser([600, 601], memory.of("one")).guess(1) == [602]
+    for number in range(40):
+        memory.add(number, [1, 2, 3])
+    assert Guesser([600, 601], memory.of("one")).guess(1) == []
+
+
+def test_an_answer_given_before_is_guessed_for_its_asker_alone(model: Model) -> None:
+    def steps(engine: Engine, asked: Request) -> tuple[int, list[int]]:
+        engine.submit(asked)
+        tokens: list[int] = []
+        count = 0
+        while engine.has_work:
+            tokens += [token for _, output in engine.step() for token in output.tokens]
+            count += 1
+        return count, tokens
+
+    engine = Engine(Runner(model, tokens=1024))
+    engine._costs.best = lambda right: MOST_GUESSES  # type: ignore[method-assign]
+    asked = request(owner="one", sampling=SAMPLINGS["warm"], max_tokens=60)
+    first, tokens = steps(engine, asked)
+    again, same = steps(engine, replace(asked, id="b"))
+    other, also = steps(engine, replace(asked, id="c", owner="other"))
+    assert tokens == same == also
+    assert again < first == other
 
 
 def test_a_longer_precedent_is_the_better_one() -> None:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,30 +17,23 @@ from numpy.typing import NDArray
 from freehold import ops
 from freehold.engine.adapters import Adapters
 from freehold.engine.logprobs import logprobs_of
-from freehold.engine.request import EngineStats, Output, Request, TokenLogprob, together
+from freehold.engine.request import (
+    EngineStats,
+    GrammarMatcher,
+    Output,
+    Request,
+    TokenLogprob,
+    together,
+)
 from freehold.engine.runner import Part, Runner
 from freehold.engine.sampler import Sampler, draw
 from freehold.engine.scheduler import Entry, Pacer, Scheduler
-from freehold.engine.speculation import MOST_GUESSES, Guesser, StepCosts
+from freehold.engine.speculation import MOST_GUESSES, Guesser, Memory, StepCosts
 from freehold.errors import BadPrompt, BadSchema, DeadlineExceeded, FreeholdError, PromptTooLong
 
-__all__ = ["Engine", "GrammarMatcher"]
+__all__ = ["Engine"]
 
 _LOGIT_ROWS = 32  # rows of logits a step returns for one prompt, at most
-
-
-class GrammarMatcher(Protocol):
-    """What a grammar allows next; see `engine.matcher`."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing but the end may follow."""
-
-    def fill(self, mask: NDArray[np.uint32]) -> None:
-        """Writes the allowed tokens as bits. Mutates: mask."""
-
-    def accept(self, token: int) -> None:
-        """Goes on past a token."""
 
 
 @dataclass(eq=False)
@@ -88,7 +80,7 @@ class Engine:
         self._matchers = matchers
         self._bounds_chunks = bounds_chunks
         self._speculates = speculates and states is None  # a state cannot be taken back
-        self._costs = StepCosts()
+        self._costs, self._told = StepCosts(), Memory()
         self._guessed_tokens = self._kept_tokens = 0
         self._work: dict[str, _Work] = {}
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="masks")
@@ -142,7 +134,8 @@ class Engine:
         self.adapters.hold(request.adapter)
         words = -(-self.runner.model.vocabulary // 32)
         # A grammar's next mask depends on the token before; a weighed token belongs to one place.
-        simple = matcher is None and not request.weighed and not wants_prompt
+        plain = matcher is None and not request.weighed and not wants_prompt
+        told = self._told.of((request.owner, request.adapter))
         self._work[request.id] = _Work(
             request=request,
             entry=entry,
@@ -152,7 +145,7 @@ class Engine:
             ends_at=None if request.deadline_s is None else time.monotonic() + request.deadline_s,
             prompt_logprobs=[None] if wants_prompt else [],
             submitted=time.monotonic(),
-            guesser=Guesser(entry.known) if self._speculates and simple else None,
+            guesser=Guesser(entry.known, told) if plain and self._speculates else None,
             adapter=adapter,
         )
 
@@ -162,6 +155,9 @@ class Engine:
         if work is not None:
             self.scheduler.remove(work.entry)
             self.adapters.release(work.request.adapter)
+            if work.guesser is not None:
+                asker = work.request.owner, work.request.adapter
+                self._told.add(asker, work.entry.known[len(work.request.tokens) :])
 
     def step(self) -> list[tuple[str, Output]]:
         """Schedule, run, sample; what each request got from it. Mutates: everything inside."""
@@ -255,7 +251,7 @@ class Engine:
         count = sum(len(part.tokens) for part in parts)
         if self._bounds_chunks:
             self.pacer.learn(count, seconds)
-        if len(parts) == 1 and parts[0].wanted == count:
+        if parts[0].wanted == count:
             self._costs.learn(count, seconds)
 
     def _publish_guessed(
@@ -275,7 +271,7 @@ class Engine:
         kept = len(outputs) - 1
         self._guessed_tokens += len(guesses)
         self._kept_tokens += kept
-        assert work.guesser is not None, "somebody guessed"
+        assert work.guesser is not None
         work.guesser.learn(len(guesses), kept)
         return [(entry.id, together(outputs))]
 

@@ -6,12 +6,29 @@ Room: engine. Knows token ids only; must not know text, messages or HTTP.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from freehold.engine.sampler import Sampling
 from freehold.errors import FreeholdError
 
-__all__ = ["EngineStats", "Output", "Request", "TokenLogprob", "together"]
+__all__ = ["EngineStats", "GrammarMatcher", "Output", "Request", "TokenLogprob", "together"]
+
+
+class GrammarMatcher(Protocol):
+    """What a grammar allows next; see `engine.matcher`."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing but the end may follow."""
+
+    def fill(self, mask: NDArray[np.uint32]) -> None:
+        """Writes the allowed tokens as bits. Mutates: mask."""
+
+    def accept(self, token: int) -> None:
+        """Goes on past a token."""
 
 
 @dataclass(frozen=True, kw_only=True)
