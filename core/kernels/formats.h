@@ -221,9 +221,22 @@ constexpr bool fits_weighed() {
     return bits == 6 && Format::offset == 5 && Format::halves;
 }
 
-// The sum of two int16.
-inline float sum_of(int32_t pair) {
-    return static_cast<float>(static_cast<int16_t>(pair) + (pair >> 16));
+// Whether both halves' sums are joined as two int16, where 16 products of 127 and a code fit them.
+template <class S, class Format>
+constexpr bool joined() {
+    constexpr int bits = code_bits<Format>();
+    return S::joins && !Format::halves && (bits <= 4 || (bits == 5 && Format::offset == 4));
+}
+
+inline int32_t pair_of(int32_t high, int32_t low) {  // as int16
+    return static_cast<int32_t>(static_cast<uint32_t>(high) << 16 | static_cast<uint16_t>(low));
+}
+
+// What `minus_low` and `minus_high` of activations say: a sum, or that of two int16.
+template <class S>
+inline float sum_of(int32_t sum) {
+    if constexpr (S::exact_bytes) return static_cast<float>(sum);
+    else return static_cast<float>(static_cast<int16_t>(sum) + (sum >> 16));
 }
 
 // What a row's sums are multiplied by in the end: the token's scale, and the row's own factor.

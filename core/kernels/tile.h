@@ -3,18 +3,20 @@
 //
 // Activations of a tile, per block of 32 elements:
 //   int8 codes[tile][32]; float low[tile], high[tile], scaled_sum[tile];
-//   int32 minus_low[tile], minus_high[tile], minus[tile], pair_low[tile], pair_high[tile]
+//   int32 minus_low[tile], minus_high[tile], minus[tile], pairs[2][tile]
 // and after all blocks, float scale[tile]. `low` scales the first sixteen codes, `high` the others:
-// whole numbers below 2^14, in units of the token's scale. A pair is that scale twice, as int16;
-// minus_low and minus_high are two int16 as well, minus the sums of codes 0 and 1 of every four and
-// of 2 and 3. `minus` is -scaled_sum. The order of the float operations of one (row, token) is the
-// same for every tile size, block after block; the integer sums inside a block are exact.
+// whole numbers below 2^14, in units of the token's scale. minus_low and minus_high are minus the
+// sums of either's codes, `minus` is -scaled_sum; pairs are of int16, both scales and minus both sums.
+// Where bytes are not exact they differ: minus_low and minus_high are pairs, minus the sums of codes
+// 0 and 1 of every four and of 2 and 3, and `pairs` hold low twice and high twice.
+// The order of the float operations of one (row, token) is the same for every tile size, block
+// after block; the integer sums inside a block are exact.
 
 template <int M>
 struct ActBlock {
     int8_t codes[M][kBlock];
     float low[M], high[M], scaled_sum[M];
-    int32_t minus_low[M], minus_high[M], minus[M], pair_low[M], pair_high[M];
+    int32_t minus_low[M], minus_high[M], minus[M], pairs[2][M];
 };
 
 // acc += a block's codes . token m.
@@ -31,8 +33,8 @@ inline __attribute__((always_inline)) void meet(const typename S::B (&w)[8], con
         }
     } else {
         if constexpr (Format::offset >= 0) {
-            first = S::template both<Format::offset>(a.minus_low[m]);
-            second = S::template both<Format::offset>(a.minus_high[m]);
+            first = S::template shift_left<Format::offset>(S::set_int(a.minus_low[m]));
+            second = S::template shift_left<Format::offset>(S::set_int(a.minus_high[m]));
         }
         first = S::dot4(first, w, low);
         second = S::dot4(second, w + 4, high);
@@ -47,6 +49,20 @@ inline __attribute__((always_inline)) void meet(const typename S::B (&w)[8], con
     }
 }
 
+// The same where both sums fit 16 bits: one multiply-add brings them together.
+template <class S, class Format, int M>
+inline __attribute__((always_inline)) void meet_joined(const typename S::B (&w)[8],
+                                                       const Scales<S>& scales, const ActBlock<M>& a,
+                                                       int m, typename S::F& acc) {
+    const auto none = S::set_int(0);
+    auto sums = S::join(S::dot4(none, w, a.codes[m]), S::dot4(none, w + 4, a.codes[m] + kActScale));
+    if constexpr (Format::offset >= 0)
+        sums = S::add_shorts(sums, S::template left<Format::offset>(S::set_int(a.pairs[1][m])));
+    const auto whole = S::to_float(S::dot_pairs(none, sums, S::set_int(a.pairs[0][m])));
+    if constexpr (Format::minimum) acc = S::fma(scales.min_low, S::set(a.scaled_sum[m]), acc);
+    acc = S::fma(whole, scales.low, acc);
+}
+
 // The same where scales weigh whole numbers.
 template <class S, class Format, int M>
 inline __attribute__((always_inline)) void meet_weighed(const typename S::B (&w)[8],
@@ -57,15 +73,15 @@ inline __attribute__((always_inline)) void meet_weighed(const typename S::B (&w)
     auto sum = S::set_int(0);
     if constexpr (Format::halves) {
         constexpr int offset = Format::offset;
-        const auto first = S::template dot4<offset>(sum, w, low, a.pair_low[m], a.minus_low[m]);
-        const auto second = S::template dot4<offset>(sum, w + 4, high, a.pair_high[m], a.minus_high[m]);
+        const auto first = S::template dot4<offset>(sum, w, low, a.pairs[0][m], a.minus_low[m]);
+        const auto second = S::template dot4<offset>(sum, w + 4, high, a.pairs[1][m], a.minus_high[m]);
         acc = S::fma(S::to_float(first), scales.low, acc);
         acc = S::fma(S::to_float(second), scales.high, acc);
     } else {
         if constexpr (Format::offset >= 0)
             sum = S::template shift_left<Format::offset>(S::set_int(a.minus[m]));
-        sum = S::template dot4<-1>(sum, w, low, a.pair_low[m], 0);
-        sum = S::template dot4<-1>(sum, w + 4, high, a.pair_high[m], 0);
+        sum = S::template dot4<-1>(sum, w, low, a.pairs[0][m], 0);
+        sum = S::template dot4<-1>(sum, w + 4, high, a.pairs[1][m], 0);
         if constexpr (Format::minimum) acc = S::fma(scales.min_low, S::set(a.scaled_sum[m]), acc);
         acc = S::fma(S::to_float(sum), scales.low, acc);
     }
@@ -74,8 +90,8 @@ inline __attribute__((always_inline)) void meet_weighed(const typename S::B (&w)
 // What the minima of both halves of a block take away from token m.
 template <class S, int M>
 inline typename S::F less_minima(const Scales<S>& scales, const ActBlock<M>& a, int m, typename S::F acc) {
-    acc = S::fnma(scales.min_low, S::set(a.low[m] * sum_of(a.minus_low[m])), acc);
-    return S::fnma(scales.min_high, S::set(a.high[m] * sum_of(a.minus_high[m])), acc);
+    acc = S::fnma(scales.min_low, S::set(a.low[m] * sum_of<S>(a.minus_low[m])), acc);
+    return S::fnma(scales.min_high, S::set(a.high[m] * sum_of<S>(a.minus_high[m])), acc);
 }
 
 template <class S, class Format, int M>
@@ -110,7 +126,8 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
                 Format::scales(head, sub, part * S::lanes, scales);
 #pragma GCC unroll 16
                 for (int m = 0; m < M; ++m) {
-                    if constexpr (weighed<S, Format>()) meet_weighed<S, Format>(w, scales, *a, m, acc[m]);
+                    if constexpr (joined<S, Format>()) meet_joined<S, Format>(w, scales, *a, m, acc[m]);
+                    else if constexpr (weighed<S, Format>()) meet_weighed<S, Format>(w, scales, *a, m, acc[m]);
                     else meet<S, Format>(w, scales, *a, m, acc[m]);
                     if constexpr (Format::halves && Format::minimum)
                         acc[m] = less_minima<S>(scales, *a, m, acc[m]);
@@ -261,7 +278,7 @@ void quantize_row(const float* x, int64_t cols, uint8_t* act, int m, int tile) {
         auto* codes = reinterpret_cast<int8_t*>(act) + m * kBlock;
         numbers = reinterpret_cast<float*>(act + tile * kBlock) + m;
         auto* whole = reinterpret_cast<int32_t*>(numbers + 3 * tile);
-        int32_t scaled_sum = 0;
+        int32_t scaled_sum = 0, scales[2];
         for (int half = 0; half < 2; ++half) {
             const float share = std::min(static_cast<float>(kScaleUnits), numbers[half * tile] * units);
             const auto least = static_cast<int32_t>(share);
@@ -275,10 +292,16 @@ void quantize_row(const float* x, int64_t cols, uint8_t* act, int m, int tile) {
             }
             const int32_t pairs = S::pair_sums(sums);
             const auto first = static_cast<int16_t>(pairs);
-            scaled_sum -= scale * (first + ((pairs - first) >> 16));
+            const int32_t minus = first + ((pairs - first) >> 16);
+            scaled_sum -= scale * minus;
             numbers[half * tile] = static_cast<float>(scale);
-            whole[half * tile] = (pairs - first) | static_cast<uint16_t>(first);
-            whole[(3 + half) * tile] = scale * 0x10001;
+            scales[half] = scale;
+            whole[half * tile] = S::exact_bytes ? minus : pair_of((pairs - first) >> 16, first);
+            whole[(3 + half) * tile] = pair_of(scale, scale);
+        }
+        if constexpr (S::exact_bytes) {
+            whole[3 * tile] = pair_of(scales[1], scales[0]);
+            whole[4 * tile] = pair_of(whole[tile], whole[0]);
         }
         numbers[2 * tile] = static_cast<float>(scaled_sum);
         whole[2 * tile] = -scaled_sum;

@@ -41,8 +41,8 @@ inline __attribute__((always_inline)) void settle_half(typename S::I sums, const
     if constexpr (Format::halves) {
         F t = S::fma(S::to_float(sums), Half == 0 ? scales.low : scales.high, S::load(acc));
         if constexpr (Format::minimum && Half == 1) {
-            t = S::fnma(scales.min_low, S::set(a.scales[m] * sum_of(a.minus[m])), t);
-            t = S::fnma(scales.min_high, S::set(a.scales[tile + m] * sum_of(a.minus[tile + m])), t);
+            t = S::fnma(scales.min_low, S::set(a.scales[m] * sum_of<S>(a.minus[m])), t);
+            t = S::fnma(scales.min_high, S::set(a.scales[tile + m] * sum_of<S>(a.minus[tile + m])), t);
         }
         S::store(acc, t);
     } else if constexpr (Half == 0) {

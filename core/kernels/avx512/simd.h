@@ -18,6 +18,7 @@ struct Simd {
     // Vectors of keys or values per attention tile of R rows.
     template <int R> static constexpr int attend_vectors = 4;
     static constexpr bool exact_bytes = true; // dot() is exact for codes up to 255
+    static constexpr bool joins = true;       // see joined()
 
     static F zero() { return _mm512_setzero_ps(); }
     static F set(float v) { return _mm512_set1_ps(v); }
@@ -102,10 +103,13 @@ struct Simd {
     }
 
     static I set_int(int32_t v) { return _mm512_set1_epi32(v); }
-    // 2^n times the sum of both halves of `pair`.
-    template <int n> static I both(int32_t pair) {
-        return _mm512_madd_epi16(_mm512_set1_epi32(pair), _mm512_set1_epi16(1 << n));
+    template <int n> static I shift_left(I v) { return _mm512_slli_epi32(v, n); }
+    // The last 16 bits of both as pairs. On Zen 4 neither this nor a shift or a sum of whole numbers
+    // takes the two units that multiply, and they are what a product waits for.
+    static I join(I low, I high) {
+        return _mm512_mask_blend_epi16(0xaaaaaaaa, low, _mm512_slli_epi32(high, 16));
     }
+    static I add_shorts(I a, I b) { return _mm512_add_epi16(a, b); }
     static B load_bytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
     static B set_bytes(uint8_t v) { return _mm512_set1_epi8(static_cast<char>(v)); }
     static B repeat4(const int8_t* p) {

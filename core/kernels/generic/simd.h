@@ -25,6 +25,7 @@ struct Simd {
     static constexpr int attend_rows = 3;
     template <int R> static constexpr int attend_vectors = 4;
     static constexpr bool exact_bytes = true;
+    static constexpr bool joins = false;
 
     template <class V, class Fn>
     static V make(Fn fn) {
@@ -110,8 +111,8 @@ struct Simd {
     static int32_t pair_sums(I a) { return (a.v[2] + a.v[3]) * 65536 + a.v[0] + a.v[1]; }
 
     static I set_int(int32_t x) { return make<I>([&](int) { return x; }); }
-    template <int n> static I both(int32_t pair) {
-        return set_int((static_cast<int16_t>(pair) + (pair >> 16)) * (1 << n));
+    template <int n> static I shift_left(I a) {
+        return make<I>([&](int i) { return a.v[i] * (1 << n); });
     }
     static B load_bytes(const uint8_t* p) { return make<B>([&](int i) { return p[i]; }); }
     static B set_bytes(uint8_t x) { return make<B>([&](int) { return x; }); }
