@@ -132,13 +132,15 @@ struct Simd {
         const __m128i t = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
         return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(t), index);
     }
-    // acc + sum over four bytes of code (unsigned) * value (signed).
-    static I dot(I acc, B code, B value) { return _mm512_dpbusd_epi32(acc, code, value); }
+    // acc + sum over sixteen columns of code (unsigned) * value (signed).
     static I dot4(I acc, const B* code, const int8_t* values) {
-        for (int j = 0; j < 4; ++j) acc = dot(acc, code[j], repeat4(values + 4 * j));
+        // Spelled out, since GCC 12 broadcasts four values by an instruction of their own.
+        for (int j = 0; j < 4; ++j)
+            __asm__("vpdpbusd %2%{1to16%}, %1, %0"
+                    : "+v"(acc)
+                    : "v"(code[j]), "m"(*reinterpret_cast<const int8_t(*)[4]>(values + 4 * j)));
         return acc;
     }
-    static I dot_signed(I acc, B code, B value) { return dot(acc, code, value); }  // never used
     // acc + sum over two int16 of a * b.
     static I dot_pairs(I acc, B a, B b) {
         // Spelled out, since around the intrinsic GCC 12 copies every accumulator of a loop twice.
