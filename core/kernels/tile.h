@@ -122,6 +122,7 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
                 }
                 typename S::B w[8];
                 load_codes<S, Format>(p, part, w);
+                if constexpr (M > 1) S::hold(w);
                 Scales<S> scales;
                 Format::scales(head, sub, part * S::lanes, scales);
 #pragma GCC unroll 16

@@ -111,6 +111,10 @@ struct Simd {
     }
     static I add_shorts(I a, I b) { return _mm512_add_epi16(a, b); }
     static B load_bytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
+    // Keeps codes in registers: GCC 12 would rather load them again for each token.
+    static void hold(B (&codes)[8]) {
+        for (B& v : codes) __asm__("" : "+v"(v));
+    }
     static B set_bytes(uint8_t v) { return _mm512_set1_epi8(static_cast<char>(v)); }
     static B repeat4(const int8_t* p) {
         int32_t v;

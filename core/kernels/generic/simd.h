@@ -115,6 +115,7 @@ struct Simd {
         return make<I>([&](int i) { return a.v[i] * (1 << n); });
     }
     static B load_bytes(const uint8_t* p) { return make<B>([&](int i) { return p[i]; }); }
+    static void hold(B (&)[8]) {}
     static B set_bytes(uint8_t x) { return make<B>([&](int) { return x; }); }
     static B repeat4(const int8_t* p) { return make<B>([&](int i) { return static_cast<uint8_t>(p[i % 4]); }); }
     static B bit_and(B a, B b) { return make<B>([&](int i) { return a.v[i] & b.v[i]; }); }
