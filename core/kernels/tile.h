@@ -95,7 +95,7 @@ inline typename S::F less_minima(const Scales<S>& scales, const ActBlock<M>& a, 
 }
 
 template <class S, class Format, int M>
-void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, float* out) {
+void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, float* out, Soon soon) {
     using F = typename S::F;
     constexpr int kSubs = Format::elements / kBlock;
     constexpr int kSubBytes = plane_bytes(Format::planes) + kGroupRows * Format::header / kSubs;
@@ -105,6 +105,7 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
     // part meets no memory.
     constexpr int kParts = kGroupRows / S::lanes;
     [[maybe_unused]] const int64_t ahead = cols / kBlock * kSubBytes;
+    const int64_t share = (soon.lines + cols / kBlock * kParts - 1) / (cols / kBlock * kParts);  // of a block
     for (int part = 0; part < kGroupRows / S::lanes; ++part) {
         const uint8_t* p = group + Format::row_floats * kGroupRows * sizeof(float);
         [[maybe_unused]] const uint8_t* next = group + ahead + part * (ahead / kParts);
@@ -115,10 +116,12 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
             const uint8_t* head = p;
             p += kGroupRows * Format::header;
             for (int sub = 0; sub < kSubs; ++sub, p += plane_bytes(Format::planes), ++a) {
-                if constexpr (M >= 8 || kParts == 2) {
+                if constexpr (M >= 4 || kParts == 2) {
                     for (int line = 0; line < kSubBytes / kParts + 63; line += 64)
                         __builtin_prefetch(next + line, 0, 2);
                     next += kSubBytes / kParts;
+                    for (int64_t i = 0; i < share && soon.lines > 0; ++i, --soon.lines, soon.at += 64)
+                        __builtin_prefetch(soon.at, 0, 2);
                 }
                 typename S::B w[8];
                 load_codes<S, Format>(p, part, w);
@@ -218,16 +221,16 @@ inline void in_constant_tiles(int tile, Body&& body) {
 
 template <class S, template <class> class Format>
 void tile_q(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out,
-            [[maybe_unused]] Soon soon) {
-    if (tile == 1) return tile_quantized<S, Format<S>, 1>(group, cols, act, out);
+            Soon soon) {
+    if (tile == 1) return tile_quantized<S, Format<S>, 1>(group, cols, act, out, soon);
     if constexpr (S::any_tile) {
         tile_many<S, Format<S>>(group, cols, act, tile, out, soon);
     } else {
-        if (tile == 2) return tile_quantized<S, Format<S>, 2>(group, cols, act, out);
-        if (tile == 4) return tile_quantized<S, Format<S>, 4>(group, cols, act, out);
+        if (tile == 2) return tile_quantized<S, Format<S>, 2>(group, cols, act, out, soon);
+        if (tile == 4) return tile_quantized<S, Format<S>, 4>(group, cols, act, out, soon);
         if constexpr (S::max_tile > 4) {
-            if (tile == 8) return tile_quantized<S, Format<S>, 8>(group, cols, act, out);
-            return tile_quantized<S, Format<S>, 16>(group, cols, act, out);
+            if (tile == 8) return tile_quantized<S, Format<S>, 8>(group, cols, act, out, soon);
+            return tile_quantized<S, Format<S>, 16>(group, cols, act, out, soon);
         }
     }
 }
