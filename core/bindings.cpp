@@ -40,6 +40,20 @@ NumpyMatrix own_matrix(std::unique_ptr<float[]> data, int64_t rows, int64_t cols
     return NumpyMatrix(raw, {static_cast<size_t>(rows), static_cast<size_t>(cols)}, owner);
 }
 
+// The same, of large pages where it is large.
+NumpyMatrix own_matrix(fh::Memory data, int64_t rows, int64_t cols) {
+    auto* memory = new fh::Memory(std::move(data));
+    nb::capsule owner(memory, [](void* p) noexcept { delete static_cast<fh::Memory*>(p); });
+    return NumpyMatrix(reinterpret_cast<float*>(memory->data()),
+                       {static_cast<size_t>(rows), static_cast<size_t>(cols)}, owner);
+}
+
+fh::Memory square_matrix(int64_t cols) {
+    return fh::Memory(static_cast<size_t>(cols * cols) * sizeof(float));
+}
+
+float* floats(const fh::Memory& memory) { return reinterpret_cast<float*>(memory.data()); }
+
 void pack_weight(fh::Weight& weight, int64_t start, int64_t count, Bytes raw,
                  std::optional<Ints> source_rows) {
     fh::require(!source_rows || static_cast<int64_t>(source_rows->size()) == count,
@@ -186,10 +200,20 @@ NumpyBytes quantize_rows(Matrix weights, const std::string& type_name,
 
 NumpyMatrix second_moments(Matrix x) {
     const auto cols = static_cast<int64_t>(x.shape(1));
-    auto data = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(cols * cols));
+    fh::Memory data = square_matrix(cols);
     {
         nb::gil_scoped_release release;
-        fh::second_moments(x.data(), static_cast<int64_t>(x.shape(0)), cols, data.get());
+        fh::second_moments(x.data(), static_cast<int64_t>(x.shape(0)), cols, floats(data));
+    }
+    return own_matrix(std::move(data), cols, cols);
+}
+
+NumpyMatrix mean_products(Matrix x) {
+    const auto cols = static_cast<int64_t>(x.shape(1));
+    fh::Memory data = square_matrix(cols);
+    {
+        nb::gil_scoped_release release;
+        fh::mean_products(x.data(), static_cast<int64_t>(x.shape(0)), cols, floats(data));
     }
     return own_matrix(std::move(data), cols, cols);
 }
@@ -197,11 +221,11 @@ NumpyMatrix second_moments(Matrix x) {
 std::optional<NumpyMatrix> feedback_factor(Matrix matrix, float keep, float add) {
     const auto cols = static_cast<int64_t>(matrix.shape(1));
     fh::require(static_cast<int64_t>(matrix.shape(0)) == cols, "feedback_factor: not square");
-    auto data = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(cols * cols));
+    fh::Memory data = square_matrix(cols);
     bool positive = false;
     {
         nb::gil_scoped_release release;
-        positive = fh::feedback_factor(matrix.data(), cols, keep, add, data.get());
+        positive = fh::feedback_factor(matrix.data(), cols, keep, add, floats(data));
     }
     if (!positive) return std::nullopt;
     return own_matrix(std::move(data), cols, cols);
@@ -521,6 +545,7 @@ void bind_quantizers(nb::module_& m) {
         "weights"_a, "type_name"_a, "factor"_a, "importance"_a = nb::none(), nb::kw_only(),
         "threads"_a = nb::none());
     m.def("second_moments", &second_moments, "x"_a);
+    m.def("mean_products", &mean_products, "x"_a);
     m.def("feedback_factor", &feedback_factor, "matrix"_a, "keep"_a = 1.0f, "add"_a = 0.0f);
     m.def("can_quantize_to", [](const std::string& type_name) {
         const fh::BlockTraits* traits = fh::find_traits(type_name.c_str());

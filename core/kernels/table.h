@@ -47,5 +47,6 @@ constexpr KernelTable make_table(const char* name) {
         .search = find_search<S>,
         .spread_errors = spread_errors<S>,
         .multiply_panels = multiply_panels<S>,
+        .multiply_pairs = multiply_pairs<S>,
     };
 }

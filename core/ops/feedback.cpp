@@ -15,7 +15,7 @@ class Factor {
     Factor(const float* lower, int64_t cols)
         : cols_(cols), units_(cols / kFeedUnit), inverse_(static_cast<size_t>(cols)),
           squares_(new FeedFactor[static_cast<size_t>(units_)]),
-          tiles_(new float[static_cast<size_t>(start(units_))]) {
+          tiles_(sizeof(float) * static_cast<size_t>(start(units_))) {
         for (int64_t c = 0; c < cols; ++c) {
             const float diagonal = lower[c * cols + c];
             require(std::isfinite(diagonal) && diagonal > 0.0f,
@@ -25,15 +25,16 @@ class Factor {
         parallel(units_, [&](int64_t u, int) { take(lower, u); });
     }
     const FeedFactor& square(int64_t unit) const { return squares_[unit]; }
-    const float* tiles(int64_t unit) const { return tiles_.get() + start(unit); }
+    const float* tiles(int64_t unit) const { return tile_at(unit); }
 
   private:
     int64_t start(int64_t unit) const {  // floats of the units before
         return unit * (units_ - 1) * kFeedUnit * kFeedUnit - unit * (unit - 1) / 2 * kFeedUnit * kFeedUnit;
     }
+    float* tile_at(int64_t unit) const { return reinterpret_cast<float*>(tiles_.data()) + start(unit); }
     void take(const float* lower, int64_t unit) {
         FeedFactor& square = squares_[unit];
-        float* tile = tiles_.get() + start(unit);
+        float* tile = tile_at(unit);
         const int64_t first = unit * kFeedUnit, after = first + kFeedUnit;
         for (int k = 0; k < kFeedUnit; ++k)
             for (int j = 0; j < kFeedUnit; ++j)
@@ -47,7 +48,7 @@ class Factor {
     int64_t cols_, units_;
     std::vector<float> inverse_;  // one over the diagonal
     std::unique_ptr<FeedFactor[]> squares_;
-    std::unique_ptr<float[]> tiles_;
+    Memory tiles_;
 };
 
 // One group of rows, kFeedVectors vectors side by side, from the first column to the last.

@@ -32,7 +32,7 @@ class Panels {
     void reserve(int64_t depth, int64_t count) {
         const auto needed = static_cast<size_t>((count + width_ - 1) / width_ * width_ * depth);
         depth_ = depth;
-        if (room_ < needed) data_.reset(new float[room_ = needed]);
+        if (data_.size() < needed * sizeof(float)) data_ = Memory(needed * sizeof(float));
     }
     // Rows [k, k + depth) become the first ones of a side, `count` columns of them.
     void put(int64_t k, const Side& side, int64_t depth, int64_t count) {
@@ -43,12 +43,14 @@ class Panels {
                 copy(side, p, k, first, end, std::min(width_, count - p * width_));
         });
     }
-    const float* at(int64_t panel, int64_t k) const { return data_.get() + (panel * depth_ + k) * width_; }
+    const float* at(int64_t panel, int64_t k) const { return place(panel, k); }
     int64_t width() const { return width_; }
 
   private:
     static constexpr int64_t kRun = 8;  // so few that all of them stay in the first cache
-    float* place(int64_t panel, int64_t k) { return data_.get() + (panel * depth_ + k) * width_; }
+    float* place(int64_t panel, int64_t k) const {
+        return reinterpret_cast<float*>(data_.data()) + (panel * depth_ + k) * width_;
+    }
     void copy(const Side& side, int64_t p, int64_t k, int64_t first, int64_t end, int64_t used) {
         const float* from = side.at + first * side.down + p * width_;
         float* to = place(p, k + first);
@@ -65,8 +67,7 @@ class Panels {
         for (int c = 0; c < n; ++c) to[c] = from[c];
     }
     const int64_t width_;
-    std::unique_ptr<float[]> data_;
-    size_t room_ = 0;
+    Memory data_;
     int64_t depth_ = 0;
 };
 

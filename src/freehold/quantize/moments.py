@@ -28,7 +28,7 @@ _TRIES = 6
 class Moments:
     """Means over tokens: of each input's square (C,), and of their products (C, C) if asked for.
 
-    `tokens` is how many there were.
+    Of the products only the lower triangle counts. `tokens` is how many there were.
     """
 
     squares: Floats
@@ -38,12 +38,11 @@ class Moments:
 
 def moments_of(inputs: Floats, *, products: bool) -> Moments:
     """The moments of inputs (T, C)."""
-    count = max(len(inputs), 1)
     if not products:
+        count = max(len(inputs), 1)
         squares = np.einsum("tc,tc->c", inputs, inputs) / np.float32(count)
         return Moments(squares, None, len(inputs))
-    both = ops.second_moments(np.ascontiguousarray(inputs))  # (C, C)
-    both /= np.float32(count)
+    both = ops.mean_products(np.ascontiguousarray(inputs))  # (C, C)
     return Moments(np.ascontiguousarray(both.diagonal()), both, len(inputs))
 
 
