@@ -40,19 +40,19 @@ NumpyMatrix own_matrix(std::unique_ptr<float[]> data, int64_t rows, int64_t cols
     return NumpyMatrix(raw, {static_cast<size_t>(rows), static_cast<size_t>(cols)}, owner);
 }
 
-// The same, of large pages where it is large.
-NumpyMatrix own_matrix(fh::Memory data, int64_t rows, int64_t cols) {
-    auto* memory = new fh::Memory(std::move(data));
-    nb::capsule owner(memory, [](void* p) noexcept { delete static_cast<fh::Memory*>(p); });
+// The same of a block, which may be one that was given back.
+NumpyMatrix own_matrix(fh::Borrowed data, int64_t rows, int64_t cols) {
+    auto* memory = new fh::Borrowed(std::move(data));
+    nb::capsule owner(memory, [](void* p) noexcept { delete static_cast<fh::Borrowed*>(p); });
     return NumpyMatrix(reinterpret_cast<float*>(memory->data()),
                        {static_cast<size_t>(rows), static_cast<size_t>(cols)}, owner);
 }
 
-fh::Memory square_matrix(int64_t cols) {
-    return fh::Memory(static_cast<size_t>(cols * cols) * sizeof(float));
+fh::Borrowed square_matrix(int64_t cols) {
+    return fh::Borrowed(static_cast<size_t>(cols * cols) * sizeof(float));
 }
 
-float* floats(const fh::Memory& memory) { return reinterpret_cast<float*>(memory.data()); }
+float* floats(const fh::Borrowed& memory) { return reinterpret_cast<float*>(memory.data()); }
 
 void pack_weight(fh::Weight& weight, int64_t start, int64_t count, Bytes raw,
                  std::optional<Ints> source_rows) {
@@ -200,7 +200,7 @@ NumpyBytes quantize_rows(Matrix weights, const std::string& type_name,
 
 NumpyMatrix second_moments(Matrix x) {
     const auto cols = static_cast<int64_t>(x.shape(1));
-    fh::Memory data = square_matrix(cols);
+    fh::Borrowed data = square_matrix(cols);
     {
         nb::gil_scoped_release release;
         fh::second_moments(x.data(), static_cast<int64_t>(x.shape(0)), cols, floats(data));
@@ -210,7 +210,7 @@ NumpyMatrix second_moments(Matrix x) {
 
 NumpyMatrix mean_products(Matrix x) {
     const auto cols = static_cast<int64_t>(x.shape(1));
-    fh::Memory data = square_matrix(cols);
+    fh::Borrowed data = square_matrix(cols);
     {
         nb::gil_scoped_release release;
         fh::mean_products(x.data(), static_cast<int64_t>(x.shape(0)), cols, floats(data));
@@ -218,14 +218,14 @@ NumpyMatrix mean_products(Matrix x) {
     return own_matrix(std::move(data), cols, cols);
 }
 
-std::optional<NumpyMatrix> feedback_factor(Matrix matrix, float keep, float add) {
+std::optional<NumpyMatrix> feedback_factor(Matrix matrix, float keep, float add, bool coded) {
     const auto cols = static_cast<int64_t>(matrix.shape(1));
     fh::require(static_cast<int64_t>(matrix.shape(0)) == cols, "feedback_factor: not square");
-    fh::Memory data = square_matrix(cols);
+    fh::Borrowed data = square_matrix(cols);
     bool positive = false;
     {
         nb::gil_scoped_release release;
-        positive = fh::feedback_factor(matrix.data(), cols, keep, add, floats(data));
+        positive = fh::feedback_factor(matrix.data(), cols, keep, add, coded, floats(data));
     }
     if (!positive) return std::nullopt;
     return own_matrix(std::move(data), cols, cols);
@@ -545,8 +545,10 @@ void bind_quantizers(nb::module_& m) {
         "weights"_a, "type_name"_a, "factor"_a, "importance"_a = nb::none(), nb::kw_only(),
         "threads"_a = nb::none());
     m.def("second_moments", &second_moments, "x"_a);
+    m.def("drop_spare_memory", &fh::drop_spare_memory);
     m.def("mean_products", &mean_products, "x"_a);
-    m.def("feedback_factor", &feedback_factor, "matrix"_a, "keep"_a = 1.0f, "add"_a = 0.0f);
+    m.def("feedback_factor", &feedback_factor, "matrix"_a, "keep"_a = 1.0f, "add"_a = 0.0f,
+          "coded"_a = false);
     m.def("can_quantize_to", [](const std::string& type_name) {
         const fh::BlockTraits* traits = fh::find_traits(type_name.c_str());
         return traits != nullptr && (traits->type == 1 || traits->type == 30 ||

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "freehold/threads.h"
 #include "freehold/types.h"
@@ -52,6 +53,38 @@ Memory& Memory::operator=(Memory&& other) noexcept {
 
 Memory::~Memory() {
     if (data_ != nullptr) munmap(data_, size_);
+}
+
+namespace {
+
+constexpr size_t kSpareBlocks = 6;
+std::mutex spare_mutex;
+std::vector<Memory> spare;  // the oldest first
+
+}  // namespace
+
+Borrowed::Borrowed(size_t bytes) {
+    const std::lock_guard lock(spare_mutex);
+    const auto fits = [&](const Memory& each) { return each.size() >= bytes && each.size() / 2 <= bytes; };
+    const auto found = std::find_if(spare.begin(), spare.end(), fits);
+    if (found == spare.end()) {
+        memory_ = Memory(bytes);
+        return;
+    }
+    memory_ = std::move(*found);
+    spare.erase(found);
+}
+
+Borrowed::~Borrowed() {
+    if (memory_.size() < kLargePage) return;
+    const std::lock_guard lock(spare_mutex);
+    if (spare.size() == kSpareBlocks) spare.erase(spare.begin());
+    spare.push_back(std::move(memory_));
+}
+
+void drop_spare_memory() {
+    const std::lock_guard lock(spare_mutex);
+    spare.clear();
 }
 
 // A block lives as long as anything in it.

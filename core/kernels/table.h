@@ -47,6 +47,7 @@ constexpr KernelTable make_table(const char* name) {
         .search = find_search<S>,
         .spread_errors = spread_errors<S>,
         .multiply_panels = multiply_panels<S>,
-        .multiply_pairs = multiply_pairs<S>,
+        .multiply_pairs = multiply_coded<S, Pairs>,
+        .multiply_bytes = multiply_bytes<S>(),
     };
 }

@@ -48,7 +48,7 @@ class Factor {
     int64_t cols_, units_;
     std::vector<float> inverse_;  // one over the diagonal
     std::unique_ptr<FeedFactor[]> squares_;
-    Memory tiles_;
+    Borrowed tiles_;
 };
 
 // One group of rows, kFeedVectors vectors side by side, from the first column to the last.

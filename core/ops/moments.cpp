@@ -1,12 +1,13 @@
 // Room: core/ops. Products of inputs with each other, and the factor by which errors are passed on:
 // what fitting a matrix to a text takes besides the rounding itself. Both are sums over rows, which
-// are repacked as panels once; see kernels/panels.h.
+// are repacked as panels once, of floats (kernels/panels.h) or of codes (coded.h).
 #include <algorithm>
 #include <cmath>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "coded.h"
 #include "freehold/kernels.h"
 #include "freehold/ops.h"
 #include "freehold/threads.h"
@@ -17,6 +18,8 @@ namespace {
 constexpr int64_t kDepth = 512;  // rows that are multiplied before sums are written
 constexpr int64_t kSquare = 96;   // rows and columns of a work item: their panels stay in the second cache
 constexpr int64_t kStrip = 96;   // columns that are factored at once; both are whole panels of both kinds
+constexpr int64_t kRun = 192;    // rows of a factor that become codes at once: whole strips and panels
+constexpr int64_t kSide = 96;    // columns of a work item that multiplies codes
 
 // Rows that lie `down` floats apart.
 struct Side {
@@ -32,13 +35,13 @@ class Panels {
     void reserve(int64_t depth, int64_t count) {
         const auto needed = static_cast<size_t>((count + width_ - 1) / width_ * width_ * depth);
         depth_ = depth;
-        if (data_.size() < needed * sizeof(float)) data_ = Memory(needed * sizeof(float));
+        if (data_.size() < needed * sizeof(float)) data_ = Borrowed(needed * sizeof(float));
     }
     // Rows [k, k + depth) become the first ones of a side, `count` columns of them.
     void put(int64_t k, const Side& side, int64_t depth, int64_t count) {
         const int64_t panels = (count + width_ - 1) / width_;
-        parallel((depth + kRun - 1) / kRun, [&](int64_t run, int) {
-            const int64_t first = run * kRun, end = std::min(depth, first + kRun);
+        parallel((depth + kFew - 1) / kFew, [&](int64_t few, int) {
+            const int64_t first = few * kFew, end = std::min(depth, first + kFew);
             for (int64_t p = 0; p < panels; ++p)
                 copy(side, p, k, first, end, std::min(width_, count - p * width_));
         });
@@ -47,7 +50,7 @@ class Panels {
     int64_t width() const { return width_; }
 
   private:
-    static constexpr int64_t kRun = 8;  // so few that all of them stay in the first cache
+    static constexpr int64_t kFew = 8;  // so few that all of them stay in the first cache
     float* place(int64_t panel, int64_t k) const {
         return reinterpret_cast<float*>(data_.data()) + (panel * depth_ + k) * width_;
     }
@@ -67,7 +70,7 @@ class Panels {
         for (int c = 0; c < n; ++c) to[c] = from[c];
     }
     const int64_t width_;
-    Memory data_;
+    Borrowed data_;
     int64_t depth_ = 0;
 };
 
@@ -168,19 +171,34 @@ void invert_small(float* lower, int64_t n, int64_t stride) {
 // The strips of a lower triangle (cols, cols), one under the other.
 class Triangle {
   public:
-    Triangle(float* h, int64_t cols)
-        : h_(h), cols_(cols), strip_(static_cast<size_t>(kStrip * cols)), inverse_(kStrip * kStrip) {
-        down_.reserve(cols, cols);
-        across_.reserve(cols, cols);
+    Triangle(float* h, int64_t cols, bool coded)
+        : h_(h), cols_(cols), run_(coded ? kRun : cols), coded_(kRun, coded ? cols / kRun : 0, cols),
+          strip_(static_cast<size_t>(kStrip * cols)), inverse_(kStrip * kStrip) {
+        down_.reserve(std::min(cols, run_), cols);
+        across_.reserve(std::min(cols, run_), cols);
         square_.reserve(kStrip, kStrip);
         before_.reserve(kStrip, cols);
     }
 
-    // h = L^T L from the last strip up, in its place.
+    // h = L^T L from the last rows up, in its place: run by run, and in runs strip by strip.
     bool factor() {
+        int64_t runs = 0;
+        for (int64_t end = cols_; end > 0; ++runs) {
+            const int64_t first = (end - 1) / run_ * run_;
+            if (runs > 0) subtract(runs, first, end);
+            if (!factor_run(first, end)) return false;
+            if (first > 0) keep(runs, first, end);
+            end = first;
+        }
+        return true;
+    }
+
+  private:
+    // Rows [begin, end), from which all runs behind them have been subtracted.
+    bool factor_run(int64_t begin, int64_t end) {
         int64_t done = 0;  // rows of L
-        for (int64_t first = (cols_ - 1) / kStrip * kStrip; first >= 0; first -= kStrip) {
-            const int64_t n = std::min(kStrip, cols_ - first);
+        for (int64_t first = (end - 1) / kStrip * kStrip; first >= begin; first -= kStrip) {
+            const int64_t n = std::min(kStrip, end - done - first);
             float* row = h_ + first * cols_;
             if (done > 0)
                 add_product({down_, first / kPanelRows, across_, done}, -1.0f,
@@ -194,8 +212,21 @@ class Triangle {
         }
         return true;
     }
-
-  private:
+    // Takes from rows [first, end) what all runs behind them have in common with them.
+    void subtract(int64_t runs, int64_t first, int64_t end) {
+        parallel((end + kSide - 1) / kSide, [&](int64_t item, int) {
+            const int64_t col = item * kSide;
+            for (int64_t run = 0; run < runs; ++run)
+                coded_.add_square(run, {first, end, col, std::min(end, col + kSide)}, -1.0f, h_, cols_);
+        });
+    }
+    // Makes codes of rows [first, end) for the rows before them.
+    void keep(int64_t run, int64_t first, int64_t end) {
+        const int64_t width = coded_.width();
+        parallel((first + width - 1) / width, [&](int64_t panel, int) {
+            coded_.put(run, panel, h_ + first * cols_, cols_, end - first, first);
+        });
+    }
     // The columns before a strip's square, divided by its factor.
     void divide(int64_t first, int64_t n) {
         float* row = h_ + first * cols_;
@@ -204,15 +235,18 @@ class Triangle {
         invert_small(inverse_.data(), n, kStrip);
         square_.put(0, {inverse_.data(), kStrip}, n, n);
         before_.put(0, {row, cols_}, n, first);
-        std::fill_n(strip_.data(), n * first, 0.0f);
+        parallel(n, [&](int64_t r, int) { std::fill_n(strip_.data() + r * first, first, 0.0f); });
         add_product({square_, 0, before_, n}, 1.0f, {strip_.data(), first, n, first, kWhole});
-        for (int64_t r = 0; r < n; ++r) std::copy_n(strip_.data() + r * first, first, row + r * cols_);
+        parallel(n, [&](int64_t r, int) {
+            std::copy_n(strip_.data() + r * first, first, row + r * cols_);
+        });
     }
 
     float* h_;
-    int64_t cols_;
+    int64_t cols_, run_;
+    Coded coded_;  // runs that are done
     std::vector<float> strip_, inverse_;
-    Panels down_{kPanelRows}, across_{2 * kernels().lanes};     // rows that are done, as either side
+    Panels down_{kPanelRows}, across_{2 * kernels().lanes};  // a run's rows that are done, as either side
     Panels square_{kPanelRows}, before_{2 * kernels().lanes};
 };
 
@@ -235,7 +269,8 @@ void second_moments(const float* x, int64_t count, int64_t cols, float* out) {
     });
 }
 
-bool feedback_factor(const float* matrix, int64_t cols, float keep, float add, float* out) {
+bool feedback_factor(const float* matrix, int64_t cols, float keep, float add, bool coded,
+                     float* out) {
     require(cols >= 1, "feedback_factor: at least one column is needed");
     parallel(cols, [&](int64_t r, int) {
         const float* from = matrix + r * cols;
@@ -244,7 +279,7 @@ bool feedback_factor(const float* matrix, int64_t cols, float keep, float add, f
         to[r] = from[r] + add;
         std::fill_n(to + r + 1, cols - r - 1, 0.0f);
     });
-    return Triangle(out, cols).factor();
+    return Triangle(out, cols, coded).factor();
 }
 
 }  // namespace freehold

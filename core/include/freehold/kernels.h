@@ -108,7 +108,7 @@ constexpr int kFeedUnit = 32;     // columns that are rounded before the columns
 constexpr int kFeedVectors = 3;   // vectors of rows that move at once
 constexpr int kFeedTile = 4;      // columns that do
 constexpr int kPanelRows = 6;     // rows of a float product's tile
-constexpr int kPairRows = 4;      // rows of a tile of 16-bit codes' products
+constexpr int kCodedRows = 4;     // rows of a tile of codes' products
 
 // A block of as many rows as a vector has lanes, see search.h: what their numbers were divided by,
 // the scales that were found, and how a file says them.
@@ -138,6 +138,10 @@ struct BlockSearch {
                  int error_stride);
     BlockCodes codes;
 };
+
+using MultiplyCodedFn = void (*)(const int32_t* a, const int32_t* b, int64_t words,
+                                 const int32_t* start, const float* by_row, const float* by_col,
+                                 float* out, int64_t stride);
 
 struct KernelTable {
     const char* name;
@@ -187,9 +191,9 @@ struct KernelTable {
     void (*spread_errors)(const float* tiles, const float* errors, int64_t count, float* x);
     // out (kPanelRows, 2 lanes) = a^T b over `depth` rows of panels.
     void (*multiply_panels)(const float* a, const float* b, int64_t depth, float* out);
-    // out (kPairRows, 2 lanes) += by_row by_col a^T b of codes, see pairs.h.
-    void (*multiply_pairs)(const int16_t* a, const int16_t* b, int64_t pairs, const float* by_row,
-                           const float* by_col, float* out, int64_t stride);
+    // out (kCodedRows, 2 lanes) += by_row by_col (start + a^T b) of 16-bit codes; the same of bytes,
+    // or null. See coded.h.
+    MultiplyCodedFn multiply_pairs, multiply_bytes;
 };
 
 extern const KernelTable kGenericTable;

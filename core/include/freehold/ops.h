@@ -302,13 +302,16 @@ void quantize_rows_with_feedback(const float* values, int64_t rows, int64_t cols
 // out (C, C) = x^T x for x (T, C).  Mutates: out.
 void second_moments(const float* x, int64_t count, int64_t cols, float* out);
 
-// The lower triangle of out (C, C) = x^T x / T for x (T, C), of codes of 12 bits; its diagonal, of
-// floats. What is above it is of no use.  Mutates: out.
+// The lower triangle of out (C, C) = x^T x / T for x (T, C), of codes of 8 or 12 bits; its
+// diagonal, of floats. What is above it is of no use.  Mutates: out.
 void mean_products(const float* x, int64_t count, int64_t cols, float* out);
 
 // out (C, C), lower, with out^T out the matrix (C, C) after this: what lies off its diagonal times
 // `keep`, the diagonal plus `add`. Only the lower triangle is looked at. False, and nothing of use in
-// out, where that is not positive.  Mutates: out.
-bool feedback_factor(const float* matrix, int64_t cols, float keep, float add, float* out);
+// out, where that is not positive. `coded` multiplies codes of 8 or 12 bits, in half the
+// time: out^T out is then off by some thousandths of the diagonals, which is for a matrix whose `keep`
+// is well below one.  Mutates: out.
+bool feedback_factor(const float* matrix, int64_t cols, float keep, float add, bool coded,
+                     float* out);
 
 }  // namespace freehold

@@ -44,6 +44,23 @@ class Memory {
     size_t size_ = 0;
 };
 
+// A block for a while, not cleared. Large ones lie ready afterwards for who wants as much next, a few
+// of them: new pages have to be cleared, which takes as long as a fifth of what is done with them.
+class Borrowed {
+  public:
+    Borrowed() = default;
+    explicit Borrowed(size_t bytes);
+    Borrowed(Borrowed&& other) noexcept = default;
+    Borrowed& operator=(Borrowed&& other) noexcept = default;
+    ~Borrowed();
+    uint8_t* data() const { return memory_.data(); }
+    size_t size() const { return memory_.size(); }
+
+  private:
+    Memory memory_;
+};
+void drop_spare_memory();  // gives back what lies ready
+
 // A place for `bytes` of something that lives as long as `owner`. Such places follow one another in
 // large blocks: a layer's matrices stream as one run, and small ones get large pages too.
 uint8_t* place_bytes(size_t bytes, std::shared_ptr<Memory>& owner);

@@ -27,7 +27,7 @@ namespace freehold::avx2 {
 #include "../search.h"
 #include "../search_lines.h"
 #include "../feedback.h"
-#include "../pairs.h"
+#include "../coded.h"
 #include "../panels.h"
 #include "../search_types.h"
 #include "../table.h"

@@ -26,7 +26,7 @@ namespace freehold::generic {
 #include "../search.h"
 #include "../search_lines.h"
 #include "../feedback.h"
-#include "../pairs.h"
+#include "../coded.h"
 #include "../panels.h"
 #include "../search_types.h"
 #include "../table.h"

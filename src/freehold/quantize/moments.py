@@ -63,7 +63,7 @@ def feedback_factor(moments: Moments) -> Floats:
     doubt = _BASE_DOUBT + columns / max(moments.tokens, 1)
     doubt = min(_MOST_DOUBT, max(_LEAST_DOUBT, doubt))
     for _ in range(_TRIES):
-        factor = ops.feedback_factor(products, 1 - doubt, damping * mean)
+        factor = ops.feedback_factor(products, 1 - doubt, damping * mean, coded=True)
         if factor is not None:
             return factor
         damping *= 10
