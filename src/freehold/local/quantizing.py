@@ -88,10 +88,10 @@ def quantize(
     path = library.resolve(ref, settings=settings)
     target = checked_target(path, label, wanted.output, replace=wanted.replace)
     with open_source(path) as source, open_record(settings) as events:
-        inherit_terms(source, ref, settings)
         if wanted.goal is None:
             _planned(source, wanted)  # refused, if it is, before anything is loaded
         source.begin_loading()
+        inherit_terms(source, ref, settings)
         parent = identity_of(path, home=settings.home, progress=progress)
         texts = texts_for(source, wanted.texts, method=method)
         notes = {"source": path.name, "source.digest": parent.digest}
