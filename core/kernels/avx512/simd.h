@@ -145,6 +145,11 @@ struct Simd {
                     : "v"(code[j]), "m"(*reinterpret_cast<const int8_t(*)[4]>(values + 4 * j)));
         return acc;
     }
+    // acc + sum over four bytes of code (unsigned) * value (signed).
+    static I dot(I acc, B code, B value) {
+        __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(code), "v"(value));
+        return acc;
+    }
     // acc + sum over two int16 of a * b.
     static I dot_pairs(I acc, B a, B b) {
         // Spelled out, since around the intrinsic GCC 12 copies every accumulator of a loop twice.
