@@ -45,6 +45,7 @@ constexpr KernelTable make_table(const char* name) {
         .read_all = read_all<S>,
         .lanes = S::lanes,
         .search = find_search<S>,
+        .code_errors = code_errors<S>,
         .spread_errors = spread_errors<S>,
         .multiply_panels = multiply_panels<S>,
         .multiply_pairs = multiply_coded<S, Pairs>,

@@ -1,21 +1,22 @@
 // Room: core/ops. Writes float rows as blocks of a file while later columns make up for what earlier
 // ones lose; kernels/feedback.h says how.
 #include <algorithm>
-#include <cstring>
+#include <bit>
+#include <cmath>
 
 #include "quantize.h"
 
 namespace freehold {
 namespace {
 
-// The factor in the order in which it is used: per unit of columns its square, then the columns
-// after it in tiles.
+// The factor in the order in which it is used: per unit of columns its square, and the tiles by which
+// each unit before it moves its columns.
 class Factor {
   public:
     Factor(const float* lower, int64_t cols)
         : cols_(cols), units_(cols / kFeedUnit), inverse_(static_cast<size_t>(cols)),
           squares_(new FeedFactor[static_cast<size_t>(units_)]),
-          tiles_(sizeof(float) * static_cast<size_t>(start(units_))) {
+          tiles_(sizeof(FeedTile) * static_cast<size_t>(place(units_, 0))) {
         for (int64_t c = 0; c < cols; ++c) {
             const float diagonal = lower[c * cols + c];
             require(std::isfinite(diagonal) && diagonal > 0.0f,
@@ -25,25 +26,42 @@ class Factor {
         parallel(units_, [&](int64_t u, int) { take(lower, u); });
     }
     const FeedFactor& square(int64_t unit) const { return squares_[unit]; }
-    const float* tiles(int64_t unit) const { return tile_at(unit); }
+    const FeedTile* tiles(int64_t unit, int64_t earlier) const { return tile_at(place(unit, earlier)); }
 
   private:
-    int64_t start(int64_t unit) const {  // floats of the units before
-        return unit * (units_ - 1) * kFeedUnit * kFeedUnit - unit * (unit - 1) / 2 * kFeedUnit * kFeedUnit;
+    static constexpr int kTiles = kFeedUnit / kFeedTile;
+    static int64_t place(int64_t unit, int64_t earlier) {
+        return (unit * (unit - 1) / 2 + earlier) * kTiles;
     }
-    float* tile_at(int64_t unit) const { return reinterpret_cast<float*>(tiles_.data()) + start(unit); }
+    FeedTile* tile_at(int64_t place) const {
+        return reinterpret_cast<FeedTile*>(tiles_.data()) + place;
+    }
     void take(const float* lower, int64_t unit) {
         FeedFactor& square = squares_[unit];
-        float* tile = tile_at(unit);
-        const int64_t first = unit * kFeedUnit, after = first + kFeedUnit;
-        for (int k = 0; k < kFeedUnit; ++k)
-            for (int j = 0; j < kFeedUnit; ++j)
-                square[j][k] = j < k ? lower[(first + k) * cols_ + first + j] * inverse_[first + k] : 0.0f;
-        for (int64_t k = after; k < cols_; k += kFeedTile, tile += kFeedUnit * kFeedTile)
-            for (int c = 0; c < kFeedTile; ++c) {
-                const float* row = lower + (k + c) * cols_ + first;
-                for (int j = 0; j < kFeedUnit; ++j) tile[j * kFeedTile + c] = row[j] * inverse_[k + c];
-            }
+        const int64_t first = unit * kFeedUnit;
+        for (int k = 0; k < kFeedUnit; ++k) {
+            const float* row = lower + (first + k) * cols_;
+            const float by = inverse_[first + k];
+            for (int j = 0; j < kFeedUnit; ++j) square[j][k] = j < k ? row[first + j] * by : 0.0f;
+            for (int64_t earlier = 0; earlier < unit; ++earlier)
+                code(row + earlier * kFeedUnit, by, k % kFeedTile,
+                     *tile_at(place(unit, earlier) + k / kFeedTile));
+        }
+    }
+    // Column c of a tile: `by` times a unit's part of a row.
+    static void code(const float* row, float by, int c, FeedTile& tile) {
+        float parts[8] = {}, most = 0.0f;
+        for (int j = 0; j < kFeedUnit; j += 8)
+            for (int i = 0; i < 8; ++i) parts[i] = std::max(parts[i], std::fabs(row[j + i]));
+        for (const float part : parts) most = std::max(most, part);
+        const float inverse = most > 1e-30f ? kFeedLevels / most : 0.0f;
+        tile.scale[c] = most > 1e-30f ? most * by / kFeedLevels : 0.0f;
+        int32_t codes[kFeedUnit];
+        // To nearest even: the last bits of a float whose last one counts 1.
+        for (int j = 0; j < kFeedUnit; ++j)
+            codes[j] = std::bit_cast<int32_t>(row[j] * inverse + 12582912.0f);
+        for (int j = 0; j < kFeedUnit; ++j)
+            tile.codes[j / 2][c][j % 2] = static_cast<int16_t>(codes[j]);
     }
     int64_t cols_, units_;
     std::vector<float> inverse_;  // one over the diagonal
@@ -51,23 +69,19 @@ class Factor {
     Borrowed tiles_;
 };
 
-// One group of rows, kFeedVectors vectors side by side, from the first column to the last.
+// One group of rows, kFeedVectors vectors side by side, from the first column to the last. A block's
+// columns move when it is their turn, by the errors of all units before: those stay near, as codes.
 class Group {
   public:
-    Group(const Rows& from, const Factor& factor, const float* counts, int64_t first, uint8_t* out)
+    Group(const Rows& from, const Factor& factor, const float* counts, int64_t first, FeedErrors* coded,
+          uint8_t* out)
         : from_(from), factor_(factor), counts_(counts), first_(first), out_(out),
-          lanes_(kernels().lanes), width_(kFeedVectors * lanes_),
-          x_(static_cast<size_t>(from.cols * width_)) {
+          lanes_(kernels().lanes), width_(kFeedVectors * lanes_), elements_(from.traits->elements), coded_(coded),
+          x_(static_cast<size_t>(elements_ * width_)), own_(x_.size()) {
         for (int v = 0; v < kFeedVectors; ++v) set_units(from, first + v * lanes_, lanes_, blocks_[v]);
-        for (int r = 0; r < width_ && first + r < from.rows; ++r) {
-            const float by = blocks_[r / lanes_].inverse_unit[r % lanes_];
-            for (int64_t c = 0; c < from.cols; ++c)
-                x_[c * width_ + r] = from.values[(first + r) * from.cols + c] * by;
-        }
-        own_ = x_;
     }
     void run() {
-        for (int64_t b = 0; b < from_.cols / from_.traits->elements; ++b) block(b);
+        for (int64_t b = 0; b < from_.cols / elements_; ++b) block(b);
     }
 
   private:
@@ -81,51 +95,71 @@ class Group {
         for (int i = 0; i < columns; ++i)
             std::fill_n(counted_ + i * lanes_, lanes_, counts_[column + i]);
     }
+    // The columns of a block in the units of their rows, and what earlier blocks' errors make of them.
+    void gather(int64_t column) {
+        for (int r = 0; r < width_ && first_ + r < from_.rows; ++r) {
+            const float by = blocks_[r / lanes_].inverse_unit[r % lanes_];
+            const float* row = from_.values + (first_ + r) * from_.cols + column;
+            for (int c = 0; c < elements_; ++c) own_[c * width_ + r] = row[c] * by;
+        }
+        x_ = own_;
+        const int64_t before = column / kFeedUnit;
+        for (int u = 0; u < elements_ / kFeedUnit; ++u)
+            for (int64_t earlier = 0; earlier < before; ++earlier)
+                spread(before + u, earlier, x_.data() + u * kFeedUnit * width_);
+    }
+    void spread(int64_t unit, int64_t earlier, float* x) const {
+        kernels().spread_errors(factor_.tiles(unit, earlier), coded_[earlier], x);
+    }
+    // Moves the block's units after its unit `u`, the factor's `index`, by that one's errors.
+    void spread_after(int u, int64_t index, float* x) {
+        kernels().code_errors(errors_, coded_[index]);
+        for (int after = u + 1; after < elements_ / kFeedUnit; ++after)
+            spread(index + after - u, index, x + after * kFeedUnit * width_);
+    }
     void block(int64_t b) {
-        const int elements = from_.traits->elements, units = elements / kFeedUnit;
-        const int64_t column = b * elements;
-        if (from_.search.runs > 1) choose(column, elements);  // an only scale is chosen in its turn
-        for (int u = 0; u < units; ++u) unit(column + u * kFeedUnit, u);
+        const int units = elements_ / kFeedUnit;
+        gather(b * elements_);
+        if (from_.search.runs > 1) choose(b);  // an only scale is chosen in its turn
+        for (int u = 0; u < units; ++u) unit(u, b * units + u);
         for (int r = 0; r < width_ && first_ + r < from_.rows; ++r)
             write_block(from_, blocks_[r / lanes_], levels_[r / lanes_], lanes_, r % lanes_,
                         out_ + static_cast<size_t>(first_ + r) * from_.traits->row_bytes(from_.cols) +
                             static_cast<size_t>(b) * from_.traits->bytes);
     }
     // The scales of a block, for what its columns would be if none of them lost anything.
-    void choose(int64_t column, int elements) {
-        seen_.assign(x_.data() + column * width_, x_.data() + (column + elements) * width_);
-        for (int first = 0; first < elements; first += kFeedUnit)
-            foresee(column + first, seen_.data() + first * width_, elements - first - kFeedUnit);
-        count(column, elements);
+    void choose(int64_t b) {
+        seen_ = x_;
+        for (int u = 0; u < elements_ / kFeedUnit; ++u) foresee(u, b * elements_ / kFeedUnit + u);
+        count(b * elements_, elements_);
         for (int v = 0; v < kFeedVectors; ++v) {
-            view(seen_.data(), elements, v, part_);
+            view(seen_.data(), elements_, v, part_);
             from_.search.choose(part_, counted_, blocks_[v]);
         }
     }
-    // A unit's columns without loss, and the `after` columns behind it.
-    void foresee(int64_t column, float* x, int64_t after) {
-        const FeedFactor& factor = factor_.square(column / kFeedUnit);
+    // A unit's columns without loss, and those behind it.
+    void foresee(int u, int64_t index) {
+        const FeedFactor& factor = factor_.square(index);
+        float* x = seen_.data() + u * kFeedUnit * width_;
         for (int j = 0; j < kFeedUnit; ++j) {
             float* error = errors_ + j * width_;
-            const float* own = own_.data() + (column + j) * width_;
+            const float* own = own_.data() + (u * kFeedUnit + j) * width_;
             for (int r = 0; r < width_; ++r) error[r] = x[j * width_ + r] - own[r];
             for (int k = j + 1; k < kFeedUnit; ++k)
                 for (int r = 0; r < width_; ++r) x[k * width_ + r] -= factor[j][k] * error[r];
         }
-        kernels().spread_errors(factor_.tiles(column / kFeedUnit), errors_, after, x + kFeedUnit * width_);
+        spread_after(u, index, seen_.data());
     }
-    void unit(int64_t column, int u) {
-        const int64_t index = column / kFeedUnit, after = column + kFeedUnit;
-        count(column, kFeedUnit);
+    void unit(int u, int64_t index) {
+        const int start = u * kFeedUnit;
+        count(index * kFeedUnit, kFeedUnit);
         for (int v = 0; v < kFeedVectors; ++v) {
-            view(x_.data() + column * width_, kFeedUnit, v, part_);
-            view(own_.data() + column * width_, kFeedUnit, v, unfed_);
-            from_.search.feed(u * kFeedUnit / from_.search.run, part_, unfed_, counted_,
-                              factor_.square(index), blocks_[v],
-                              levels_[v] + u * kFeedUnit * lanes_, errors_ + v * lanes_, width_);
+            view(x_.data() + start * width_, kFeedUnit, v, part_);
+            view(own_.data() + start * width_, kFeedUnit, v, unfed_);
+            from_.search.feed(start / from_.search.run, part_, unfed_, counted_, factor_.square(index),
+                              blocks_[v], levels_[v] + start * lanes_, errors_ + v * lanes_, width_);
         }
-        kernels().spread_errors(factor_.tiles(index), errors_, from_.cols - after,
-                                x_.data() + after * width_);
+        spread_after(u, index, x_.data());
     }
 
     const Rows& from_;
@@ -133,9 +167,10 @@ class Group {
     const float* counts_;
     const int64_t first_;
     uint8_t* out_;
-    const int lanes_, width_;
-    std::vector<float> x_, own_;  // (C, width), what earlier columns' errors made of the weights, and these
-    std::vector<float> seen_;     // (block, width)
+    const int lanes_, width_, elements_;
+    FeedErrors* const coded_;     // of every unit that is done
+    std::vector<float> x_, own_;  // (block, width), what earlier errors made of the weights, and these
+    std::vector<float> seen_;     // x_ without loss in the block
     BlockScales blocks_[kFeedVectors];
     alignas(64) float part_[kMaxBlock * kMaxLanes], counted_[kMaxBlock * kMaxLanes];
     alignas(64) float unfed_[kFeedUnit * kMaxLanes];
@@ -159,8 +194,11 @@ void quantize_rows_with_feedback(const float* values, int64_t rows, int64_t cols
     }
     counts = check_importance(op, counts.data(), cols);
     const int width = kFeedVectors * kernels().lanes;
-    parallel((rows + width - 1) / width, [&](int64_t group, int) {
-        const auto work = std::make_unique<Group>(from, factor, counts.data(), group * width, out);
+    const int64_t units = cols / kFeedUnit;
+    const Borrowed coded(sizeof(FeedErrors) * static_cast<size_t>(units * thread_count()));
+    parallel((rows + width - 1) / width, [&](int64_t group, int thread) {
+        auto* errors = reinterpret_cast<FeedErrors*>(coded.data()) + thread * units;
+        const auto work = std::make_unique<Group>(from, factor, counts.data(), group * width, errors, out);
         work->run();
     });
 }

@@ -107,6 +107,7 @@ constexpr int kBlockRuns = 16;    // runs of a block at most
 constexpr int kFeedUnit = 32;     // columns that are rounded before the columns after them move
 constexpr int kFeedVectors = 3;   // vectors of rows that move at once
 constexpr int kFeedTile = 4;      // columns that do
+constexpr int kFeedLevels = 8191; // of products' codes: the sum of a unit's products fits 32 bits
 constexpr int kPanelRows = 6;     // rows of a float product's tile
 constexpr int kCodedRows = 4;     // rows of a tile of codes' products
 
@@ -121,6 +122,17 @@ struct BlockScales {
 
 // [j][k]: how much of what a unit's column j gained its column k > j has to lose.
 using FeedFactor = float[kFeedUnit][kFeedUnit];
+
+// The same for a tile of columns after the unit, and a unit's errors (kFeedUnit, kFeedVectors lanes):
+// codes of which two columns lie side by side, to be multiplied by a scale for each column or row.
+struct FeedTile {
+    int16_t codes[kFeedUnit / 2][kFeedTile][2];
+    float scale[kFeedTile];
+};
+struct FeedErrors {
+    alignas(64) int16_t codes[kFeedUnit * kFeedVectors * kMaxLanes];
+    alignas(64) float scale[kFeedVectors * kMaxLanes];
+};
 
 struct BlockCodes {
     uint8_t of[256];  // the code of level i - 128
@@ -188,7 +200,9 @@ struct KernelTable {
     float (*read_all)(const float* p, int64_t n);
     int lanes;
     BlockSearch (*search)(int type);
-    void (*spread_errors)(const float* tiles, const float* errors, int64_t count, float* x);
+    void (*code_errors)(const float* errors, FeedErrors& out);
+    // x (kFeedUnit, kFeedVectors lanes) loses what an earlier unit's errors make of it.
+    void (*spread_errors)(const FeedTile* tiles, const FeedErrors& errors, float* x);
     // out (kPanelRows, 2 lanes) = a^T b over `depth` rows of panels.
     void (*multiply_panels)(const float* a, const float* b, int64_t depth, float* out);
     // out (kCodedRows, 2 lanes) += by_row by_col (start + a^T b) of 16-bit codes; the same of bytes,

@@ -17,6 +17,7 @@ struct Simd {
     static constexpr int attend_rows = 6;
     template <int R> static constexpr int attend_vectors = R > 3 ? 2 : 4;  // sums stay in registers
     static constexpr bool exact_bytes = false;  // dot4() needs codes up to 63
+    static constexpr int pair_columns = 2;  // of spread_errors() at once; 0: floats are faster
     static constexpr bool joins = false;
 
     static F zero() { return _mm256_setzero_ps(); }

@@ -18,6 +18,7 @@ struct Simd {
     // Vectors of keys or values per attention tile of R rows.
     template <int R> static constexpr int attend_vectors = 4;
     static constexpr bool exact_bytes = true; // dot() is exact for codes up to 255
+    static constexpr int pair_columns = 4;  // of spread_errors() at once; 0: floats are faster
     static constexpr bool joins = true;       // see joined()
 
     static F zero() { return _mm512_setzero_ps(); }

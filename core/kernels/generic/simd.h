@@ -25,6 +25,7 @@ struct Simd {
     static constexpr int attend_rows = 3;
     template <int R> static constexpr int attend_vectors = 4;
     static constexpr bool exact_bytes = true;
+    static constexpr int pair_columns = 0;  // of spread_errors() at once; 0: floats are faster
     static constexpr bool joins = false;
 
     template <class V, class Fn>
