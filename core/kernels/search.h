@@ -132,23 +132,28 @@ inline typename S::F furthest(const float* x) {
     return far;
 }
 
-// The scale of a run alone: candidates that give its furthest number one of several levels, then
-// the least squares for the levels found, twice.
+// The scale of a run alone: candidates that give its furthest number one of several levels, the best
+// one's neighbours where a type has them, then the least squares for the levels found, twice.
 template <class S, class T>
 typename S::F best_scale(const float* x, const float* w) {
     using G = typename T::Grid;
     const auto far = inverse_or_zero<S>(furthest<S, T::run>(x));
-    auto best = S::zero(), gain = S::zero();
+    auto best = S::zero(), gain = S::zero(), best_inverse = far;
     const auto attempt = [&](typename S::F inverse) {
         const auto sums = sum_levels<S, G, T::run, false>(x, w, inverse, S::zero());
         const auto scale = ratio_or_zero<S>(sums.qx, sums.qq);
         const auto gained = S::mul(scale, sums.qx);
         best = S::pick_less(gain, gained, scale, best);
+        best_inverse = S::pick_less(gain, gained, inverse, best_inverse);
         gain = S::max(gain, gained);
     };
     for (const Ladder& ladder : T::starts)
         for (int k = 0; k < ladder.count; ++k)
             attempt(S::mul(far, S::set(ladder.first + ladder.step * static_cast<float>(k))));
+    if constexpr (requires { T::beside; }) {
+        const auto middle = best_inverse;
+        for (const float step : {-T::beside, T::beside}) attempt(S::fma(far, S::set(step), middle));
+    }
     for (int k = 0; k < 2; ++k) attempt(inverse_or_zero<S>(best));
     return best;
 }

@@ -5,7 +5,8 @@ template <class S>
 struct TypeQ4_0 {
     using Grid = EvenGrid<S, -8, 7>;
     static constexpr int run = 32, runs = 1;
-    static constexpr Ladder starts[] = {{-9.75f, 0.25f, 17}, {6.0f, 0.25f, 11}};
+    static constexpr Ladder starts[] = {{-9.75f, 0.5f, 9}, {6.0f, 0.5f, 6}};
+    static constexpr float beside = 0.25f;
     using Search = ScaleSearch<S, TypeQ4_0>;
 };
 template <class S>
