@@ -76,8 +76,8 @@ class Group {
     Group(const Rows& from, const Factor& factor, const float* counts, int64_t first, FeedErrors* coded,
           uint8_t* out)
         : from_(from), factor_(factor), counts_(counts), first_(first), out_(out),
-          lanes_(kernels().lanes), width_(kFeedVectors * lanes_), elements_(from.traits->elements), coded_(coded),
-          x_(static_cast<size_t>(elements_ * width_)), own_(x_.size()) {
+          lanes_(kernels().lanes), width_(kFeedVectors * lanes_), elements_(from.traits->elements),
+          coded_(coded), x_(static_cast<size_t>(elements_ * width_)), own_(x_.size()) {
         for (int v = 0; v < kFeedVectors; ++v) set_units(from, first + v * lanes_, lanes_, blocks_[v]);
     }
     void run() {
