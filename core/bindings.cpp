@@ -198,16 +198,6 @@ NumpyBytes quantize_rows(Matrix weights, const std::string& type_name,
     return NumpyBytes(raw, {static_cast<size_t>(rows), row_bytes}, owner);
 }
 
-NumpyMatrix second_moments(Matrix x) {
-    const auto cols = static_cast<int64_t>(x.shape(1));
-    fh::Borrowed data = square_matrix(cols);
-    {
-        nb::gil_scoped_release release;
-        fh::second_moments(x.data(), static_cast<int64_t>(x.shape(0)), cols, floats(data));
-    }
-    return own_matrix(std::move(data), cols, cols);
-}
-
 NumpyMatrix mean_products(Matrix x) {
     const auto cols = static_cast<int64_t>(x.shape(1));
     fh::Borrowed data = square_matrix(cols);
@@ -544,7 +534,6 @@ void bind_quantizers(nb::module_& m) {
         },
         "weights"_a, "type_name"_a, "factor"_a, "importance"_a = nb::none(), nb::kw_only(),
         "threads"_a = nb::none());
-    m.def("second_moments", &second_moments, "x"_a);
     m.def("drop_spare_memory", &fh::drop_spare_memory);
     m.def("mean_products", &mean_products, "x"_a);
     m.def("feedback_factor", &feedback_factor, "matrix"_a, "keep"_a = 1.0f, "add"_a = 0.0f,

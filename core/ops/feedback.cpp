@@ -73,11 +73,11 @@ class Factor {
 // columns move when it is their turn, by the errors of all units before: those stay near, as codes.
 class Group {
   public:
-    Group(const Rows& from, const Factor& factor, const float* counts, int64_t first, FeedErrors* coded,
-          uint8_t* out)
+    Group(const Rows& from, const Factor& factor, const float* counts, int64_t first, uint8_t* out)
         : from_(from), factor_(factor), counts_(counts), first_(first), out_(out),
           lanes_(kernels().lanes), width_(kFeedVectors * lanes_), elements_(from.traits->elements),
-          coded_(coded), x_(static_cast<size_t>(elements_ * width_)), own_(x_.size()) {
+          coded_(std::make_unique_for_overwrite<FeedErrors[]>(static_cast<size_t>(from.cols / kFeedUnit))),
+          x_(static_cast<size_t>(elements_ * width_)), own_(x_.size()) {
         for (int v = 0; v < kFeedVectors; ++v) set_units(from, first + v * lanes_, lanes_, blocks_[v]);
     }
     void run() {
@@ -168,7 +168,7 @@ class Group {
     const int64_t first_;
     uint8_t* out_;
     const int lanes_, width_, elements_;
-    FeedErrors* const coded_;     // of every unit that is done
+    const std::unique_ptr<FeedErrors[]> coded_;  // of every unit that is done
     std::vector<float> x_, own_;  // (block, width), what earlier errors made of the weights, and these
     std::vector<float> seen_;     // x_ without loss in the block
     BlockScales blocks_[kFeedVectors];
@@ -194,11 +194,8 @@ void quantize_rows_with_feedback(const float* values, int64_t rows, int64_t cols
     }
     counts = check_importance(op, counts.data(), cols);
     const int width = kFeedVectors * kernels().lanes;
-    const int64_t units = cols / kFeedUnit;
-    const Borrowed coded(sizeof(FeedErrors) * static_cast<size_t>(units * thread_count()));
-    parallel((rows + width - 1) / width, [&](int64_t group, int thread) {
-        auto* errors = reinterpret_cast<FeedErrors*>(coded.data()) + thread * units;
-        const auto work = std::make_unique<Group>(from, factor, counts.data(), group * width, errors, out);
+    parallel((rows + width - 1) / width, [&](int64_t group, int) {
+        const auto work = std::make_unique<Group>(from, factor, counts.data(), group * width, out);
         work->run();
     });
 }

@@ -126,18 +126,6 @@ void add_product(const Factors& f, float sign, const Target& to) {
     });
 }
 
-// Calls body(row, first column, end) for the rows of the squares of a lower triangle, in parallel.
-template <class Body>
-void each_square(int64_t cols, Body&& body) {
-    constexpr int64_t size = 64;
-    const int64_t count = (cols + size - 1) / size;
-    parallel(count, [&](int64_t i, int) {
-        for (int64_t j = 0; j <= i; ++j)
-            for (int64_t r = i * size; r < std::min(cols, (i + 1) * size); ++r)
-                body(r, j * size, std::min({cols, (j + 1) * size, r + 1}));
-    });
-}
-
 // The lower L of h = L^T L (n, n, `stride` apart), from the last row up, in its place. Only the
 // lower triangle is looked at. False where h is not positive.
 bool factor_small(float* h, int64_t n, int64_t stride) {
@@ -251,23 +239,6 @@ class Triangle {
 };
 
 }  // namespace
-
-void second_moments(const float* x, int64_t count, int64_t cols, float* out) {
-    require(count >= 1 && cols >= 1, "second_moments: at least one row and one column are needed");
-    std::fill_n(out, cols * cols, 0.0f);
-    Panels down(kPanelRows), across(2 * kernels().lanes);
-    down.reserve(kDepth, cols);
-    across.reserve(kDepth, cols);
-    for (int64_t k = 0; k < count; k += kDepth) {
-        const int64_t depth = std::min(kDepth, count - k);
-        down.put(0, {x + k * cols, cols}, depth, cols);
-        across.put(0, {x + k * cols, cols}, depth, cols);
-        add_product({down, 0, across, depth}, 1.0f, {out, cols, cols, cols, 0});
-    }
-    each_square(cols, [&](int64_t r, int64_t first, int64_t end) {
-        for (int64_t c = first; c < end; ++c) out[c * cols + r] = out[r * cols + c];
-    });
-}
 
 bool feedback_factor(const float* matrix, int64_t cols, float keep, float add, bool coded,
                      float* out) {

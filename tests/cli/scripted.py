@@ -135,9 +135,11 @@ def load(
     kv_bits: int = 16,
     adapters: Mapping[str, Path] | None = None,
     adapter_bits: int = 8,
+    speculation: bool = True,
 ) -> Model:
     assert kv_bits == 16
     assert adapter_bits == 8
+    assert speculation
     assert all(name == str(path) for name, path in (adapters or {}).items())
     if ref == "broken":
         raise ZeroDivisionError("a secret prompt")

@@ -35,6 +35,18 @@ SAMPLINGS = {
 }
 
 
+class Always(StepCosts):
+    """Guesses so many tokens whatever they cost."""
+
+    def __init__(self, guesses: int) -> None:
+        super().__init__()
+        self._guesses = guesses
+
+    def best(self, right: float) -> int:
+        del right
+        return self._guesses
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return load_gguf(small(DIMS).write(tmp_path_factory.mktemp("m") / "m.gguf")).model
@@ -51,7 +63,7 @@ def answered(
     """The whole answer; with `always`, so many tokens are guessed whatever they cost."""
     engine = Engine(Runner(model, tokens=1024), speculates=speculates)
     if always is not None:
-        engine._costs.best = lambda right: always  # type: ignore[method-assign]
+        engine.costs = Always(always)
     engine.submit(asked)
     outputs = []
     while engine.has_work:
@@ -111,7 +123,7 @@ def test_what_is_remembered_of_an_answer_is_what_it_said(model: Model) -> None:
 
 def test_answers_side_by_side_are_not_guessed(model: Model) -> None:
     engine = Engine(Runner(model, tokens=2048))
-    engine._costs.best = lambda right: MOST_GUESSES  # type: ignore[method-assign]
+    engine.costs = Always(MOST_GUESSES)
     run, widths = engine.runner.run, []
 
     def watched(parts: list[Part]) -> np.ndarray:
@@ -228,7 +240,7 @@ def test_an_answer_given_before_is_guessed_for_its_asker_alone(model: Model) -> 
         return count, tokens
 
     engine = Engine(Runner(model, tokens=1024))
-    engine._costs.best = lambda right: MOST_GUESSES  # type: ignore[method-assign]
+    engine.costs = Always(MOST_GUESSES)
     asked = request(owner="one", sampling=SAMPLINGS["warm"], max_tokens=60)
     first, tokens = steps(engine, asked)
     again, same = steps(engine, replace(asked, id="b"))

@@ -1,8 +1,7 @@
-"""The products of inputs and their factor are what linear algebra says.
+"""The factor of inputs' products is what linear algebra says; of the products, see coded products.
 
-Oracle: NumPy 2.4 in float64. A float32 sum of products differs by the rounding of its partial
-sums, each at most 6e-8 of what two columns could have in common; a factor is as exact as the matrix
-is well conditioned, and these have conditions of about a hundred.
+Oracle: NumPy 2.4 in float64. A factor is as exact as the matrix is well conditioned, and these have
+conditions of about a hundred.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ def some_inputs(rows: int, cols: int) -> Floats:
     return (shared + rng.standard_normal((rows, cols))).astype(np.float32)
 
 
-def twin_of_moments(x: Floats) -> Doubles:
+def moments_in_doubles(x: Floats) -> Floats:
     wide = x.astype(np.float64)
-    return np.asarray(wide.T @ wide)
+    return np.asarray(wide.T @ wide / len(x), np.float32)
 
 
 def twin_of_factor(matrix: Floats) -> Doubles:
@@ -41,20 +40,9 @@ def twin_of_factor(matrix: Floats) -> Doubles:
 
 
 def some_matrix(cols: int) -> Floats:
-    moments = ops.second_moments(some_inputs(2 * cols, cols)) / np.float32(2 * cols)
+    moments = moments_in_doubles(some_inputs(2 * cols, cols))
     moments[np.diag_indices(cols)] += 0.2
     return moments
-
-
-@pytest.mark.parametrize("rows", [1, 255, 256, 700])
-@pytest.mark.parametrize("cols", COUNTS)
-def test_matches_twin_moments(rows: int, cols: int, isa: str, thread_count: int) -> None:
-    x = some_inputs(rows, cols)
-    found = ops.second_moments(x)
-    expected = twin_of_moments(x)
-    most = np.sqrt(np.outer(expected.diagonal(), expected.diagonal()))
-    np.testing.assert_allclose(found / most, expected / most, atol=5e-6)
-    np.testing.assert_array_equal(found, found.T)
 
 
 @pytest.mark.parametrize("cols", COUNTS)
@@ -83,34 +71,36 @@ def test_only_the_lower_triangle_is_looked_at() -> None:
 
 
 def test_threads_change_nothing() -> None:
-    x, before = some_inputs(600, 200), ops.threads()
+    x, matrix, before = some_inputs(1200, 500), some_matrix(500), ops.threads()
     found = []
     for count in (1, 2):
         ops.set_threads(count)
-        found.append((ops.second_moments(x), ops.feedback_factor(some_matrix(200))))
+        factors = [ops.feedback_factor(matrix, coded=coded) for coded in (False, True)]
+        found.append([np.tril(ops.mean_products(x)), *factors])
     ops.set_threads(before)
-    np.testing.assert_array_equal(found[0][0], found[1][0])
-    np.testing.assert_array_equal(found[0][1], found[1][1])
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("place", [0, 150, 199])
+@pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize("place", [0, 150, 399])
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
-def test_a_matrix_that_is_not_positive_has_no_factor(place: int, value: float) -> None:
-    matrix = some_matrix(200)
+def test_a_matrix_that_is_not_positive_has_no_factor(place: int, value: float, coded: bool) -> None:
+    matrix = some_matrix(400)
     matrix[place, place] = value
-    assert ops.feedback_factor(matrix) is None
+    assert ops.feedback_factor(matrix, coded=coded) is None
 
 
 def test_what_is_no_square_is_refused() -> None:
     with pytest.raises(ContractBroken, match="not square"):
         ops.feedback_factor(np.ones((3, 4), np.float32))
     with pytest.raises(ContractBroken, match="at least one row"):
-        ops.second_moments(np.ones((0, 4), np.float32))
+        ops.mean_products(np.ones((0, 4), np.float32))
 
 
 def test_few_tokens_are_trusted_less() -> None:
     """What columns have in common counts for the less, the fewer tokens there were."""
-    products = ops.second_moments(some_inputs(400, 64)) / np.float32(400)
+    products = moments_in_doubles(some_inputs(400, 64))
     squares = np.ascontiguousarray(products.diagonal())
     shared = []
     for tokens in (64, 4096):

@@ -299,9 +299,6 @@ void quantize_rows_with_feedback(const float* values, int64_t rows, int64_t cols
                                  const char* type_name, const float* lower,
                                  const float* importance, uint8_t* out);
 
-// out (C, C) = x^T x for x (T, C).  Mutates: out.
-void second_moments(const float* x, int64_t count, int64_t cols, float* out);
-
 // The lower triangle of out (C, C) = x^T x / T for x (T, C), of codes of 8 or 12 bits; its
 // diagonal, of floats. What is above it is of no use.  Mutates: out.
 void mean_products(const float* x, int64_t count, int64_t cols, float* out);

@@ -93,6 +93,7 @@ def _loaded(ref: str, settings: Settings, adapter: Path | None) -> Model:
         kv_bits=settings.kv_bits,
         adapters={} if adapter is None else {str(adapter): adapter},
         adapter_bits=settings.adapter_bits,
+        speculation=settings.speculation,
     )
     if model.report is not None and not model.report.exact:
         typer.echo(str(model.report), err=True)

@@ -80,7 +80,7 @@ class Engine:
         self._matchers = matchers
         self._bounds_chunks = bounds_chunks
         self._speculates = speculates and states is None  # a state cannot be taken back
-        self._costs, self._told = StepCosts(), Memory()
+        self.costs, self._told = StepCosts(), Memory()
         self._guessed_tokens = self._kept_tokens = 0
         self._work: dict[str, _Work] = {}
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="masks")
@@ -219,7 +219,7 @@ class Engine:
         if work.guesser is None or most < 1 or len(entry.known) == len(work.request.tokens):
             return []
         guesses = work.guesser.guess(most)
-        return guesses[: self._costs.best(work.guesser.right)] if guesses else []
+        return guesses[: self.costs.best(work.guesser.right)] if guesses else []
 
     def _part(self, entry: Entry, count: int, guesses: list[int]) -> Part:
         start, work = entry.sequence.length, self._work[entry.id]
@@ -252,7 +252,7 @@ class Engine:
         if self._bounds_chunks:
             self.pacer.learn(count, seconds)
         if parts[0].wanted == count:
-            self._costs.learn(count, seconds)
+            self.costs.learn(count, seconds)
 
     def _publish_guessed(
         self, entry: Entry, guesses: list[int], logits: NDArray[np.float32]

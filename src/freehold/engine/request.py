@@ -1,4 +1,5 @@
-"""What the engine is asked and what it gives back: plain data that crosses to its process.
+"""What the engine is asked and what it gives back: plain data that crosses to its process, but for
+what it expects of a grammar.
 
 Room: engine. Knows token ids only; must not know text, messages or HTTP.
 """

@@ -53,6 +53,7 @@ def open_target(ref: str, *, settings: Settings, progress: Progress = silent) ->
         kv_bits=settings.kv_bits,
         adapters={} if adapter is None else {adapter.name: adapter},
         adapter_bits=settings.adapter_bits,
+        speculation=settings.speculation,
     )
     return LocalTarget(
         model,

@@ -55,6 +55,7 @@ class Model:
         context_tokens: int | None,
         kv_bits: int = 16,
         adapter_bits: int = 8,
+        speculation: bool = True,
     ) -> None:
         self.name = name
         self._loaded, self._adapter_bits = loaded, adapter_bits
@@ -68,9 +69,9 @@ class Model:
         self.suggested = text.suggested  # how the maker would draw; applied where you say so
         self._template: ChatTemplate | None = None
         self.context_tokens = self._context(context_tokens)
-        self._kv_bits = kv_bits
+        self._kv_bits, self._speculation = kv_bits, speculation
         self._runner = self.new_runner(self.context_tokens)
-        self._engine = Engine(self._runner, bounds_chunks=False)
+        self._engine = self._engine_over(self._runner)
         self._outputs: dict[str, deque[Output]] = {}
         self._numbers = itertools.count()
         self._lock = threading.Lock()
@@ -126,9 +127,14 @@ class Model:
 
         For many texts at once; one thread drives it, and nothing else runs this model meanwhile.
         """
-        engine = Engine(self.new_runner(tokens), max_running=max_running, bounds_chunks=False)
+        engine = self._engine_over(self.new_runner(tokens), max_running=max_running)
         engine.adapters = self._engine.adapters
         return engine
+
+    def _engine_over(self, runner: Runner, *, max_running: int = 64) -> Engine:
+        return Engine(
+            runner, max_running=max_running, bounds_chunks=False, speculates=self._speculation
+        )
 
     def adapter_index(self, name: str) -> int:
         """The index that a runner knows an adapter by; -1 for "". Raises: UnknownModel."""

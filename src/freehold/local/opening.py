@@ -26,13 +26,15 @@ def load(  # noqa: PLR0913 - the public face: each by its name
     precision: str | None = None,
     adapters: Mapping[str, str | Path] | None = None,
     adapter_bits: int = 8,
+    speculation: bool = True,
 ) -> Model | EmbeddingModel:
     """Loads a model by path or name; nothing is fetched. A path is a file or a directory.
 
     `context_tokens` defaults to the model's own; `threads` (of the whole process) to every core;
     `kv_bits` 8 halves a chat model's KV cache for a small loss; `precision` of an embedder is
     "int16" or "float32". `adapters` are LoRA directories or files by the names that answers give;
-    their values take 8 bits, or 16 as float16.
+    their values take 8 bits, or 16 as float16. Without `speculation` an answer that repeats itself
+    still comes a token a step; it changes no answer.
     Raises: UnknownModel, FormatError, LoadError, BadSetting.
     """
     path = library.resolve(ref)
@@ -43,12 +45,12 @@ def load(  # noqa: PLR0913 - the public face: each by its name
         loaded = load_embedder(path, precision=precision)
         return EmbeddingModel(loaded, name=str(ref), context_tokens=context_tokens)
     _leave_out("precision", precision, None, "a chat model keeps its file's own blocks")
-    model = _chat(path, str(ref), context_tokens, kv_bits, adapter_bits)
+    model = _chat(path, str(ref), context_tokens, kv_bits, adapter_bits, speculation)
     _add_adapters(model, adapters)
     return model
 
 
-def load_chat(
+def load_chat(  # noqa: PLR0913 - as `load`
     ref: str | Path,
     *,
     context_tokens: int | None = None,
@@ -56,6 +58,7 @@ def load_chat(
     kv_bits: int = 16,
     adapters: Mapping[str, str | Path] | None = None,
     adapter_bits: int = 8,
+    speculation: bool = True,
 ) -> Model:
     """The same for a chat model alone. Raises: WrongTask for an embedder, and as `load`."""
     path = library.resolve(ref)
@@ -68,13 +71,18 @@ def load_chat(
             found="a model for embedding",
             hint="`freehold pull starter` fetches one",
         )
-    model = _chat(path, str(ref), context_tokens, kv_bits, adapter_bits)
+    model = _chat(path, str(ref), context_tokens, kv_bits, adapter_bits, speculation)
     _add_adapters(model, adapters)
     return model
 
 
 def _chat(
-    path: Path, name: str, context_tokens: int | None, kv_bits: int, adapter_bits: int
+    path: Path,
+    name: str,
+    context_tokens: int | None,
+    kv_bits: int,
+    adapter_bits: int,
+    speculation: bool,
 ) -> Model:
     for what, bits in (("kv_bits", kv_bits), ("adapter_bits", adapter_bits)):
         if bits not in (8, 16):
@@ -87,6 +95,7 @@ def _chat(
         context_tokens=context_tokens,
         kv_bits=kv_bits,
         adapter_bits=adapter_bits,
+        speculation=speculation,
     )
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from freehold import ops
 from freehold.engine.pages import Sequence as Text
 from freehold.engine.runner import Part, Runner
 from freehold.formats.block_types import BlockType
@@ -82,7 +81,6 @@ class Reducer:
         for name, kind in self.kinds.items():
             if name not in self.done:
                 self._encode_tensor(name, kind, [None])
-        ops.drop_spare_memory()
 
     def _is_new(self, weight: Weight) -> bool:
         name = self._names.get(id(weight))

@@ -231,9 +231,12 @@ def _encode(  # noqa: PLR0913, PLR0917
         if name not in kinds:
             sink(name, 0, tensor.raw())
     reducer = Reducer(source.tensors, kinds, sink, threads, feedback=method == "feedback")
-    if method != "weights":
-        loaded = source.loaded
-        reducer.prepare(loaded.parameters, source.origins)
-        run_past(loaded.model, texts.calibration, reducer)
-    reducer.finish()
+    try:
+        if method != "weights":
+            loaded = source.loaded
+            reducer.prepare(loaded.parameters, source.origins)
+            run_past(loaded.model, texts.calibration, reducer)
+        reducer.finish()
+    finally:
+        ops.drop_spare_memory()
     return reducer
