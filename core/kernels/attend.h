@@ -190,7 +190,9 @@ __attribute__((noinline)) void weigh_page(const PageView& view, const typename P
             alignas(64) float scales[N][kPageTokens];
             for (int v = 0; v < N; ++v)
                 P::value_scales(view, page, (a + v * S::lanes) / P::kGroup, scales[v]);
+#pragma GCC unroll 8
             for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
                 for (int v = 0; v < N; ++v)
                     acc[r][v] = S::load(values + r * view.value_padded + a + v * S::lanes);
             const int steps = a / (N * S::lanes) * kPageTokens;
@@ -202,7 +204,9 @@ __attribute__((noinline)) void weigh_page(const PageView& view, const typename P
                         return P::value(page, k * stride + a + v * S::lanes, scales[v], k);
                     });
             }
+#pragma GCC unroll 8
             for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
                 for (int v = 0; v < N; ++v)
                     S::store(values + r * view.value_padded + a + v * S::lanes, acc[r][v]);
         };

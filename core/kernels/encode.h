@@ -208,7 +208,9 @@ inline void score_keys(const HeadView& view, const HeadScratch& own, int row, in
             for (int v = 0; v < N; ++v) acc[r][v] = S::fma(x, key[v], acc[r][v]);
         }
     }
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
         for (int v = 0; v < N; ++v)
             S::store(own.scores + r * own.padded_tokens + first + v * S::lanes,
                      S::mul(acc[r][v], S::set(view.scale)));
@@ -231,12 +233,13 @@ inline void weigh_values(const HeadView& view, const HeadScratch& own, const flo
             for (int v = 0; v < N; ++v) acc[r][v] = S::fma(w, value[v], acc[r][v]);
         }
     }
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
         for (int v = 0; v < N; ++v) {
-            const int at = first + v * S::lanes, left = view.width - at;
-            if (left <= 0) continue;
+            const int at = first + v * S::lanes, left = std::max(0, view.width - at);
             S::store_part(view.out + (row + r) * view.stride + at,
-                          S::mul(acc[r][v], S::set(inverse[r])), left < S::lanes ? left : S::lanes);
+                          S::mul(acc[r][v], S::set(inverse[r])), std::min(left, S::lanes));
         }
 }
 

@@ -16,6 +16,7 @@ void multiply_panels(const float* a, const float* b, int64_t depth, float* out) 
             sums[i][1] = S::fma(value, second, sums[i][1]);
         }
     }
+#pragma GCC unroll 6
     for (int i = 0; i < kPanelRows; ++i) {
         S::store(out + 2 * i * S::lanes, sums[i][0]);
         S::store(out + (2 * i + 1) * S::lanes, sums[i][1]);
