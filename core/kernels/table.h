@@ -6,7 +6,7 @@ constexpr KernelTable make_table(const char* name) {
         .name = name,
         .max_tile = S::max_tile,
         .any_tile = S::any_tile,
-        .quantize_row = quantize_row<S>,
+        .quantize_tile = quantize_tile<S>,
         .panel_row = panel_row,
         .fixed_row = fixed_row<S>,
         .tiles = {tile_f<S, FormatF32>, tile_f<S, FormatF16>, tile_f<S, FormatBF16>,

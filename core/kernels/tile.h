@@ -253,66 +253,6 @@ void tile_m(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, fl
     });
 }
 
-// The largest magnitude of n floats, n a multiple of the lanes.
-template <class S>
-inline float largest_of(const float* x, int64_t n) {
-    auto largest = S::zero();
-    for (int64_t i = 0; i < n; i += S::lanes) largest = S::max(S::abs(S::load(x + i)), largest);
-    return S::largest(largest);
-}
-
-constexpr int kScaleUnits = 16383;  // four of the widest sums of codes below 32, so weighed, fit 31 bits
-
-// Rounds one token to int8: its scale is its largest element / 127 / kScaleUnits, and that of
-// sixteen elements the least whole multiple that keeps them within 127; to nearest even.
-template <class S>
-void quantize_row(const float* x, int64_t cols, uint8_t* act, int m, int tile) {
-    const int64_t stride = tile * kActBytes;
-    float* numbers = reinterpret_cast<float*>(act + tile * kBlock) + m;
-    float top = 0.0f;  // of the token; those of sixteen lie where their scales will
-    for (int64_t i = 0; i < cols; i += kBlock, numbers += stride / sizeof(float)) {
-        numbers[0] = largest_of<S>(x + i, kActScale);
-        numbers[tile] = largest_of<S>(x + i + kActScale, kActScale);
-        top = std::max(top, std::max(numbers[0], numbers[tile]));
-    }
-    const bool some = top > 1e-30f;  // no overflow
-    const float units = some ? static_cast<float>(kScaleUnits) / top : 0.0f;
-    const float inverse = units * 127.0f;
-    for (int64_t b = 0; b < cols / kBlock; ++b, x += kBlock, act += stride) {
-        auto* codes = reinterpret_cast<int8_t*>(act) + m * kBlock;
-        numbers = reinterpret_cast<float*>(act + tile * kBlock) + m;
-        auto* whole = reinterpret_cast<int32_t*>(numbers + 3 * tile);
-        int32_t scaled_sum = 0, scales[2];
-        for (int half = 0; half < 2; ++half) {
-            const float share = std::min(static_cast<float>(kScaleUnits), numbers[half * tile] * units);
-            const auto least = static_cast<int32_t>(share);
-            const int32_t scale = std::max(least + (share > static_cast<float>(least)), 1);
-            const auto by = S::set(inverse / static_cast<float>(scale));
-            auto sums = S::set_int(0);
-            for (int i = half * kActScale; i < (half + 1) * kActScale; i += S::lanes) {
-                const auto q = S::to_int(S::mul(S::load(x + i), by));
-                S::store_bytes(codes + i, q);
-                sums = S::subtract(sums, q);
-            }
-            const int32_t pairs = S::pair_sums(sums);
-            const auto first = static_cast<int16_t>(pairs);
-            const int32_t minus = first + ((pairs - first) >> 16);
-            scaled_sum -= scale * minus;
-            numbers[half * tile] = static_cast<float>(scale);
-            scales[half] = scale;
-            whole[half * tile] = S::exact_bytes ? minus : pair_of((pairs - first) >> 16, first);
-            whole[(3 + half) * tile] = pair_of(scale, scale);
-        }
-        if constexpr (S::exact_bytes) {
-            whole[3 * tile] = pair_of(scales[1], scales[0]);
-            whole[4 * tile] = pair_of(whole[tile], whole[0]);
-        }
-        numbers[2 * tile] = static_cast<float>(scaled_sum);
-        whole[2 * tile] = -scaled_sum;
-    }
-    reinterpret_cast<float*>(act)[m] = some ? top / (127.0f * kScaleUnits) : 0.0f;
-}
-
 inline void panel_row(const float* x, int64_t cols, uint8_t* act, int m, int tile) {
     auto* panel = reinterpret_cast<float*>(act) + m;
     for (int64_t k = 0; k < cols; ++k) panel[k * tile] = x[k];

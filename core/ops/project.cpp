@@ -43,12 +43,14 @@ void Activations::reserve(const std::vector<const Weight*>& weights) {
     if (fixed_token_) fixed_ = scratch(3, static_cast<size_t>(fixed_token_ * count_));
 }
 
-// Row `m` of the tile that starts at `token`.
-void Activations::put(const float* row, int64_t token, int m, int tile) {
+void Activations::put(const float* const* rows, Tile tile) {
     const KernelTable& table = kernels();
-    if (int8_) table.quantize_row(row, cols_, int8_ + token * int8_token_, m, tile);
-    if (panels_) table.panel_row(row, cols_, panels_ + token * panel_token_, m, tile);
-    if (fixed_) table.fixed_row(row, cols_, fixed_ + token * fixed_token_, m, tile);
+    const auto [token, size] = tile;
+    if (int8_) table.quantize_tile(rows, cols_, int8_ + token * int8_token_, size);
+    for (int m = 0; m < size; ++m) {
+        if (panels_) table.panel_row(rows[m], cols_, panels_ + token * panel_token_, m, size);
+        if (fixed_) table.fixed_row(rows[m], cols_, fixed_ + token * fixed_token_, m, size);
+    }
 }
 
 Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, const Norm* norm,
@@ -58,18 +60,19 @@ Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, co
     const KernelTable& table = kernels();
     append_tiles(table, 0, count, tiles_);
     parallel(static_cast<int64_t>(tiles_.size()), [&](int64_t item, int) {
+        const Tile tile = tiles_[item];
         // The running thread's own: another caller may change the number of threads meanwhile.
         const size_t row_bytes = sizeof(float) * static_cast<size_t>(cols_);
-        float* normed = norm ? reinterpret_cast<float*>(scratch(2, row_bytes)) : nullptr;
-        const auto [first, size] = tiles_[item];
-        for (int m = 0; m < size; ++m) {
-            const float* row = x.row(rows ? rows[first + m] : first + m);
-            if (norm != nullptr) {
-                table.rms_norm(row, norm->weight.data(), norm->eps, cols_, normed);
-                row = normed;
-            }
-            put(row, first, m, size);
+        uint8_t* normed = norm ? scratch(2, row_bytes * static_cast<size_t>(tile.size)) : nullptr;
+        const float* taken[kMaxTile];
+        for (int m = 0; m < tile.size; ++m) {
+            taken[m] = x.row(rows ? rows[tile.first + m] : tile.first + m);
+            if (norm == nullptr) continue;
+            auto* row = reinterpret_cast<float*>(normed + row_bytes * static_cast<size_t>(m));
+            table.rms_norm(taken[m], norm->weight.data(), norm->eps, cols_, row);
+            taken[m] = row;
         }
+        put(taken, tile);
     });
 }
 
@@ -78,9 +81,11 @@ Activations::Activations(const float* x, int64_t stride, int64_t cols, const int
     : tiles_(std::move(tiles)), count_(tiles_.back().first + tiles_.back().size), cols_(cols) {
     reserve(weights);
     parallel(static_cast<int64_t>(tiles_.size()), [&](int64_t item, int) {
-        const auto [first, size] = tiles_[item];
-        for (int m = 0; m < size; ++m)
-            put(x + (rows ? rows[first + m] : first + m) * stride, first, m, size);
+        const Tile tile = tiles_[item];
+        const float* taken[kMaxTile];
+        for (int m = 0; m < tile.size; ++m)
+            taken[m] = x + (rows ? rows[tile.first + m] : tile.first + m) * stride;
+        put(taken, tile);
     });
 }
 

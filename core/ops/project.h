@@ -33,7 +33,7 @@ class Activations {
 
   private:
     void reserve(const std::vector<const Weight*>& weights);
-    void put(const float* row, int64_t token, int m, int tile);
+    void put(const float* const* rows, Tile tile);
     std::vector<Tile> tiles_;
     int64_t count_, cols_;
     int64_t int8_token_ = 0, panel_token_ = 0, fixed_token_ = 0;  // bytes a token

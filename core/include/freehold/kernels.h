@@ -16,8 +16,10 @@ constexpr int64_t act_bytes(int64_t cols) { return cols / kBlock * kActBytes + 4
 constexpr int kTileTypes = 26;  // block types that weights come in
 constexpr int kThinBlock = 32;  // columns of an adapter's matrix that share a scale
 
-// `m` of `tile` tokens: blocks of 32 codes a token, then the per-token numbers; see tile.h.
-using QuantizeFn = void (*)(const float* x, int64_t cols, uint8_t* act, int m, int tile);
+// rows[0] to rows[tile - 1] -> blocks of 32 codes a token, then the per-token numbers; see tile.h.
+using RoundFn = void (*)(const float* const* rows, int64_t cols, uint8_t* act, int tile);
+// The `m`th of `tile` tokens alone.
+using RowFn = void (*)(const float* x, int64_t cols, uint8_t* act, int m, int tile);
 // Lines of 64 bytes that will be read soon. A product that waits for no memory itself may ask for
 // them meanwhile.
 struct Soon {
@@ -159,9 +161,9 @@ struct KernelTable {
     const char* name;
     int max_tile;
     bool any_tile;            // tiles of every size up to it, not only powers of two
-    QuantizeFn quantize_row;  // to int8 blocks
-    QuantizeFn panel_row;     // to float32 panels, for float weights
-    QuantizeFn fixed_row;     // to 13-bit blocks, for Fixed16 weights
+    RoundFn quantize_tile;  // to int8 blocks
+    RowFn panel_row;        // to float32 panels, for float weights
+    RowFn fixed_row;        // to 13-bit blocks, for Fixed16 weights
     TileFn tile_for(int type) const;
     TileFn tiles[kTileTypes];
     int types[kTileTypes];

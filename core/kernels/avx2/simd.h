@@ -113,10 +113,28 @@ struct Simd {
         _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
     }
     static I subtract(I a, I b) { return _mm256_sub_epi32(a, b); }
-    static int32_t pair_sums(I v) {  // 2^16 that of lanes 2 and 3 of every four, and that of 0 and 1
-        const __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-        const __m128i sums = _mm_hadd_epi32(s, s);
-        return _mm_extract_epi32(sums, 1) * 65536 + _mm_cvtsi128_si32(sums);
+    static I add(I a, I b) { return _mm256_add_epi32(a, b); }
+    static I bits(F v) { return _mm256_castps_si256(v); }
+    static void store_ints(int32_t* p, I v) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
+    }
+    // Lane i: the sum, or the largest, of all lanes of v[i].
+    static I sum_each(const I (&v)[8]) {
+        return _mm256_castps_si256(each([&](int i) { return _mm256_castsi256_ps(v[i]); }, [](F a, F b) {
+            return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+        }));
+    }
+    static F largest_each(const F (&v)[8]) {
+        return each([&](int i) { return v[i]; }, [](F a, F b) { return _mm256_max_ps(a, b); });
+    }
+    static I raise_pairs(I v) {  // lanes 2 and 3 of every four times 2^16
+        return _mm256_sllv_epi32(v, _mm256_setr_epi32(0, 0, 16, 16, 0, 0, 16, 16));
+    }
+    static I low_halves(I v) { return high_halves(_mm256_slli_epi32(v, 16)); }
+    static I high_halves(I v) { return _mm256_srai_epi32(v, 16); }
+    // The last 16 bits of both as pairs.
+    static I join(I low, I high) {
+        return _mm256_blend_epi16(low, _mm256_slli_epi32(high, 16), 0xaa);
     }
 
     static I set_int(int32_t v) { return _mm256_set1_epi32(v); }
@@ -180,6 +198,20 @@ struct Simd {
     }
 
   private:
+    // Halves what is left of each vector three times, while twice as many share one.
+    template <class At, class Op> static F each(At at, Op op) {
+        const auto four = [&](int i) {
+            const auto pair = [&](int j) {
+                const F a = at(i + j), b = at(i + j + 1);
+                return _mm256_castps_pd(op(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)));
+            };
+            const __m256d a = pair(0), b = pair(2);
+            return op(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),
+                      _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
+        };
+        const F a = four(0), b = four(4);
+        return op(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    }
     template <int offset> static I weigh(I acc, __m256i sum, __m256i by, int32_t minus) {
         if constexpr (offset >= 0)
             sum = _mm256_add_epi16(sum, _mm256_slli_epi16(_mm256_set1_epi32(minus), offset));

@@ -18,6 +18,7 @@ namespace freehold::avx2 {
 #include "../rows.h"
 #include "../tile_many.h"
 #include "../tile.h"
+#include "../round.h"
 #include "../attend.h"
 #include "../latent.h"
 #include "../encode.h"

@@ -96,11 +96,17 @@ struct Simd {
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
     }
     static I subtract(I a, I b) { return _mm512_sub_epi32(a, b); }
-    static int32_t pair_sums(I v) {  // 2^16 that of lanes 2 and 3 of every four, and that of 0 and 1
-        const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
-        const __m128i s = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-        const __m128i sums = _mm_hadd_epi32(s, s);
-        return _mm_extract_epi32(sums, 1) * 65536 + _mm_cvtsi128_si32(sums);
+    static I add(I a, I b) { return _mm512_add_epi32(a, b); }
+    static I bits(F v) { return _mm512_castps_si512(v); }
+    static void store_ints(int32_t* p, I v) { _mm512_storeu_si512(p, v); }
+    // Lane i: the sum, or the largest, of all lanes of v[i].
+    static I sum_each(const I (&v)[16]) {
+        return _mm512_castps_si512(each([&](int i) { return _mm512_castsi512_ps(v[i]); }, [](F a, F b) {
+            return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+        }));
+    }
+    static F largest_each(const F (&v)[16]) {
+        return each([&](int i) { return v[i]; }, [](F a, F b) { return _mm512_max_ps(a, b); });
     }
 
     static I set_int(int32_t v) { return _mm512_set1_epi32(v); }
@@ -162,6 +168,24 @@ struct Simd {
     }
 
   private:
+    // Halves what is left of each vector four times, while twice as many share one.
+    template <class At, class Op> static F each(At at, Op op) {
+        F quarters[4];
+        for (int q = 0; q < 4; ++q) {
+            const auto pair = [&](int i) {
+                const F a = at(4 * q + i), b = at(4 * q + i + 1);
+                return _mm512_castps_pd(op(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)));
+            };
+            const __m512d a = pair(0), b = pair(2);
+            quarters[q] = op(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                             _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+        }
+        const auto halves = [&](F a, F b) {
+            return op(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+        };
+        const F a = halves(quarters[0], quarters[1]), b = halves(quarters[2], quarters[3]);
+        return op(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    }
     static __mmask16 mask(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
 };
 

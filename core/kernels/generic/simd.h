@@ -109,7 +109,24 @@ struct Simd {
     static I subtract(I a, I b) {
         return make<I>([&](int i) { return a.v[i] - b.v[i]; });
     }
-    static int32_t pair_sums(I a) { return (a.v[2] + a.v[3]) * 65536 + a.v[0] + a.v[1]; }
+    static I add(I a, I b) {
+        return make<I>([&](int i) { return a.v[i] + b.v[i]; });
+    }
+    static I bits(F a) {
+        return make<I>([&](int i) { return std::bit_cast<int32_t>(a.v[i]); });
+    }
+    static void store_ints(int32_t* p, I a) { std::memcpy(p, a.v, sizeof(a.v)); }
+    static I sum_each(const I (&a)[lanes]) {
+        return make<I>([&](int i) { return a[i].v[0] + a[i].v[1] + a[i].v[2] + a[i].v[3]; });
+    }
+    static F largest_each(const F (&a)[lanes]) {
+        return make<F>([&](int i) { return largest(a[i]); });
+    }
+    static I join(I low, I high) {  // the last 16 bits of both as pairs
+        return make<I>([&](int i) {
+            return static_cast<uint32_t>(high.v[i]) << 16 | static_cast<uint16_t>(low.v[i]);
+        });
+    }
 
     static I set_int(int32_t x) { return make<I>([&](int) { return x; }); }
     template <int n> static I shift_left(I a) {
@@ -146,7 +163,7 @@ struct Simd {
         return acc;
     }
     static I dot_signed(I acc, B code, B value) { return dot(acc, code, value); }  // never used
-    static I dot_pairs(I acc, B a, B b) {
+    template <class V> static I dot_pairs(I acc, V a, V b) {
         int16_t x[2 * lanes], y[2 * lanes];
         std::memcpy(x, a.v, sizeof(x));
         std::memcpy(y, b.v, sizeof(y));

@@ -17,6 +17,7 @@ namespace freehold::generic {
 #include "../formats.h"
 #include "../rows.h"
 #include "../tile.h"
+#include "../round.h"
 #include "../attend.h"
 #include "../latent.h"
 #include "../encode.h"
