@@ -269,7 +269,8 @@ void bind_data(nb::module_& m) {
                          return std::any_of(s.adapters.begin(), s.adapters.end(),
                                             [](int32_t index) { return index >= 0; });
                      })
-        .def_ro("logit_rows", &fh::Step::logit_rows);
+        .def_ro("logit_rows", &fh::Step::logit_rows)
+        .def("wanted", &fh::Step::wanted);
     nb::class_<fh::Packed>(m, "Packed")
         .def(nb::new_(&make_packed), "tokens"_a, "offsets"_a,
              "types"_a = std::vector<int32_t>(), "first_position"_a = 0)

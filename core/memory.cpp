@@ -355,6 +355,27 @@ uint16_t* KvPool::values(const Layer& layer, int64_t page, int head) const {
     return keys(layer, page, head) + layer.value_offset / sizeof(uint16_t);
 }
 
+Step Step::wanted() const {
+    Step out;
+    out.adapters = adapters;
+    out.pages.resize(pages.size());
+    out.offsets.push_back(0);
+    auto row = logit_rows.begin();
+    for (size_t s = 0; s < pages.size(); ++s) {
+        for (; row != logit_rows.end() && *row < offsets[s + 1]; ++row) {
+            require(*row >= (row == logit_rows.begin() ? 0 : row[-1] + 1),
+                    "step: the logit rows must ascend");
+            out.logit_rows.push_back(static_cast<int32_t>(out.tokens.size()));
+            out.tokens.push_back(tokens[*row]);
+            out.positions.push_back(positions[*row]);
+            out.sequence.push_back(static_cast<int32_t>(s));
+        }
+        out.offsets.push_back(static_cast<int32_t>(out.tokens.size()));
+    }
+    require(row == logit_rows.end(), "step: logit row outside the step");
+    return out;
+}
+
 void Step::check(const KvPool& kv) const {
     const auto t = tokens.size();
     require(t >= 1 && t <= INT32_MAX && positions.size() == t && sequence.size() == t,

@@ -293,6 +293,21 @@ def test_a_step_that_does_not_fit_the_pool_is_refused(op: str, name: str) -> Non
         run_step(op, given)
 
 
+@pytest.mark.parametrize("rows", [(1, 0), (1, 1), (-1,), (0, 3)])
+def test_only_ascending_logit_rows_of_the_step_can_be_taken_out(rows: tuple[int, ...]) -> None:
+    with pytest.raises(ContractBroken, match="step: "):
+        step(logit_rows=rows).wanted()
+
+
+def test_a_step_of_wanted_tokens_keeps_their_order_and_has_no_pages() -> None:
+    whole = Step([5, 6, 7, 8], [0, 1, 0, 1], [0, 2, 4], [[0], [1]], [1, 2, 3], adapters=[-1, 0])
+    wanted = whole.wanted()
+    assert (wanted.count, wanted.logit_rows, wanted.adapted) == (3, [0, 1, 2], True)
+    with pytest.raises(ContractBroken, match="step: "):
+        Ops().attend(s=wanted)
+    assert step(logit_rows=()).wanted().count == 0
+
+
 def run_step(op: str, given: dict[str, tuple[object, ...]]) -> None:
     broken = step(**given)  # type: ignore[arg-type]
     if op == "attend":

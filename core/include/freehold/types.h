@@ -167,6 +167,8 @@ struct Step {
     std::vector<int32_t> adapters;     // (S,) the adapter of each sequence, -1 for none; or empty
     int64_t count() const { return static_cast<int64_t>(tokens.size()); }
     void check(const KvPool& kv) const;
+    // The tokens whose logits are wanted, for ops that take each token alone: it has no pages.
+    Step wanted() const;  // throws unless the logit rows ascend
     StatePool& states(const KvPool& kv) const;  // throws if a sequence has no slot of its own
 };
 

@@ -51,7 +51,8 @@ class Runner:
 
     `kv_bits` 16 keeps keys and values as float16, 8 as int8 with scales: half the memory, and a
     small loss (benchmarks/divergence.py measures it). A model with recurrent states gets `slots` of
-    them: for sequences that run at once, and for snapshots.
+    them: for sequences that run at once, and for snapshots. `whole`: every token passes the whole
+    network, whether or not a logit depends on it, for somebody who watches.
     """
 
     def __init__(
@@ -62,9 +63,11 @@ class Runner:
         step_tokens: int = 512,
         kv_bits: int = 16,
         slots: int = 16,
+        whole: bool = False,
     ) -> None:
         self.model = model
         self.step_tokens = step_tokens
+        self.whole = whole
         count = -(-tokens // PAGE_TOKENS)
         spec = model.kv_spec()
         self.kv = KvPool(spec.layers, count, kv_bits)
@@ -94,10 +97,10 @@ class Runner:
         slots = [part.sequence.slot for part in parts if part.sequence.slot is not None]
         adapters = [part.adapter for part in parts]
         step = Step(tokens, positions, offsets, pages, wanted, slots=slots, adapters=adapters)
-        logits = self.model.forward(step, self.kv).numpy()[: len(wanted)]  # (S, V)
+        logits = self.model.forward(step, self.kv, whole=self.whole)
         for part in parts:
             part.sequence.length += len(part.tokens)
-        return logits
+        return logits.numpy()[: len(wanted)]  # (S, V)
 
     def mark(self, sequence: Sequence) -> Mark:
         """Keeps the place that a sequence has come to. Raises: OutOfPages, without a free slot."""

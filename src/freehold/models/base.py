@@ -11,7 +11,17 @@ from typing import Protocol
 
 from freehold.ops import KvPool, LayerKv, Packed, Step, Tensor, Weight
 
-__all__ = ["Encoder", "KvSpec", "Model", "Parameter", "Shape", "Slot"]
+__all__ = [
+    "Encoder",
+    "KvSpec",
+    "Model",
+    "Parameter",
+    "Shape",
+    "Slot",
+    "matrix",
+    "row",
+    "row_or_none",
+]
 
 
 @dataclass(frozen=True)
@@ -65,10 +75,11 @@ class Model(Protocol):
     def kv_spec(self) -> KvSpec:
         """What the engine must keep for each token."""
 
-    def forward(self, step: Step, kv: KvPool) -> Tensor:
+    def forward(self, step: Step, kv: KvPool, *, whole: bool = False) -> Tensor:
         """Logits (S, V) of the step's logit rows; valid until the next call.
 
-        Mutates: kv, by the step's keys and values.
+        What changes neither logits nor `kv` may be left out, unless the step is to go through the
+        `whole` network, for somebody who watches. Mutates: kv, by the step's keys and values.
         """
 
 
@@ -96,3 +107,21 @@ class Encoder(Protocol):
 
     def forward(self, packed: Packed) -> Tensor:
         """A vector for each token, (T, D); valid until the next call."""
+
+
+def matrix(parameter: Parameter) -> Weight:
+    """The parameter of a matrix slot."""
+    assert isinstance(parameter, Weight), "loading put a row where a matrix belongs"
+    return parameter
+
+
+def row_or_none(parameters: Mapping[str, Parameter], name: str) -> Tensor | None:
+    """The parameter of an optional slot that is no matrix."""
+    found = parameters.get(name)
+    return None if found is None else row(found)
+
+
+def row(parameter: Parameter) -> Tensor:
+    """The parameter of a slot that is no matrix."""
+    assert isinstance(parameter, Tensor), "loading put a matrix where a row belongs"
+    return parameter

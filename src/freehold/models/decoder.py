@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from freehold import ops
 from freehold.models.adapting import Adapter, LowRank, adapter_targets, pack_adapter
-from freehold.models.base import KvSpec, Parameter, Slot
+from freehold.models.base import KvSpec, Parameter, Slot, matrix, row, row_or_none
 from freehold.models.blocks import (
     Attention,
     Late,
@@ -24,7 +24,7 @@ from freehold.models.blocks import (
     Workspace,
     rope,
 )
-from freehold.ops import SCORINGS, KvPool, RouterRule, Step, Tensor, Weight
+from freehold.ops import SCORINGS, KvPool, RouterRule, Step, Tensor
 
 __all__ = [
     "Decoder",
@@ -35,13 +35,10 @@ __all__ = [
     "attention",
     "attention_slots",
     "gated_slots",
-    "matrix",
     "mlp",
     "mlp_slots",
     "moe",
     "moe_slots",
-    "row",
-    "row_or_none",
     "widen",
 ]
 
@@ -163,6 +160,7 @@ class Decoder:
         self._logits = Tensor(1, config.vocabulary)
         self._seen = Tensor(1, config.width)
         self.layers = [self.layer(parameters, i) for i in range(config.layers)]
+        self.feeds_alone = True  # a token's feed looks at nothing but its own row of x
 
     def mixer_widths(self) -> dict[str, int]:
         """The columns of the buffers that mixers work in."""
@@ -227,9 +225,9 @@ class Decoder:
         """Packs what an adapter adds, by canonical name; attach it to use it."""
         return pack_adapter(self.layers, parts, bits)
 
-    def forward(self, step: Step, kv: KvPool) -> Tensor:
+    def forward(self, step: Step, kv: KvPool, *, whole: bool = False) -> Tensor:
         """Logits (S, V) of the step's logit rows; valid until the next call. Mutates: kv."""
-        x = self._body(step, kv)  # (T, D)
+        x, step = self._body(step, kv, whole=whole or not self.feeds_alone)  # (T or S, D)
         rows = len(step.logit_rows)
         if rows == 0:
             return self._logits
@@ -245,15 +243,18 @@ class Decoder:
 
         Mutates: kv, by the step's keys and values.
         """
-        x = self._body(step, kv)  # (T, D)
+        x, _ = self._body(step, kv, whole=True)  # (T, D)
         if self._seen.rows < step.count:
             self._seen = Tensor(step.count, self.config.width)
         self._seen.numpy()[: step.count] = 0
         ops.add_normed(x, self._final_norm, self.config.eps, step.count, self._seen)
         return self._seen
 
-    def _body(self, step: Step, kv: KvPool) -> Tensor:
-        """The layers' sum for each token, (T, D). Mutates: kv."""
+    def _body(self, step: Step, kv: KvPool, *, whole: bool) -> tuple[Tensor, Step]:
+        """The layers' sum for each token of the step, or of what is left of it. Mutates: kv.
+
+        The last feed is for the tokens whose logits are wanted, unless it is to be `whole`.
+        """
         work = self.work
         work.reserve(step.count)
         x = work["x"]  # (T, D)
@@ -262,10 +263,22 @@ class Decoder:
         if self.config.embed_factor != 1.0:
             ops.scale(x, self.config.embed_factor, step.count)
         self.prepare(x, step)
-        for mixer, feed in self.layers:
+        for index, (mixer, feed) in enumerate(self.layers):
             mixer(x, step, kv, work)
-            feed(x, step, work)
-        return x
+            if index == len(self.layers) - 1 and not whole:
+                step = _wanted(x, step)
+            if step.count:
+                feed(x, step, work)
+        return x, step
+
+
+def _wanted(x: Tensor, step: Step) -> Step:
+    """The step of the tokens whose logits are wanted. Mutates: x, where their rows come first."""
+    rows = step.logit_rows
+    if len(rows) == step.count:
+        return step
+    x.numpy()[: len(rows)] = x.numpy()[rows]
+    return step.wanted()
 
 
 def attention_slots(config: DecoderConfig, index: int) -> dict[str, Slot]:
@@ -380,21 +393,3 @@ def _shared(parameters: Mapping[str, Parameter], at: str) -> SharedExpert | None
         down=matrix(parameters[at + "down"]),
         opening=None if opening is None else matrix(opening),
     )
-
-
-def matrix(parameter: Parameter) -> Weight:
-    """The parameter of a matrix slot."""
-    assert isinstance(parameter, Weight), "loading put a row where a matrix belongs"
-    return parameter
-
-
-def row_or_none(parameters: Mapping[str, Parameter], name: str) -> Tensor | None:
-    """The parameter of an optional slot that is no matrix."""
-    found = parameters.get(name)
-    return None if found is None else row(found)
-
-
-def row(parameter: Parameter) -> Tensor:
-    """The parameter of a slot that is no matrix."""
-    assert isinstance(parameter, Tensor), "loading put a matrix where a row belongs"
-    return parameter

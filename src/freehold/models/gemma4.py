@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from freehold import ops
-from freehold.models.base import KvSpec, Parameter, Slot
+from freehold.models.base import KvSpec, Parameter, Slot, matrix, row, row_or_none
 from freehold.models.blocks import Rope, Workspace, add_projected, rope
 from freehold.models.decoder import (
     Decoder,
@@ -25,9 +25,6 @@ from freehold.models.decoder import (
     Feed,
     Mixer,
     gated_slots,
-    matrix,
-    row,
-    row_or_none,
 )
 from freehold.ops import GATES, Gating, KvPool, LayerKv, RouterRule, Step, Tensor, Weight
 
@@ -205,6 +202,7 @@ class Gemma4(Decoder):
         self.work.widths |= {"y": config.width, "both": config.width, "wide": 2 * config.mlp_width}
         self.work.widths |= {"full q": full_query, "full k": full_key, "full v": full_key}
         self.work.widths |= {"full attended": full_query}
+        self.feeds_alone = config.own_width == 0
         if config.own_width:
             all_own = config.own_width * config.layers
             self.work.widths |= {"own": all_own, "context": all_own, "opened": config.own_width}

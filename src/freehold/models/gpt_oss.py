@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from freehold.models.base import Parameter, Slot
-from freehold.models.decoder import Decoder, DecoderConfig, Feed, Mixer, attention, moe, row
+from freehold.models.base import Parameter, Slot, row
+from freehold.models.decoder import Decoder, DecoderConfig, Feed, Mixer, attention, moe
 from freehold.ops import GATES, Gating
 
 __all__ = ["GptOss", "GptOssConfig"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from freehold import ops
-from freehold.models.base import KvSpec, Parameter, Slot
+from freehold.models.base import KvSpec, Parameter, Slot, matrix, row
 from freehold.models.blocks import Workspace
 from freehold.models.decoder import (
     Decoder,
@@ -21,8 +21,6 @@ from freehold.models.decoder import (
     Feed,
     Mixer,
     attention_slots,
-    matrix,
-    row,
 )
 from freehold.ops import KvPool, LayerKv, Step, Tensor, Weight
 

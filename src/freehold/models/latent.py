@@ -11,19 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from freehold import ops
-from freehold.models.base import KvSpec, Parameter, Slot
+from freehold.models.base import KvSpec, Parameter, Slot, matrix, row
 from freehold.models.blocks import Workspace
 from freehold.models.decoder import (
     Decoder,
     DecoderConfig,
     Feed,
     Mixer,
-    matrix,
     mlp,
     mlp_slots,
     moe,
     moe_slots,
-    row,
 )
 from freehold.ops import KvPool, LayerKv, Step, Tensor, Weight
 
