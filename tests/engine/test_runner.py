@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from freehold.engine.runner import Part, Runner
 from freehold.errors import OutOfPages
 from freehold.loading import load_gguf
 from freehold.models.base import Model
+from freehold.models.blocks import Workspace
+from freehold.ops import Step, Tensor
 from tests.loading.small import Dims, small
 
 DIMS = Dims(kind="Q8_0", D=64, H=2, G=1, A=32, F=64)
@@ -44,6 +47,29 @@ def test_prefill_yields_logits_after_each_chunk(model: Model) -> None:
     assert sequence.length == 130
     whole = runner.logits(ids)
     assert np.array_equal(np.concatenate(chunks), whole[[47, 95, 129]])
+
+
+def test_the_last_feed_takes_the_tokens_whose_logits_are_wanted(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or all of them for somebody who watches; the logits are the same."""
+    taken: list[int] = []
+    mixer, feed = model.layers[-1]
+
+    def counted(x: Tensor, step: Step, work: Workspace) -> None:
+        taken.append(step.count)
+        feed(x, step, work)
+
+    monkeypatch.setattr(model, "layers", [*model.layers[:-1], (mixer, counted)])
+
+    def logits(wanted: int, *, whole: bool) -> Any:
+        runner, few = Runner(model, tokens=128, whole=whole), min(wanted, 1)
+        parts = [Part(Sequence(), list(range(10)), wanted), Part(Sequence(), [7], few)]
+        return runner.run(parts).copy()
+
+    for wanted in (2, 0, 10):
+        assert np.array_equal(logits(wanted, whole=False), logits(wanted, whole=True))
+    assert taken == [3, 11, 11, 11, 11]
 
 
 def test_logits_give_their_pages_back_and_own_their_memory(model: Model) -> None:

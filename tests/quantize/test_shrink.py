@@ -16,6 +16,7 @@ from freehold.formats.gguf import open_gguf
 from freehold.loading.gguf import Loaded, load_gguf
 from freehold.quantize import TextChoice, open_source, plan_recipe, recipe_named, shrink, texts_for
 from freehold.quantize.loss import logits_of
+from freehold.quantize.reducing import run_past
 from freehold.quantize.shrink import Outcome
 from tests.loading.small import Dims, small
 
@@ -92,6 +93,23 @@ def test_each_matrix_is_met_by_the_text(toy: Path, story: Path, tmp_path: Path) 
     outcome = made(toy, tmp_path / "out.gguf", story)
     assert outcome.guided == set(outcome.plan.choices)
     assert made(toy, tmp_path / "b.gguf", story, method="weights").guided == set()
+
+
+def test_every_matrix_is_met_by_every_token(toy: Path) -> None:
+    """The last layer's too, though only the last tokens' logits are asked for."""
+
+    met: list[int] = []
+
+    class Counting:
+        def meet(self, weights: Any, _parts: int, inputs: Any) -> Any:
+            met.append(len(inputs(0)))
+            return weights
+
+        def instead(self, weight: Any) -> Any:
+            return weight
+
+    run_past(load_gguf(toy).model, [list(range(50)), list(range(30))], Counting())
+    assert met == [80] * (4 * 2 + 1)  # four kinds of inputs a layer, and the head's
 
 
 def test_experts_are_met_one_by_one(story: Path, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ class Encoded:
 def run_past(model: Model, texts: Sequence[Sequence[int]], watcher: Watcher) -> None:
     """Sends all texts through the model in one step, past a watcher."""
     tokens = sum(-(-len(text) // PAGE_TOKENS) * PAGE_TOKENS for text in texts)
-    runner = Runner(model, tokens=tokens, slots=len(texts))
+    runner = Runner(model, tokens=tokens, slots=len(texts), whole=True)
     with watching(watcher):
         runner.run([Part(Text(), list(text)) for text in texts])
 
