@@ -232,11 +232,25 @@ inline int32_t pair_of(int32_t high, int32_t low) {  // as int16
     return static_cast<int32_t>(static_cast<uint32_t>(high) << 16 | static_cast<uint16_t>(low));
 }
 
-// What `minus_low` and `minus_high` of activations say: a sum, or that of two int16.
+// Where halves are joined, `minus_low` and `minus_high` of activations say sums times 2^kJoinedOffset:
+// what most of these codes have to be taken away as it lies.
+constexpr int kJoinedOffset = 4;
+
+// What they say: a sum, or that of two int16.
 template <class S>
 inline float sum_of(int32_t sum) {
-    if constexpr (S::exact_bytes) return static_cast<float>(sum);
+    if constexpr (S::joins) return static_cast<float>(sum >> kJoinedOffset);
+    else if constexpr (S::exact_bytes) return static_cast<float>(sum);
     else return static_cast<float>(static_cast<int16_t>(sum) + (sum >> 16));
+}
+
+// A sum that they say, times 2^offset.
+template <class S, int offset>
+inline typename S::I times_offset(int32_t sum) {
+    if constexpr (!S::joins) return S::template shift_left<offset>(S::set_int(sum));
+    else if constexpr (offset >= kJoinedOffset)
+        return S::template shift_left<offset - kJoinedOffset>(S::set_int(sum));
+    else return S::template shift_right<kJoinedOffset - offset>(S::set_int(sum));
 }
 
 // What a row's sums are multiplied by in the end: the token's scale, and the row's own factor.

@@ -104,6 +104,9 @@ inline void round_blocks(const Runs& runs, int64_t b, int blocks, typename S::F 
         numbers[6] = S::join(whole[0], whole[1]);
         numbers[7] = S::join(minus[0], minus[1]);
         numbers[5] = S::dot_pairs(S::set_int(0), numbers[6], numbers[7]);
+        if constexpr (S::joins)
+            for (int half = 0; half < 2; ++half)
+                numbers[3 + half] = S::template shift_left<kJoinedOffset>(minus[half]);
     } else {
         for (int half = 0; half < 2; ++half) {
             // Sums of two columns of every four and 2^16 those of the others -> pairs, and both.

@@ -6,7 +6,8 @@
 //   int32 minus_low[tile], minus_high[tile], minus[tile], pairs[2][tile]
 // and after all blocks, float scale[tile]. `low` scales the first sixteen codes, `high` the others:
 // whole numbers below 2^14, in units of the token's scale. minus_low and minus_high are minus the
-// sums of either's codes, `minus` is -scaled_sum; pairs are of int16, both scales and minus both sums.
+// sums of either's codes, times 2^kJoinedOffset where halves are joined, `minus` is -scaled_sum; pairs
+// are of int16, both scales and minus both sums.
 // Where bytes are not exact they differ: minus_low and minus_high are pairs, minus the sums of codes
 // 0 and 1 of every four and of 2 and 3, and `pairs` hold low twice and high twice.
 // The order of the float operations of one (row, token) is the same for every tile size, block
@@ -33,8 +34,8 @@ inline __attribute__((always_inline)) void meet(const typename S::B (&w)[8], con
         }
     } else {
         if constexpr (Format::offset >= 0) {
-            first = S::template shift_left<Format::offset>(S::set_int(a.minus_low[m]));
-            second = S::template shift_left<Format::offset>(S::set_int(a.minus_high[m]));
+            first = times_offset<S, Format::offset>(a.minus_low[m]);
+            second = times_offset<S, Format::offset>(a.minus_high[m]);
         }
         first = S::dot4(first, w, low);
         second = S::dot4(second, w + 4, high);
@@ -55,8 +56,11 @@ inline __attribute__((always_inline)) void meet_joined(const typename S::B (&w)[
                                                        const Scales<S>& scales, const ActBlock<M>& a,
                                                        int m, typename S::F& acc) {
     const auto none = S::set_int(0);
-    auto sums = S::join(S::dot4(none, w, a.codes[m]), S::dot4(none, w + 4, a.codes[m] + kActScale));
-    if constexpr (Format::offset >= 0)
+    constexpr bool taken = Format::offset == kJoinedOffset;
+    const auto first = S::dot4(taken ? S::set_int(a.minus_low[m]) : none, w, a.codes[m]);
+    const auto second = S::dot4(taken ? S::set_int(a.minus_high[m]) : none, w + 4, a.codes[m] + kActScale);
+    auto sums = S::join(first, second);
+    if constexpr (Format::offset >= 0 && !taken)
         sums = S::add_shorts(sums, S::template left<Format::offset>(S::set_int(a.pairs[1][m])));
     const auto whole = S::to_float(S::dot_pairs(none, sums, S::set_int(a.pairs[0][m])));
     if constexpr (Format::minimum) acc = S::fma(scales.min_low, S::set(a.scaled_sum[m]), acc);

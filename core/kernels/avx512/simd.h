@@ -111,6 +111,7 @@ struct Simd {
 
     static I set_int(int32_t v) { return _mm512_set1_epi32(v); }
     template <int n> static I shift_left(I v) { return _mm512_slli_epi32(v, n); }
+    template <int n> static I shift_right(I v) { return _mm512_srai_epi32(v, n); }
     // The last 16 bits of both as pairs. On Zen 4 neither this nor a shift or a sum of whole numbers
     // takes the two units that multiply, and they are what a product waits for.
     static I join(I low, I high) {
