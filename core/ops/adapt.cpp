@@ -265,9 +265,9 @@ void gate_rows(const Tensor& up, int64_t count, Tensor& gate, const Gating& gati
     const KernelTable& table = kernels();
     parallel(count, [&](int64_t t, int) {
         float* row = gate.row(t);
-        for (int64_t i = 0; i < gate.cols; i += kGroupRows)
-            open_gate(table, gating, row + i, up.row(t) + i,
-                      std::min<int64_t>(kGroupRows, gate.cols - i), row + i);
+        for (int64_t i = 0; i < gate.cols; i += kGateCount)
+            open_gates(table, gating, row + i, up.row(t) + i,
+                       std::min<int64_t>(kGateCount, gate.cols - i), row + i);
     });
 }
 

@@ -236,10 +236,10 @@ void open_experts(const Weight& gate, const Weight& up, const Sorted& s, const A
                         finish_inputs(table, s, s.tiles[i], bias_of(rule.up_bias, expert->id, g),
                                       rule.weigh_inputs, raised);
                     }
+                    open_gates(table, rule.gating, opened, raised, size * kGroupRows, opened);
                     for (int m = 0; m < size; ++m)
-                        open_gate(table, rule.gating, opened + m * kGroupRows,
-                                  raised + m * kGroupRows, kGroupRows,
-                                  hidden + (place + m) * width + g * kGroupRows);
+                        std::copy_n(opened + m * kGroupRows, kGroupRows,
+                                    hidden + (place + m) * width + g * kGroupRows);
                 }
     });
 }

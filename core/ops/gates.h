@@ -8,24 +8,26 @@
 
 namespace freehold {
 
-// out = opened gate * up for n <= 16 columns of one token. Its own copies: the inputs stay.
-inline void open_gate(const KernelTable& table, const Gating& how, const float* gate,
-                      const float* up, int64_t n, float* out) {
-    if (how.kind == Gate::kSilu) return table.silu_multiply(gate, up, n, out);
+constexpr int kGateCount = kMaxTile * kGroupRows;
+
+// out = opened gate * up, for `count` numbers, at most kGateCount, that lie in a row.
+inline void open_gates(const KernelTable& table, const Gating& how, const float* gate,
+                       const float* up, int64_t count, float* out) {
+    if (how.kind == Gate::kSilu) return table.silu_multiply(gate, up, count, out);
+    alignas(64) float given[kGateCount] = {}, raised[kGateCount];
     if (how.kind == Gate::kGeluTanh) {
-        alignas(64) float given[kGroupRows] = {}, opened[kGroupRows];
-        std::copy_n(gate, n, given);
-        table.settle(given, 1, nullptr, Activation::kGeluTanh, false, opened, kGroupRows,
-                     static_cast<int>(n));
-        for (int64_t i = 0; i < n; ++i) out[i] = opened[i] * up[i];
+        std::copy_n(gate, count, given);
+        const auto rows = static_cast<int>((count + kGroupRows - 1) / kGroupRows);
+        table.settle(given, rows, nullptr, Activation::kGeluTanh, false, given, kGroupRows,
+                     kGroupRows);
+        for (int64_t i = 0; i < count; ++i) out[i] = given[i] * up[i];
         return;
     }
-    alignas(64) float steep[kGroupRows], raised[kGroupRows];
-    for (int64_t i = 0; i < n; ++i) {
-        steep[i] = std::min(gate[i], how.limit) * how.slope;
+    for (int64_t i = 0; i < count; ++i) {
+        given[i] = std::min(gate[i], how.limit) * how.slope;
         raised[i] = (std::clamp(up[i], -how.limit, how.limit) + 1.0f) / how.slope;
     }
-    table.silu_multiply(steep, raised, n, out);  // g sigmoid(slope g) = silu(slope g) / slope
+    table.silu_multiply(given, raised, count, out);  // g sigmoid(slope g) = silu(slope g) / slope
 }
 
 inline void check_gating(const Gating& how) {

@@ -240,10 +240,11 @@ void gate_up(const Tensor& x, const Norm* norm, const Weight& gate, const Weight
     const Activations acts(x, nullptr, count, norm, weights);
     multiply(acts, weights, true,
              [&](int, int64_t g, int64_t t, int tile, const float* first, const float* second) {
-                 const int64_t n = valid_rows(gate, g);
+                 alignas(64) float opened[kGateCount];
+                 open_gates(table, gating, first, second, tile * kGroupRows, opened);
                  for (int m = 0; m < tile; ++m)
-                     open_gate(table, gating, first + m * kGroupRows, second + m * kGroupRows, n,
-                               out.row(t + m) + g * kGroupRows);
+                     copy_rows(out.row(t + m) + g * kGroupRows, opened + m * kGroupRows,
+                               valid_rows(gate, g));
              });
 }
 
