@@ -28,6 +28,8 @@ using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::
 using Ints = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+// Rows may lie further apart than they are long.
+using Strided = nb::ndarray<const float, nb::ndim<2>, nb::device::cpu>;
 using FloatsOut = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Words = nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using NumpyMatrix = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
@@ -170,26 +172,28 @@ class ThreadCount {
 };
 
 NumpyBytes quantize_rows(Matrix weights, const std::string& type_name,
-                         std::optional<Floats> importance, std::optional<Matrix> factor,
+                         std::optional<Floats> importance, const std::vector<Matrix>& factors,
                          std::optional<int> threads) {
     const auto rows = static_cast<int64_t>(weights.shape(0));
     const auto cols = static_cast<int64_t>(weights.shape(1));
     fh::require(!importance || static_cast<int64_t>(importance->size()) == cols,
                 "quantize: one importance is needed for each column");
-    fh::require(!factor || (static_cast<int64_t>(factor->shape(0)) == cols &&
-                            static_cast<int64_t>(factor->shape(1)) == cols),
-                "quantize: the factor must be (columns, columns)");
+    std::vector<fh::Lower> runs;
+    for (const Matrix& factor : factors) {
+        fh::require(factor.shape(0) == factor.shape(1), "quantize: a factor must be square");
+        runs.push_back({factor.data(), static_cast<int64_t>(factor.shape(0))});
+    }
     const fh::BlockTraits* traits = fh::find_traits(type_name.c_str());
     const size_t row_bytes = traits == nullptr ? 0 : traits->row_bytes(cols);
     const size_t bytes = std::max<size_t>(row_bytes * static_cast<size_t>(rows), 1);
-    auto data = std::make_unique<uint8_t[]>(bytes);
+    auto data = std::make_unique_for_overwrite<uint8_t[]>(bytes);
     const float* counts = importance ? importance->data() : nullptr;
     {
         nb::gil_scoped_release release;
         const ThreadCount limit(threads);
-        if (factor)
-            fh::quantize_rows_with_feedback(weights.data(), rows, cols, type_name.c_str(),
-                                            factor->data(), counts, data.get());
+        if (!runs.empty())
+            fh::quantize_rows_with_feedback(weights.data(), rows, cols, type_name.c_str(), runs,
+                                            counts, data.get());
         else
             fh::quantize_rows(weights.data(), rows, cols, type_name.c_str(), counts, data.get());
     }
@@ -198,12 +202,15 @@ NumpyBytes quantize_rows(Matrix weights, const std::string& type_name,
     return NumpyBytes(raw, {static_cast<size_t>(rows), row_bytes}, owner);
 }
 
-NumpyMatrix mean_products(Matrix x) {
+NumpyMatrix mean_products(Strided x) {
     const auto cols = static_cast<int64_t>(x.shape(1));
+    fh::require(x.size() == 0 || cols == 1 || x.stride(1) == 1,
+                "mean_products: columns must lie side by side");
     fh::Borrowed data = square_matrix(cols);
     {
         nb::gil_scoped_release release;
-        fh::mean_products(x.data(), static_cast<int64_t>(x.shape(0)), cols, floats(data));
+        fh::mean_products(x.data(), x.stride(0), static_cast<int64_t>(x.shape(0)), cols,
+                          floats(data));
     }
     return own_matrix(std::move(data), cols, cols);
 }
@@ -523,17 +530,18 @@ void bind_quantizers(nb::module_& m) {
         "quantize_rows",
         [](Matrix weights, const std::string& type_name, std::optional<Floats> importance,
            std::optional<int> threads) {
-            return quantize_rows(weights, type_name, importance, std::nullopt, threads);
+            return quantize_rows(weights, type_name, importance, {}, threads);
         },
         "weights"_a, "type_name"_a, "importance"_a = nb::none(), nb::kw_only(),
         "threads"_a = nb::none());
     m.def(
         "quantize_rows_with_feedback",
-        [](Matrix weights, const std::string& type_name, Matrix factor,
+        [](Matrix weights, const std::string& type_name, const std::vector<Matrix>& factors,
            std::optional<Floats> importance, std::optional<int> threads) {
-            return quantize_rows(weights, type_name, importance, factor, threads);
+            fh::require(!factors.empty(), "quantize_rows_with_feedback: a factor is needed");
+            return quantize_rows(weights, type_name, importance, factors, threads);
         },
-        "weights"_a, "type_name"_a, "factor"_a, "importance"_a = nb::none(), nb::kw_only(),
+        "weights"_a, "type_name"_a, "factors"_a, "importance"_a = nb::none(), nb::kw_only(),
         "threads"_a = nb::none());
     m.def("drop_spare_memory", &fh::drop_spare_memory);
     m.def("mean_products", &mean_products, "x"_a);

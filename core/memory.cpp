@@ -57,7 +57,7 @@ Memory::~Memory() {
 
 namespace {
 
-constexpr size_t kSpareBlocks = 6;
+constexpr size_t kSpareBlocks = 12;
 std::mutex spare_mutex;
 std::vector<Memory> spare;  // the oldest first
 

@@ -9,22 +9,24 @@
 namespace freehold {
 namespace {
 
-// The factor in the order in which it is used: per unit of columns its square, and the tiles by which
-// each unit before it moves its columns.
+// A run's factor in the order in which it is used: per unit of columns its square, and the tiles by
+// which each unit before it moves its columns.
 class Factor {
   public:
-    Factor(const float* lower, int64_t cols)
-        : cols_(cols), units_(cols / kFeedUnit), inverse_(static_cast<size_t>(cols)),
-          squares_(new FeedFactor[static_cast<size_t>(units_)]),
+    Factor(const Lower& lower, int64_t first)
+        : first_(first), cols_(lower.cols), units_(cols_ / kFeedUnit),
+          inverse_(static_cast<size_t>(cols_)), squares_(new FeedFactor[static_cast<size_t>(units_)]),
           tiles_(sizeof(FeedTile) * static_cast<size_t>(place(units_, 0))) {
-        for (int64_t c = 0; c < cols; ++c) {
-            const float diagonal = lower[c * cols + c];
+        for (int64_t c = 0; c < cols_; ++c) {
+            const float diagonal = lower.at[c * cols_ + c];
             require(std::isfinite(diagonal) && diagonal > 0.0f,
                     "quantize_rows_with_feedback: the factor's diagonal must be above zero");
             inverse_[c] = 1.0f / diagonal;
         }
-        parallel(units_, [&](int64_t u, int) { take(lower, u); });
+        parallel(units_, [&](int64_t u, int) { take(lower.at, u); });
     }
+    int64_t first() const { return first_; }  // column of the matrix
+    int64_t cols() const { return cols_; }
     const FeedFactor& square(int64_t unit) const { return squares_[unit]; }
     const FeedTile* tiles(int64_t unit, int64_t earlier) const { return tile_at(place(unit, earlier)); }
 
@@ -63,25 +65,25 @@ class Factor {
         for (int j = 0; j < kFeedUnit; ++j)
             tile.codes[j / 2][c][j % 2] = static_cast<int16_t>(codes[j]);
     }
-    int64_t cols_, units_;
+    int64_t first_, cols_, units_;
     std::vector<float> inverse_;  // one over the diagonal
     std::unique_ptr<FeedFactor[]> squares_;
     Borrowed tiles_;
 };
 
-// One group of rows, kFeedVectors vectors side by side, from the first column to the last. A block's
+// One group of rows, kFeedVectors vectors side by side, from a run's first column to its last. A block's
 // columns move when it is their turn, by the errors of all units before: those stay near, as codes.
 class Group {
   public:
     Group(const Rows& from, const Factor& factor, const float* counts, int64_t first, uint8_t* out)
-        : from_(from), factor_(factor), counts_(counts), first_(first), out_(out),
+        : from_(from), factor_(factor), counts_(counts + factor.first()), first_(first), out_(out),
           lanes_(kernels().lanes), width_(kFeedVectors * lanes_), elements_(from.traits->elements),
-          coded_(std::make_unique_for_overwrite<FeedErrors[]>(static_cast<size_t>(from.cols / kFeedUnit))),
+          coded_(std::make_unique_for_overwrite<FeedErrors[]>(static_cast<size_t>(factor.cols() / kFeedUnit))),
           x_(static_cast<size_t>(elements_ * width_)), own_(x_.size()) {
         for (int v = 0; v < kFeedVectors; ++v) set_units(from, first + v * lanes_, lanes_, blocks_[v]);
     }
     void run() {
-        for (int64_t b = 0; b < from_.cols / elements_; ++b) block(b);
+        for (int64_t b = 0; b < factor_.cols() / elements_; ++b) block(b);
     }
 
   private:
@@ -99,7 +101,7 @@ class Group {
     void gather(int64_t column) {
         for (int r = 0; r < width_ && first_ + r < from_.rows; ++r) {
             const float by = blocks_[r / lanes_].inverse_unit[r % lanes_];
-            const float* row = from_.values + (first_ + r) * from_.cols + column;
+            const float* row = from_.values + (first_ + r) * from_.cols + factor_.first() + column;
             for (int c = 0; c < elements_; ++c) own_[c * width_ + r] = row[c] * by;
         }
         x_ = own_;
@@ -122,10 +124,11 @@ class Group {
         gather(b * elements_);
         if (from_.search.runs > 1) choose(b);  // an only scale is chosen in its turn
         for (int u = 0; u < units; ++u) unit(u, b * units + u);
+        const int64_t at = factor_.first() / elements_ + b;
         for (int r = 0; r < width_ && first_ + r < from_.rows; ++r)
             write_block(from_, blocks_[r / lanes_], levels_[r / lanes_], lanes_, r % lanes_,
                         out_ + static_cast<size_t>(first_ + r) * from_.traits->row_bytes(from_.cols) +
-                            static_cast<size_t>(b) * from_.traits->bytes);
+                            static_cast<size_t>(at) * from_.traits->bytes);
     }
     // The scales of a block, for what its columns would be if none of them lost anything.
     void choose(int64_t b) {
@@ -181,21 +184,30 @@ class Group {
 }  // namespace
 
 void quantize_rows_with_feedback(const float* values, int64_t rows, int64_t cols,
-                                 const char* type_name, const float* lower,
+                                 const char* type_name, const std::vector<Lower>& runs,
                                  const float* importance, uint8_t* out) {
     constexpr const char* op = "quantize_rows_with_feedback";
     const Rows from = check_rows(op, values, rows, cols, type_name);
     require(from.search.type >= 0, "quantize_rows_with_feedback: floats are not rounded in blocks");
-    const Factor factor(lower, cols);
-    std::vector<float> counts(static_cast<size_t>(cols));
-    for (int64_t c = 0; c < cols; ++c) {  // a loss in column c costs its square times L_cc^2
-        const float diagonal = lower[c * cols + c];
-        counts[c] = importance != nullptr ? importance[c] : diagonal * diagonal;
+    std::vector<Factor> factors;
+    std::vector<float> counts;
+    for (const Lower& run : runs) {
+        require(run.cols >= 1 && run.cols % from.traits->elements == 0,
+                "quantize_rows_with_feedback: a run of columns must be whole blocks");
+        factors.emplace_back(run, static_cast<int64_t>(counts.size()));
+        for (int64_t c = 0; c < run.cols; ++c) {  // a loss in column c costs its square times L_cc^2
+            const float diagonal = run.at[c * run.cols + c];
+            counts.push_back(diagonal * diagonal);
+        }
     }
-    counts = check_importance(op, counts.data(), cols);
+    require(static_cast<int64_t>(counts.size()) == cols,
+            "quantize_rows_with_feedback: the factors' columns are not the matrix's");
+    counts = check_importance(op, importance != nullptr ? importance : counts.data(), cols);
     const int width = kFeedVectors * kernels().lanes;
-    parallel((rows + width - 1) / width, [&](int64_t group, int) {
-        const auto work = std::make_unique<Group>(from, factor, counts.data(), group * width, out);
+    const int64_t groups = (rows + width - 1) / width;
+    parallel(groups * static_cast<int64_t>(factors.size()), [&](int64_t item, int) {
+        const auto work = std::make_unique<Group>(from, factors[item / groups], counts.data(),
+                                                  item % groups * width, out);
         work->run();
     });
 }

@@ -23,7 +23,7 @@ void add_squares(const float* x, int64_t rows, int64_t stride, int64_t cols, dou
 
 }  // namespace
 
-void mean_products(const float* x, int64_t count, int64_t cols, float* out) {
+void mean_products(const float* x, int64_t stride, int64_t count, int64_t cols, float* out) {
     require(count >= 1 && cols >= 1, "mean_products: at least one row and one column are needed");
     const int64_t rows = kWords * rows_of_word(), all_runs = (count + rows - 1) / rows;
     Coded coded(rows, std::min(kRuns, all_runs), cols);
@@ -38,8 +38,8 @@ void mean_products(const float* x, int64_t count, int64_t cols, float* out) {
         parallel((cols + width - 1) / width, [&](int64_t panel, int) {
             for (int64_t run = 0; run < runs; ++run) {
                 const int64_t at = (first + run) * rows, n = std::min(rows, count - at), col = panel * width;
-                coded.put(run, panel, x + at * cols, cols, n, cols);
-                add_squares(x + at * cols + col, n, cols, std::min(width, cols - col), &diagonal[col]);
+                coded.put(run, panel, x + at * stride, stride, n, cols);
+                add_squares(x + at * stride + col, n, stride, std::min(width, cols - col), &diagonal[col]);
             }
         });
         parallel(static_cast<int64_t>(squares.size()), [&](int64_t item, int) {

@@ -326,7 +326,7 @@ def quantize_rows(
 def quantize_rows_with_feedback(
     weights: NDArray[np.float32],
     type_name: str,
-    factor: NDArray[np.float32],
+    factors: Sequence[NDArray[np.float32]],
     importance: NDArray[np.float32] | None = None,
     *,
     threads: int | None = None,

@@ -128,7 +128,7 @@ def test_feedback_by_codes_loses_no_more_than_by_floats(isa: str) -> None:
     for products, coded in ((exact, False), (ops.mean_products(inputs), True)):
         factor = ops.feedback_factor(products, 0.45, 0.05, coded=coded)
         assert factor is not None
-        raw = ops.quantize_rows_with_feedback(weights, "Q4_0", factor)
+        raw = ops.quantize_rows_with_feedback(weights, "Q4_0", [factor])
         back = ops.dequantize(2, raw.reshape(-1), weights.size).reshape(weights.shape)
         lost = back.astype(np.float64) - weights
         loss.append(float(((lost @ exact) * lost).sum()))

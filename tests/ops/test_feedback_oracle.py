@@ -91,7 +91,7 @@ def test_feedback_loses_no_more_than_plain_gptq_and_far_less_than_rounding(
     weights, moments = layer()
     factor = ops.feedback_factor(moments.astype(np.float32))
     assert factor is not None, "these moments are positive"
-    raw = ops.quantize_rows_with_feedback(weights, name, factor)
+    raw = ops.quantize_rows_with_feedback(weights, name, [factor])
     grid = grid_of(name, raw)
     ours = output_loss(weights, read_back(name, raw), moments)
     assert ours <= 1.02 * output_loss(weights, plain_gptq(weights, moments, grid), moments)

@@ -13,7 +13,7 @@ import pytest
 
 from freehold import ops
 from freehold.errors import ContractBroken
-from freehold.quantize.moments import Moments, feedback_factor, moments_of
+from freehold.quantize.moments import Moments, feedback_factors, moments_of
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
@@ -104,18 +104,28 @@ def test_few_tokens_are_trusted_less() -> None:
     squares = np.ascontiguousarray(products.diagonal())
     shared = []
     for tokens in (64, 4096):
-        factor = feedback_factor(Moments(squares, products, tokens))
+        (factor,) = feedback_factors(Moments(squares, [products], tokens))
         shared.append(float(np.abs(np.tril(factor / factor.diagonal()[:, None], -1)).mean()))
     assert shared[0] < 0.8 * shared[1]
 
 
 def test_inputs_that_never_vary_still_have_a_factor() -> None:
     found = moments_of(np.ones((50, 40), np.float32), products=True)
-    assert np.isfinite(feedback_factor(found)).all()
+    assert all(np.isfinite(factor).all() for factor in feedback_factors(found))
 
 
 def test_moments_without_products_are_squares_alone() -> None:
     x = some_inputs(50, 40)
     found = moments_of(x, products=False)
-    assert found.products is None
+    assert not found.products
+    np.testing.assert_allclose(found.squares, (x.astype(np.float64) ** 2).mean(axis=0), rtol=1e-5)
+
+
+def test_many_columns_are_taken_in_runs_of_whole_blocks() -> None:
+    x = some_inputs(40, 4864)
+    found = moments_of(x, products=True)
+    assert [len(each) for each in found.products] == [2304, 2560]
+    for start, products in zip((0, 2304), found.products, strict=True):
+        alone = ops.mean_products(np.ascontiguousarray(x[:, start : start + len(products)]))
+        np.testing.assert_array_equal(np.tril(products), np.tril(alone))
     np.testing.assert_allclose(found.squares, (x.astype(np.float64) ** 2).mean(axis=0), rtol=1e-5)

@@ -107,7 +107,7 @@ def test_feedback_lowers_the_loss_of_the_outputs(name: str, isa: str) -> None:
         return float(((lost @ hessian) * lost).sum())
 
     counts = np.ascontiguousarray(np.diag(hessian))
-    with_it = output_loss(ops.quantize_rows_with_feedback(weights, name, lower))
+    with_it = output_loss(ops.quantize_rows_with_feedback(weights, name, [lower]))
     assert with_it < 0.9 * output_loss(ops.quantize_rows(weights, name, counts))
 
 
@@ -115,7 +115,7 @@ def test_feedback_lowers_the_loss_of_the_outputs(name: str, isa: str) -> None:
 def test_without_correlation_feedback_changes_nothing_but_the_search(name: str) -> None:
     weights = normal(16, 512, seed=7)
     eye = np.eye(512, dtype=np.float32)
-    fed = loss(weights, read_back(name, ops.quantize_rows_with_feedback(weights, name, eye)))
+    fed = loss(weights, read_back(name, ops.quantize_rows_with_feedback(weights, name, [eye])))
     ones = np.ones(512, np.float32)
     alone = loss(weights, read_back(name, ops.quantize_rows(weights, name, ones)))
     assert fed < 1.02 * alone
@@ -130,9 +130,20 @@ def test_bytes_depend_on_the_row_alone(name: str) -> None:
     part = ops.quantize_rows(np.ascontiguousarray(weights[17:23]), name, counts)
     np.testing.assert_array_equal(whole[17:23], part)
     if name in BLOCKS:
-        fed = ops.quantize_rows_with_feedback(weights, name, lower, threads=2)
-        part = ops.quantize_rows_with_feedback(np.ascontiguousarray(weights[17:23]), name, lower)
+        fed = ops.quantize_rows_with_feedback(weights, name, [lower], threads=2)
+        some = np.ascontiguousarray(weights[17:23])
+        part = ops.quantize_rows_with_feedback(some, name, [lower])
         np.testing.assert_array_equal(fed[17:23], part)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_errors_stay_in_their_run_of_columns(name: str, isa: str) -> None:
+    weights, lowers = normal(53, 768, seed=9), [some_factor(256)[1], some_factor(512)[1]]
+    both = read_back(name, ops.quantize_rows_with_feedback(weights, name, lowers))
+    weights[:, :256] = np.abs(weights[:, :256]).max() * 0.1
+    changed = read_back(name, ops.quantize_rows_with_feedback(weights, name, lowers))
+    assert (both[:, :256] != changed[:, :256]).any()
+    np.testing.assert_array_equal(both[:, 256:], changed[:, 256:])
 
 
 @pytest.mark.parametrize("name", BLOCKS + FLOATS)
@@ -160,7 +171,7 @@ def test_any_size_of_number_stays_finite(name: str, size: float) -> None:
     weights = np.minimum(np.maximum(weights, -65504.0), 65504.0).astype(np.float32)
     _, lower = some_factor(256)
     found = [ops.quantize_rows(weights, name)]
-    found += [ops.quantize_rows_with_feedback(weights, name, lower)] if name in BLOCKS else []
+    found += [ops.quantize_rows_with_feedback(weights, name, [lower])] if name in BLOCKS else []
     for raw in found:
         values = read_back(name, raw)
         assert np.isfinite(values).all()
@@ -223,11 +234,19 @@ def test_feedback_refuses_a_factor_that_is_none() -> None:
     weights, factor = normal(2, 64), np.eye(64, dtype=np.float32)
     factor[5, 5] = 0
     with pytest.raises(ContractBroken, match="diagonal must be above zero"):
-        ops.quantize_rows_with_feedback(weights, "Q4_0", factor)
-    with pytest.raises(ContractBroken, match="must be"):
-        ops.quantize_rows_with_feedback(weights, "Q4_0", np.eye(32, dtype=np.float32))
+        ops.quantize_rows_with_feedback(weights, "Q4_0", [factor])
+    eye, half = np.eye(64, dtype=np.float32), np.eye(32, dtype=np.float32)
+    for factors, says in (
+        ([half], "not the matrix's"),
+        ([eye, half], "not the matrix's"),
+        ([eye[:16, :16].copy(), eye[:48, :48].copy()], "whole blocks"),
+        ([eye[:32].copy()], "must be square"),
+        ([], "a factor is needed"),
+    ):
+        with pytest.raises(ContractBroken, match=says):
+            ops.quantize_rows_with_feedback(weights, "Q4_0", factors)
     with pytest.raises(ContractBroken, match="not rounded in blocks"):
-        ops.quantize_rows_with_feedback(weights, "F16", np.eye(64, dtype=np.float32))
+        ops.quantize_rows_with_feedback(weights, "F16", [eye])
 
 
 def test_what_can_be_written_is_known_by_name() -> None:

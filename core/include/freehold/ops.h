@@ -292,16 +292,22 @@ double measure_bandwidth();
 void quantize_rows(const float* values, int64_t rows, int64_t cols, const char* type_name,
                    const float* importance, uint8_t* out);
 
-// The same, column after column: what a column loses, those after it make up for, by the lower L
-// (C, C) whose L^T L is the Hessian. Without importance a column's is its diagonal's square.
-// Mutates: out.
+// A lower triangle (cols, cols).
+struct Lower {
+    const float* at;
+    int64_t cols;
+};
+
+// The same, column after column: what a column loses, those after it in its run make up for, by the
+// run's lower L, whose L^T L is the Hessian; runs are whole blocks, side by side. Without importance a
+// column's is its diagonal's square.  Mutates: out.
 void quantize_rows_with_feedback(const float* values, int64_t rows, int64_t cols,
-                                 const char* type_name, const float* lower,
+                                 const char* type_name, const std::vector<Lower>& runs,
                                  const float* importance, uint8_t* out);
 
-// The lower triangle of out (C, C) = x^T x / T for x (T, C), of codes of 8 or 12 bits; its
-// diagonal, of floats. What is above it is of no use.  Mutates: out.
-void mean_products(const float* x, int64_t count, int64_t cols, float* out);
+// The lower triangle of out (C, C) = x^T x / T for x (T, C), rows `stride` apart, of codes of 8 or 12
+// bits; its diagonal, of floats. What is above it is of no use.  Mutates: out.
+void mean_products(const float* x, int64_t stride, int64_t count, int64_t cols, float* out);
 
 // out (C, C), lower, with out^T out the matrix (C, C) after this: what lies off its diagonal times
 // `keep`, the diagonal plus `add`. Only the lower triangle is looked at. False, and nothing of use in

@@ -5,7 +5,7 @@ Room: quantize. Must not know files or models.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,13 +22,13 @@ _CHUNK_BYTES = 64 << 20
 
 
 class Guide(NamedTuple):
-    """What is known of a matrix's inputs: how large each is (C,), and where errors can go (C, C).
+    """What is known of a matrix's inputs: how large each is (C,), and where errors can go.
 
-    The factor is `moments.feedback_factor`'s.
+    The factors are `moments.feedback_factors`'; without them errors go nowhere.
     """
 
     importance: Floats
-    factor: Floats | None
+    factors: Sequence[Floats] = ()
 
 
 def encode(
@@ -37,10 +37,10 @@ def encode(
     """Rows (R, C) as blocks, (R, bytes of a row)."""
     if guide is None:
         return ops.quantize_rows(rows, kind.name, threads=threads)
-    if guide.factor is None:
+    if not guide.factors:
         return ops.quantize_rows(rows, kind.name, guide.importance, threads=threads)
-    # The factor says better than the importance what a column's error will have cost in the end.
-    return ops.quantize_rows_with_feedback(rows, kind.name, guide.factor, threads=threads)
+    # Factors say better than the importance what a column's error will have cost in the end.
+    return ops.quantize_rows_with_feedback(rows, kind.name, guide.factors, threads=threads)
 
 
 def chunks_of(rows: int, columns: int) -> Iterator[tuple[int, int]]:

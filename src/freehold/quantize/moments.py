@@ -1,4 +1,4 @@
-"""What a matrix's inputs look like together, and the factor by which errors are passed on.
+"""What a matrix's inputs look like together, and the factors by which errors are passed on.
 
 Room: quantize. Arrays only. Source: QuIP (arXiv 2307.13304), LDLQ: the damped second moments
 in Cholesky form say what GPTQ (arXiv 2210.17323) takes from the inverse.
@@ -6,18 +6,24 @@ in Cholesky form say what GPTQ (arXiv 2210.17323) takes from the inverse.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from freehold import ops
 
-__all__ = ["Moments", "feedback_factor", "moments_of"]
+__all__ = ["Moments", "feedback_factors", "moments_of"]
 
 _DAMPING = 0.05  # of the mean of the diagonal
 _LEAST_DOUBT, _MOST_DOUBT = 0.55, 0.7  # the share of the products that is left out
 _BASE_DOUBT = 0.1  # of it, what is left out however many tokens there were
+# Errors stay within runs of at most so many columns: time grows with a run's square and cube, and a
+# model of 4864 hidden columns loses the same with two runs as with one.
+_RUN_COLUMNS = 2560
+_BLOCK_COLUMNS = 256  # of the longest blocks, which no run may cut
 
 Floats = NDArray[np.float32]
 
@@ -26,13 +32,14 @@ _TRIES = 6
 
 @dataclass(frozen=True)
 class Moments:
-    """Means over tokens: of each input's square (C,), and of their products (C, C) if asked for.
+    """Means over tokens: of each input's square (C,), and of products within runs of columns.
 
-    Of the products only the lower triangle counts. `tokens` is how many there were.
+    A run's products are (R, R), and only their lower triangle counts; there are none if they were
+    not asked for. `tokens` is how many there were.
     """
 
     squares: Floats
-    products: Floats | None
+    products: Sequence[Floats]
     tokens: int
 
 
@@ -46,13 +53,22 @@ def moments_of(inputs: Floats, *, products: bool) -> Moments:
     if not products:
         count = max(len(inputs), 1)
         squares = np.einsum("tc,tc->c", inputs, inputs) / np.float32(count)
-        return Moments(squares, None, len(inputs))
-    both = ops.mean_products(np.ascontiguousarray(inputs))  # (C, C)
-    return Moments(np.ascontiguousarray(both.diagonal()), both, len(inputs))
+        return Moments(squares, (), len(inputs))
+    runs = _runs(inputs.shape[1])
+    found = [ops.mean_products(inputs[:, start:end]) for start, end in runs]
+    squares = np.concatenate([both.diagonal() for both in found])
+    return Moments(squares, found, len(inputs))
 
 
-def feedback_factor(moments: Moments) -> Floats:
-    """L (C, C), lower triangular, with L^T L the damped products.
+def _runs(columns: int) -> list[tuple[int, int]]:
+    """Where each run starts and ends: as many columns in each as whole blocks allow."""
+    count = -(-columns // _RUN_COLUMNS)
+    edges = [columns * run // count // _BLOCK_COLUMNS * _BLOCK_COLUMNS for run in range(count)]
+    return list(pairwise([*edges, columns]))
+
+
+def feedback_factors(moments: Moments) -> list[Floats]:
+    """For each run L (R, R), lower triangular, with L^T L its damped products.
 
     What columns have in common is known the less, the fewer tokens there were, and other texts
     share only part of it: that share of the products is left out. (Fitted to 4096 tokens of manuals
@@ -61,11 +77,14 @@ def feedback_factor(moments: Moments) -> Floats:
     that novel.) Where rounding leaves them not positive, damping grows tenfold until they are.
     Raises: ValueError without products.
     """
-    if moments.products is None:
+    if not moments.products:
         raise ValueError("the products of inputs were not taken")
-    products, columns = moments.products, len(moments.products)
-    damping, mean = _DAMPING, float(products.diagonal().mean()) or 1.0
-    doubt = _BASE_DOUBT + columns / max(moments.tokens, 1)
+    mean = float(moments.squares.mean()) or 1.0
+    return [_factor(products, moments.tokens, mean) for products in moments.products]
+
+
+def _factor(products: Floats, tokens: int, mean: float) -> Floats:
+    damping, doubt = _DAMPING, _BASE_DOUBT + len(products) / max(tokens, 1)
     doubt = min(_MOST_DOUBT, max(_LEAST_DOUBT, doubt))
     for _ in range(_TRIES):
         factor = ops.feedback_factor(products, 1 - doubt, damping * mean, coded=True)

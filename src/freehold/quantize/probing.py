@@ -173,7 +173,7 @@ class _Seen:
         tensor = self.source.tensors[name]
         rows = _sample(tensor)
         weights = np.ones(tensor.shape[-1], np.float32) if squares is None else squares
-        guide = None if squares is None else Guide(squares, None)
+        guide = None if squares is None else Guide(squares)
         whole = float((rows * rows) @ weights @ np.ones(len(rows), np.float32)) or 1.0
         self.errors[name] = {}
         for kind in self.groups[name].types:
@@ -216,7 +216,7 @@ def _whole(
     tensor: SourceTensor, kind: BlockType, seen: _Seen
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     squares = seen.squares.get(tensor.name)
-    guide = None if squares is None else Guide(squares, None)
+    guide = None if squares is None else Guide(squares)
     parts = [
         encode(tensor.rows(start, count), kind, guide, threads=seen.threads)
         for start, count in chunks_of(tensor.row_count, tensor.shape[-1])

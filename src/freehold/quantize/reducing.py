@@ -23,7 +23,7 @@ from freehold.models.base import Model, Parameter
 from freehold.ops import PAGE_TOKENS, Weight
 from freehold.ops.watching import Inputs, Watcher, watching
 from freehold.quantize.encoding import Guide, chunks_of, encode
-from freehold.quantize.moments import Moments, feedback_factor, moments_of
+from freehold.quantize.moments import Moments, feedback_factors, moments_of
 from freehold.quantize.source import SourceTensor
 
 __all__ = ["Encoded", "Reducer", "Sink", "run_past"]
@@ -104,9 +104,9 @@ class Reducer:
 
     def _guides(self, moments: Moments, todo: Sequence[Weight]) -> dict[bool, Guide]:
         """Without and with feedback."""
-        guides = {False: Guide(moments.squares, None)}
-        if moments.products is not None and any(self._uses_feedback(each) for each in todo):
-            guides[True] = Guide(moments.squares, feedback_factor(moments))
+        guides = {False: Guide(moments.squares)}
+        if moments.products and any(self._uses_feedback(each) for each in todo):
+            guides[True] = Guide(moments.squares, feedback_factors(moments))
         return guides
 
     def _encode(self, weight: Weight, guides: Sequence[Mapping[bool, Guide]]) -> None:
@@ -196,9 +196,9 @@ def _together(found: Sequence[Moments]) -> Moments:
     tokens = sum(each.tokens for each in found)
     weights = [each.tokens / max(tokens, 1) for each in found]
     squares = np.zeros_like(found[0].squares)
-    products = None if found[0].products is None else np.zeros_like(found[0].products)
+    products = [np.zeros_like(each) for each in found[0].products]
     for weight, each in zip(weights, found, strict=True):
         squares += np.float32(weight) * each.squares
-        if products is not None and each.products is not None:
-            products += np.float32(weight) * each.products
+        for total, one in zip(products, each.products, strict=True):
+            total += np.float32(weight) * one
     return Moments(squares, products, tokens)
