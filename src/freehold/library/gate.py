@@ -20,7 +20,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -85,14 +85,15 @@ def ruling_on(
     settings: Settings,
     declared: str | None = None,
     profile: Profile | None = None,
+    metadata: Mapping[str, object] | None = None,
 ) -> Ruling:
     """The verdict on a model here, with every reason; nothing is recorded.
 
     `declared` is the licence that a model's source states, for one that is not here yet; "unknown"
-    where it states none.
+    where it states none. `metadata` are those of its file, where that is open already.
     Raises: UnknownModel, BadSetting for an unusable profile or policy, FormatError.
     """
-    subject = subject_of(ref, settings=settings, declared=declared)
+    subject = subject_of(ref, settings=settings, declared=declared, metadata=metadata)
     profile = read_profile() if profile is None else profile
     policies = tuple(read_policy(path) for path in settings.policy)
     verdict = _with_own_reasons(subject, profile)
@@ -115,17 +116,19 @@ def require(
     settings: Settings,
     declared: str | None = None,
     name: str | None = None,
+    metadata: Mapping[str, object] | None = None,
 ) -> Verdict:
     """Passes when the model may be used for this, by the table at the top of this file.
 
     What is said, where a use goes on regardless, goes to this module's logger as a warning. `name`
-    stands for the model in what is said to others, who need not see a path.
+    stands for the model in what is said to others, who need not see a path; `metadata` are those of
+    its file, where that is open already.
     Raises: LicenceDenied, AcceptanceNeeded, UnknownLicence; and as `ruling_on`.
     """
     plain = _plainly_allowed(ref, settings)
     if plain is not None:
         return plain
-    ruling = ruling_on(ref, settings=settings, declared=declared)
+    ruling = ruling_on(ref, settings=settings, declared=declared, metadata=metadata)
     verdict = ruling.verdict
     if verdict.outcome == "deny":
         raise _denied(ruling, name, declared)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -231,12 +232,14 @@ def _hashed(
     if piece_bytes < _LEAST_PIECE_BYTES:
         piece_bytes = _piece_bytes(size_bytes)
     whole, pieces, done = hashlib.sha256(), [], 0
-    with path.open("rb") as source:
+    # One thread for the pieces beside this one for the whole: hashing lets both run.
+    with path.open("rb") as source, ThreadPoolExecutor(1, "hashing") as beside:
         while done < size_bytes:
             piece, end = hashlib.sha256(), min(done + piece_bytes, size_bytes)
             while done < end and (data := source.read(min(_READ_BYTES, end - done))):
+                taken = beside.submit(piece.update, data)
                 whole.update(data)
-                piece.update(data)
+                taken.result()
                 done += len(data)
                 show(done)
             if done < end:

@@ -84,10 +84,11 @@ def quantize(
     """
     settings = settings or resolve_settings()
     method, label = method_named(wanted.method), _label(wanted)
-    require(ref, "quantize", settings=settings)
     path = library.resolve(ref, settings=settings)
-    target = checked_target(path, label, wanted.output, replace=wanted.replace)
     with open_source(path) as source, open_record(settings) as events:
+        require(ref, "quantize", settings=settings, metadata=source.file_metadata)
+        target = checked_target(path, label, wanted.output, replace=wanted.replace)
+        wanted.texts.check()
         if wanted.goal is None:
             _planned(source, wanted)  # refused, if it is, before anything is loaded
         source.begin_loading()
@@ -143,7 +144,7 @@ def _planned(source: Source, wanted: Wanted) -> Plan:
 
 def inherit_terms(source: Source, ref: str | Path, settings: Settings) -> None:
     """Names the licence where the file does not and it is known. Mutates: source."""
-    licences = subject_of(ref, settings=settings).licences
+    licences = subject_of(ref, settings=settings, metadata=source.file_metadata).licences
     if "general.license" not in source.metadata and len(licences) == 1:
         said = {"general.license": licences[0].id}
         source.metadata = {**source.metadata, **said}

@@ -199,6 +199,6 @@ def _together(found: Sequence[Moments]) -> Moments:
     products = [np.zeros_like(each) for each in found[0].products]
     for weight, each in zip(weights, found, strict=True):
         squares += np.float32(weight) * each.squares
-        for total, one in zip(products, each.products, strict=True):
-            total += np.float32(weight) * one
+        for run, one in enumerate(each.products):
+            products[run] += np.float32(weight) * one
     return Moments(squares, products, tokens)

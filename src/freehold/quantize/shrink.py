@@ -25,7 +25,7 @@ from freehold.quantize.plan import Plan, header, loss_values, plan_of
 from freehold.quantize.recipes import Choice, Recipe, choose
 from freehold.quantize.reducing import Reducer, run_past
 from freehold.quantize.source import Source, facts_of
-from freehold.quantize.texts import Texts, read_texts
+from freehold.quantize.texts import Texts, check_texts, read_texts
 
 __all__ = [
     "METHODS",
@@ -53,6 +53,10 @@ class TextChoice:
     held_out: Path | None = None
     calibration_tokens: int = 8192
     held_out_tokens: int = 2048
+
+    def check(self) -> None:
+        """Raises: BadRecipe for a text that cannot be read."""
+        check_texts([*self.calibration, *([] if self.held_out is None else [self.held_out])])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +113,7 @@ def checked_target(source: Path, recipe: str, output: Path | None, *, replace: b
 
 def texts_for(source: Source, wanted: TextChoice, *, method: str) -> Texts:
     """The texts by the source's own tokenizer. Raises: BadRecipe, FormatError, LoadError."""
-    metadata = None if source.path.is_dir() else source.metadata
-    tokenizer = read_text_side(source.path, metadata).tokenizer
+    tokenizer = read_text_side(source.path, source.file_metadata).tokenizer
     return read_texts(
         tokenizer,
         wanted.calibration,

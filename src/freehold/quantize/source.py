@@ -75,6 +75,11 @@ class Source:
         return self._loaded
 
     @property
+    def file_metadata(self) -> Mapping[str, object] | None:
+        """What the file's header says; a directory has none."""
+        return None if self.path.is_dir() else self.metadata
+
+    @property
     def origins(self) -> Mapping[str, Origin]:
         """Where each slot of the network lies among `tensors`, by canonical name."""
         return self.loaded.origins if self.places is None else self.places

@@ -5,7 +5,7 @@ Room: quantize. Must not know models.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from freehold.errors import BadRecipe
 from freehold.tokenizer import Tokenizer
 
-__all__ = ["LEAST_TOKENS", "Texts", "built_in", "read_texts"]
+__all__ = ["LEAST_TOKENS", "Texts", "built_in", "check_texts", "read_texts"]
 
 PIECE_TOKENS = 512
 LEAST_TOKENS = 64
@@ -51,6 +51,12 @@ class Texts:
 def built_in() -> Path:
     """The text that comes with Freehold, for those who give none."""
     return Path(__file__).with_name("text.txt")
+
+
+def check_texts(paths: Iterable[Path]) -> None:
+    """Raises: BadRecipe for a text that cannot be read, before anything takes time."""
+    for path in paths:
+        _read(path)
 
 
 def read_texts(

@@ -51,15 +51,18 @@ class Evidence:
     title: str | None = None
 
 
-def evidence_of(path: Path, *, own_folder: bool) -> Evidence:
+def evidence_of(
+    path: Path, *, own_folder: bool, metadata: Mapping[str, object] | None = None
+) -> Evidence:
     """What the model at a path says of its terms.
 
     `own_folder`: the folder of a single file is the model's own, so texts beside it are about it.
+    `metadata` of a file that is open already spare reading it once more.
     Raises: FormatError for a damaged header; OSError.
     """
     if path.is_dir():
         return _merged(_of_config(path), _of_folder(path))
-    found = _of_gguf(path)
+    found = _of_gguf(path) if metadata is None else _of_metadata(metadata)
     return _merged(found, _of_folder(path.parent)) if own_folder else found
 
 

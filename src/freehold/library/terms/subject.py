@@ -6,6 +6,7 @@ Room: library. Gathers the catalogue's word, the file's own, and the parents'; m
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,10 +65,17 @@ class Subject:
         return openness_of(self.published, () if self.unread else self.licences)
 
 
-def subject_of(ref: str | Path, *, settings: Settings, declared: str | None = None) -> Subject:
+def subject_of(
+    ref: str | Path,
+    *,
+    settings: Settings,
+    declared: str | None = None,
+    metadata: Mapping[str, object] | None = None,
+) -> Subject:
     """Everything that is known of a model's terms.
 
-    `declared` is what its source says, for a model that is not here yet.
+    `declared` is what its source says, for a model that is not here yet; `metadata` are those of its
+    file, where that is open already.
     Raises: UnknownModel when nothing is known of such a name; FormatError for a damaged file.
     """
     text = str(ref)
@@ -75,7 +83,7 @@ def subject_of(ref: str | Path, *, settings: Settings, declared: str | None = No
     evidence = Evidence()
     if path is not None:
         own = path.is_relative_to(settings.models_dir)
-        evidence = evidence_of(path, own_folder=own)
+        evidence = evidence_of(path, own_folder=own, metadata=metadata)
     found = _Found()
     found.add_catalogue(text, path, settings)
     if declared is not None:
