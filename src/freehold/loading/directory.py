@@ -106,7 +106,6 @@ class OpenDirectory:
             self.file_bytes,
             self.report and self.report(),
             parameters,
-            self.plan.origins(),
         )
 
 
