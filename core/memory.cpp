@@ -57,7 +57,7 @@ Memory::~Memory() {
 
 namespace {
 
-constexpr size_t kSpareBlocks = 12;
+constexpr size_t kSpareBlocks = 8;
 std::mutex spare_mutex;
 std::vector<Memory> spare;  // the oldest first
 
@@ -66,13 +66,14 @@ std::vector<Memory> spare;  // the oldest first
 Borrowed::Borrowed(size_t bytes) {
     const std::lock_guard lock(spare_mutex);
     const auto fits = [&](const Memory& each) { return each.size() >= bytes && each.size() / 2 <= bytes; };
-    const auto found = std::find_if(spare.begin(), spare.end(), fits);
-    if (found == spare.end()) {
+    // The one that was used last, of which most is still in a cache.
+    const auto found = std::find_if(spare.rbegin(), spare.rend(), fits);
+    if (found == spare.rend()) {
         memory_ = Memory(bytes);
         return;
     }
     memory_ = std::move(*found);
-    spare.erase(found);
+    spare.erase(std::next(found).base());
 }
 
 Borrowed::~Borrowed() {
