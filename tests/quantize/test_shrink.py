@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import sleep
-from typing import Any, cast
+from typing import Any
 
 import gguf
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from freehold.errors import BadRecipe, LoadError
 from freehold.formats.block_types import BlockType
 from freehold.formats.gguf import open_gguf
-from freehold.loading.gguf import load_gguf
-from freehold.loading.plan import Plan
-from freehold.models.base import Parameter
-from freehold.ops import Weight
+from freehold.loading.gguf import Loaded, load_gguf
 from freehold.quantize import TextChoice, open_source, plan_recipe, recipe_named, shrink, texts_for
 from freehold.quantize.loss import logits_of
 from freehold.quantize.reducing import run_past
@@ -175,11 +171,11 @@ def test_types_say_why_they_are_not_the_recipes(toy: Path) -> None:
 def test_a_network_that_loads_beside_other_work_says_what_failed_when_it_is_asked_for(
     toy: Path,
 ) -> None:
-    def fail() -> Plan:
+    def fail() -> Loaded:
         raise LoadError("no network here")
 
     with open_source(toy) as source:
-        source.planned = fail
+        source.load = fail
         source.begin_loading()
         with pytest.raises(LoadError, match="no network"):
             _ = source.loaded
@@ -188,35 +184,14 @@ def test_a_network_that_loads_beside_other_work_says_what_failed_when_it_is_aske
 def test_a_source_is_open_for_as_long_as_its_network_loads(toy: Path) -> None:
     told: list[str] = []
     with open_source(toy) as source:
-        plan, close = source.planned, source.on_close
+        load, close = source.load, source.on_close
 
-        def slowly() -> Plan:
+        def slowly() -> Loaded:
             sleep(0.2)
             told.append("loaded")
-            return plan()
+            return load()
 
-        source.planned, source.on_close = slowly, lambda: told.append("closed")
+        source.load, source.on_close = slowly, lambda: told.append("closed")
         source.begin_loading()
     close()
     assert told == ["loaded", "closed"]
-
-
-def test_matrices_that_others_replace_are_read_only_when_they_are_wanted(toy: Path) -> None:
-    with open_source(toy) as source, open_source(toy) as other:
-        kinds = plan_recipe(source, recipe_named("Q4_0"), method="feedback").kinds
-        outline, whole = source.outline(kinds).parameters, other.loaded.parameters
-        names = [name for name, each in whole.items() if isinstance(each, Weight)]
-        replaced = [name for name in names if kinds.keys() & set(source.origins[name].source.names)]
-        assert replaced
-        for name in replaced:
-            assert not values(outline[name]).any()
-        source.fill(cast("Weight", outline[replaced[0]]))
-        np.testing.assert_array_equal(values(outline[replaced[0]]), values(whole[replaced[0]]))
-        assert source.loaded.parameters is outline
-        for name in names:
-            np.testing.assert_array_equal(values(outline[name]), values(whole[name]))
-
-
-def values(parameter: Parameter) -> NDArray[np.float32]:
-    """Those of a matrix."""
-    return cast("Weight", parameter).unpack()

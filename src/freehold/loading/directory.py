@@ -106,6 +106,7 @@ class OpenDirectory:
             self.file_bytes,
             self.report and self.report(),
             parameters,
+            self.plan.origins(),
         )
 
 

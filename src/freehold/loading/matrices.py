@@ -17,7 +17,7 @@ from freehold.loading.sources import Rows, Source
 from freehold.models.base import Parameter, Slot
 from freehold.ops import Tensor, Weight
 
-__all__ = ["fill_matrix", "read_parameter", "room_for"]
+__all__ = ["read_parameter"]
 
 _CHUNK_BYTES = 16 << 20
 _F32 = 0
@@ -36,22 +36,9 @@ def read_parameter(pieces: Sequence[Rows], slot: Slot, source: Source) -> Parame
         return _read_rows(pieces, slot, source)
     if source.turned:
         return _turn(pieces, slot, source)
-    weight = room_for(pieces, slot)
-    fill_matrix(weight, pieces, source)
-    return weight
-
-
-def room_for(pieces: Sequence[Rows], slot: Slot) -> Weight:
-    """A matrix as its pieces will fill it, without their values. Raises: UnsupportedType."""
-    _check_one_type(pieces)
     rows, cols = slot.shape
-    return Weight(pieces[0].block_type, rows, cols)
-
-
-def fill_matrix(weight: Weight, pieces: Sequence[Rows], source: Source) -> None:
-    """Packs what the source names, which is not turned. Mutates: weight."""
-    rows = weight.rows
     assert source.add == 0.0, "only rows of floats can be added to"
+    weight = Weight(pieces[0].block_type, rows, cols)
     if source.order is not None:
         _pack_ordered(weight, pieces, source.order)
     elif len(pieces) > 1 and rows // len(pieces) % ops.GROUP_ROWS:
@@ -59,6 +46,7 @@ def fill_matrix(weight: Weight, pieces: Sequence[Rows], source: Source) -> None:
     else:
         for index, piece in enumerate(pieces):
             _pack_piece(weight, piece, index * (rows // len(pieces)))
+    return weight
 
 
 def _pack_piece(weight: Weight, piece: Rows, at: int) -> None:

@@ -5,14 +5,13 @@ Room: loading. Must not know any family or file format.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from freehold.loading.matrices import fill_matrix, read_parameter, room_for
+from freehold.loading.matrices import read_parameter
 from freehold.loading.sources import Rows, Source
 from freehold.models.base import Model, Parameter, Slot
-from freehold.ops import Weight
 
 __all__ = ["Origin", "Plan"]
 
@@ -34,27 +33,14 @@ class Plan:
     sources: Mapping[str, Source]
     found: Mapping[str, tuple[Rows, ...]]
 
-    def build(self, hollow: Container[str] = ()) -> tuple[Model, dict[str, Parameter]]:
-        """The model and its parameters by canonical name. Raises: UnsupportedType, BadValue.
-
-        Those that are `hollow` have room for their values, which `fill` reads.
-        """
+    def build(self) -> tuple[Model, dict[str, Parameter]]:
+        """The model and its parameters by canonical name. Raises: UnsupportedType, BadValue."""
         parameters = {
-            name: room_for(pieces, self.slots[name])
-            if name in hollow
-            else read_parameter(pieces, self.slots[name], self.sources[name])
+            name: read_parameter(pieces, self.slots[name], self.sources[name])
             for name, pieces in self.found.items()
         }
         model: Model = self.kind(self.config, parameters)
         return model, parameters
-
-    def can_be_hollow(self, name: str) -> bool:
-        """Whether a parameter is a matrix as the file has it."""
-        return self.slots[name].matrix and not self.sources[name].turned
-
-    def fill(self, name: str, weight: Weight) -> None:
-        """Reads a hollow matrix's values. Mutates: weight."""
-        fill_matrix(weight, self.found[name], self.sources[name])
 
     def origins(self) -> dict[str, Origin]:
         """Where each parameter lies."""

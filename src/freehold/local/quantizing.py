@@ -89,8 +89,9 @@ def quantize(
         require(ref, "quantize", settings=settings, metadata=source.file_metadata)
         target = checked_target(path, label, wanted.output, replace=wanted.replace)
         wanted.texts.check()
-        # Refused, if it is, before anything is loaded.
-        source.begin_loading(_planned(source, wanted).kinds if wanted.goal is None else ())
+        if wanted.goal is None:
+            _planned(source, wanted)  # refused, if it is, before anything is loaded
+        source.begin_loading()
         inherit_terms(source, ref, settings)
         parent = identity_of(path, home=settings.home, progress=progress)
         texts = texts_for(source, wanted.texts, method=method)

@@ -60,7 +60,7 @@ def open_checkpoint(path: Path, change: Callable[[Plan, str], Plan] | None = Non
             weight_bytes=sum(
                 piece.n_bytes for some in opened.plan.found.values() for piece in some
             ),
-            planned=lambda: opened.plan,
+            load=opened.load,
             on_close=stack.pop_all().close,
             places={name: Origin(opened.plan.slots[name], place) for name, place in places.items()},
         )

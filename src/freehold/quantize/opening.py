@@ -15,7 +15,7 @@ from freehold import ops
 from freehold.errors import BadRecipe
 from freehold.formats.block_types import BlockType
 from freehold.formats.gguf import GgufFile, GgufTensor, open_gguf
-from freehold.loading.gguf import plan_gguf
+from freehold.loading.gguf import Loaded, load_planned, plan_gguf
 from freehold.loading.merging import MergedRows
 from freehold.loading.plan import Plan
 from freehold.loading.sources import Rows
@@ -44,11 +44,11 @@ def open_source(path: Path, *, change: Callable[[Plan, str], Plan] | None = None
                 found=repr(file.metadata.get("general.type"))[:80],
             )
         tensors = {name: _tensor(tensor) for name, tensor in file.tensors.items()}
-        planned: Callable[[], Plan] = partial(plan_gguf, file)
+        load: Callable[[], Loaded] = partial(_load, file)
         if change is not None:
             plan = change(plan_gguf(file), file.architecture)
             tensors |= _merged(plan)
-            planned = partial(_same, plan)
+            load = partial(load_planned, file, plan)
         return Source(
             path=path,
             architecture=file.architecture,
@@ -57,7 +57,7 @@ def open_source(path: Path, *, change: Callable[[Plan, str], Plan] | None = None
             tensors=tensors,
             size_bytes=file.size_bytes,
             weight_bytes=_weight_bytes(tensors),
-            planned=planned,
+            load=load,
             on_close=file.close,
         )
     except BaseException:
@@ -65,8 +65,8 @@ def open_source(path: Path, *, change: Callable[[Plan, str], Plan] | None = None
         raise
 
 
-def _same(plan: Plan) -> Plan:
-    return plan
+def _load(file: GgufFile) -> Loaded:
+    return load_planned(file, plan_gguf(file))
 
 
 def _weight_bytes(tensors: Mapping[str, SourceTensor]) -> int:

@@ -51,16 +51,10 @@ class Reducer:
     _names: dict[int, str] = field(default_factory=dict)
     _origins: Mapping[str, Origin] = field(default_factory=dict)
     _made: dict[int, Weight] = field(default_factory=dict)
-    _fill: Callable[[Weight], None] = lambda _weight: None
 
-    def prepare(
-        self,
-        parameters: Mapping[str, Parameter],
-        origins: Mapping[str, Origin],
-        fill: Callable[[Weight], None],
-    ) -> None:
-        """Says whose matrices will be met, where each lies in GGUF, and what fills a hollow one."""
-        self._origins, self._fill = origins, fill
+    def prepare(self, parameters: Mapping[str, Parameter], origins: Mapping[str, Origin]) -> None:
+        """Says whose matrices will be met, and where each lies in GGUF."""
+        self._origins = origins
         self._names = {
             id(parameter): name
             for name, parameter in parameters.items()
@@ -69,10 +63,7 @@ class Reducer:
 
     def instead(self, weight: Weight) -> Weight:
         """The encoded matrix, if it is there already."""
-        made = self._made.get(id(weight))
-        if made is None:
-            self._fill(weight)
-        return weight if made is None else made
+        return self._made.get(id(weight), weight)
 
     def meet(self, weights: Sequence[Weight], parts: int, inputs: Inputs) -> Sequence[Weight]:
         """Encodes those weights that are met for the first time."""

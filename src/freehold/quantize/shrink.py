@@ -236,9 +236,9 @@ def _encode(  # noqa: PLR0913, PLR0917
     reducer = Reducer(source.tensors, kinds, sink, threads, feedback=method == "feedback")
     try:
         if method != "weights":
-            network = source.outline(kinds)
-            reducer.prepare(network.parameters, source.origins, source.fill)
-            run_past(network.model, texts.calibration, reducer)
+            loaded = source.loaded
+            reducer.prepare(loaded.parameters, source.origins)
+            run_past(loaded.model, texts.calibration, reducer)
         reducer.finish()
     finally:
         ops.drop_spare_memory()
