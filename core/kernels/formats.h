@@ -232,8 +232,8 @@ inline int32_t pair_of(int32_t high, int32_t low) {  // as int16
     return static_cast<int32_t>(static_cast<uint32_t>(high) << 16 | static_cast<uint16_t>(low));
 }
 
-// Where halves are joined, `minus_low` and `minus_high` of activations say sums times 2^kJoinedOffset:
-// what most of these codes have to be taken away as it lies.
+// Where halves are joined, `minus_low` and `minus_high` of activations say sums times 2^kJoinedOffset,
+// so that codes with that offset begin from them without a shift.
 constexpr int kJoinedOffset = 4;
 
 // What they say: a sum, or that of two int16.

@@ -14,6 +14,7 @@ from freehold.config import resolve_settings
 from freehold.formats.gguf import open_gguf
 from freehold.library.identity import identity_of
 from freehold.library.record import open_record
+from freehold.quantize.source import Source
 from tests.cli.conftest import Run
 from tests.loading.small import Dims, small
 
@@ -71,6 +72,21 @@ def test_terms_that_forbid_it_come_first(freehold: Run, toy: Path, tmp_path: Pat
     ran = freehold("quantize", str(source), "Q4_0", "--output", str(target), *FEW)
     assert ran.status != 0
     assert "error[library.acceptance_needed]" in ran.err
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("flag", ["--calibration", "--heldout"])
+def test_a_text_that_is_not_there_is_named_before_the_network_loads(
+    flag: str, freehold: Run, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[object] = []
+    monkeypatch.setattr(Source, "begin_loading", loads.append)
+    absent, target = tmp_path / "absent.txt", tmp_path / "small.gguf"
+    ran = freehold("quantize", str(toy), "Q4_0", "--output", str(target), flag, str(absent))
+    assert ran.status != 0
+    assert "error[quantize.bad_recipe]" in ran.err
+    assert absent.name in ran.err
+    assert not loads
     assert not target.exists()
 
 

@@ -78,7 +78,7 @@ def quantize(
 ) -> Quantized:
     """Writes a smaller file of a model, measures its loss, and records both with the parent.
 
-    The model's terms are asked first, and go with the file.
+    The model's terms are asked before anything is loaded or written, and go with the file.
     Raises: LicenceDenied, AcceptanceNeeded, UnknownModel, BadRecipe, OutOfReach, DiskFull,
     FormatError, LoadError, StoreUnusable.
     """

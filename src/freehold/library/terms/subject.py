@@ -74,8 +74,8 @@ def subject_of(
 ) -> Subject:
     """Everything that is known of a model's terms.
 
-    `declared` is what its source says, for a model that is not here yet; `metadata` are those of its
-    file, where that is open already.
+    `declared` is what its source says, for a model that is not here yet; `metadata` is its file's,
+    where that is open already.
     Raises: UnknownModel when nothing is known of such a name; FormatError for a damaged file.
     """
     text = str(ref)
