@@ -16,7 +16,7 @@ inline void split_q5_0(const uint8_t* bytes, uint8_t* codes, uint8_t* header) {
     std::memcpy(&block, bytes, sizeof(block));
     std::memcpy(header, &block.d, 2);
     split_nibbles(block.qs, codes);
-    for (int i = 0; i < 32; ++i) codes[i] |= ((block.qh[i / 8] >> (i % 8)) & 1) << 4;
+    split_fifths(block.qh, codes);
 }
 
 inline void values_q5_0(const uint8_t* codes, const uint8_t* header, float* out) {

@@ -17,7 +17,7 @@ inline void split_q5_1(const uint8_t* bytes, uint8_t* codes, uint8_t* header) {
     std::memcpy(header, &block.d, 2);
     std::memcpy(header + 2, &block.m, 2);
     split_nibbles(block.qs, codes);
-    for (int i = 0; i < 32; ++i) codes[i] |= ((block.qh[i / 8] >> (i % 8)) & 1) << 4;
+    split_fifths(block.qh, codes);
 }
 
 inline void values_q5_1(const uint8_t* codes, const uint8_t* header, float* out) {

@@ -155,7 +155,20 @@ inline void join_nibbles(const uint8_t* codes, uint8_t* qs) {
     for (int j = 0; j < 16; ++j) qs[j] = static_cast<uint8_t>((codes[j] & 15) | codes[j + 16] << 4);
 }
 
-// The fifth bits of 32 codes, element i in bit i.
+// Adds to 32 codes their fifth bits, element i's in bit i.
+inline void split_fifths(const uint8_t* qh, uint8_t* codes) {
+    for (int i = 0; i < 32; i += 8) {
+        // Byte k of `bits` keeps bit k; what is left of it carries into bit 7, which becomes bit 4.
+        const uint64_t bits = qh[i / 8] * 0x0101010101010101u & 0x8040201008040201u;
+        const uint64_t fifths = (bits + 0x7f7f7f7f7f7f7f7fu) >> 3 & 0x1010101010101010u;
+        uint64_t eight;
+        std::memcpy(&eight, codes + i, 8);
+        eight |= fifths;
+        std::memcpy(codes + i, &eight, 8);
+    }
+}
+
+// The fifth bits of 32 codes.
 inline void join_fifths(const uint8_t* codes, uint8_t* qh) {
     for (int byte = 0; byte < 4; ++byte) {
         int bits = 0;
