@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from math import prod
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +127,8 @@ class GgufWriter:
         for tensor in tensors:
             self._offsets[tensor.name] = at
             at += -(-tensor.n_bytes // _ALIGNMENT) * _ALIGNMENT
-        self._settling: Future[None] | None = None
+        self._worker = ThreadPoolExecutor(1, "writing")
+        self._begun: Future[Any] | None = None
         self._header = self._make_header()
         self._data_start = -(-len(self._header) // _ALIGNMENT) * _ALIGNMENT
         self.size_bytes = self._data_start + at
@@ -141,34 +142,37 @@ class GgufWriter:
             raise
 
     def write(self, name: str, start_row: int, data: NDArray[np.uint8]) -> None:
-        """Writes whole rows of a tensor, (rows, row_bytes). Raises: DiskFull."""
+        """Writes whole rows of a tensor, (rows, row_bytes), beside what the caller does next.
+
+        The rows must stay as they are. Raises: DiskFull, also one that the write before it met.
+        """
         tensor = self._tensors[name]
         end = start_row * tensor.row_bytes + data.size
         if data.size % tensor.row_bytes or end > tensor.n_bytes:
             raise ValueError(f"{data.size} bytes from row {start_row} of {tensor}")
         place = self._data_start + self._offsets[name] + start_row * tensor.row_bytes
-        self._put(np.ascontiguousarray(data).data.cast("B"), place)
+        self._begin(self._put, np.ascontiguousarray(data).data.cast("B"), place)
 
     def set(self, metadata: Mapping[str, bytes]) -> None:
-        """Gives known keys other values of the same length in bytes."""
+        """Gives known keys other values of the same length in bytes. Raises: as `write`."""
         for key, value in metadata.items():
             if len(value) != len(self._metadata[key]):
                 raise ValueError(f"{key} would change its length")
         self._metadata.update(metadata)
         self._header = self._make_header()
-        self._put(self._header, 0)
+        self._begin(self._put, self._header, 0)
 
     def settle(self) -> None:
-        """Has what was written so far reach the disk beside what the caller does next."""
-        worker = ThreadPoolExecutor(1, "settling")
-        self._settling = worker.submit(os.fsync, self._descriptor)
-        worker.shutdown(wait=False)
+        """Completes the file for readers; it reaches the disk beside what the caller does next.
+
+        Raises: as `write`.
+        """
+        self._begin(os.fsync, self._descriptor)
 
     def publish(self) -> Path:
-        """Makes the file appear under its name. Raises: OSError, also one that settling met."""
-        if self._settling is not None:
-            self._settling.result()
-        os.fsync(self._descriptor)
+        """Makes the file appear under its name. Raises: OSError, also one that was met before."""
+        self._begin(os.fsync, self._descriptor)
+        self._join()
         os.close(self._descriptor)
         self._descriptor = -1
         self.part.replace(self.target)
@@ -182,12 +186,8 @@ class GgufWriter:
     def close(self) -> None:
         """Removes what was not published."""
         self.part.unlink(missing_ok=True)  # first: what has no name need not reach the disk
-        if self._descriptor < 0:
-            return
-        try:
-            if self._settling is not None:
-                self._settling.exception()  # waits: its descriptor must not become another file's
-        finally:
+        self._worker.shutdown()  # waits: its descriptor must not become another file's
+        if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -201,6 +201,15 @@ class GgufWriter:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _begin(self, work: Callable[..., None], *args: Any) -> None:
+        """One thing after the other."""
+        self._join()
+        self._begun = self._worker.submit(work, *args)
+
+    def _join(self) -> None:
+        if self._begun is not None:
+            self._begun.result()
 
     def _make_header(self) -> bytes:
         parts = [b"GGUF", struct.pack("<IQQ", 3, len(self._tensors), len(self._metadata))]

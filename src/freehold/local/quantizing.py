@@ -6,6 +6,7 @@ Room: local. Joins library, record and the room quantize; must not know terminal
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,8 +94,10 @@ def quantize(
             _planned(source, wanted)  # refused, if it is, before anything is loaded
         source.begin_loading()
         inherit_terms(source, ref, settings)
-        parent = identity_of(path, home=settings.home, progress=progress)
-        texts = texts_for(source, wanted.texts, method=method)
+        with ThreadPoolExecutor(1, "hashing") as beside:
+            hashed = beside.submit(identity_of, path, home=settings.home, progress=progress)
+            texts = texts_for(source, wanted.texts, method=method)
+            parent = hashed.result()
         notes = {"source": path.name, "source.digest": parent.digest}
         made = _write(source, wanted, texts, target, notes, progress)
         record_quantized(
