@@ -42,27 +42,24 @@ NumpyMatrix own_matrix(std::unique_ptr<float[]> data, int64_t rows, int64_t cols
     return NumpyMatrix(raw, {static_cast<size_t>(rows), static_cast<size_t>(cols)}, owner);
 }
 
-// The same of a block, which may be one that was given back.
-NumpyMatrix own_matrix(fh::Borrowed data, int64_t rows, int64_t cols) {
-    auto* memory = new fh::Borrowed(std::move(data));
+// The same in a block, which may be one that was given back.
+template <class T>
+nb::ndarray<nb::numpy, T, nb::ndim<2>> new_block(int64_t rows, int64_t cols) {
+    const auto n = static_cast<size_t>(rows), each = static_cast<size_t>(cols);
+    auto* memory = new fh::Borrowed(std::max<size_t>(n * each * sizeof(T), 1));
     nb::capsule owner(memory, [](void* p) noexcept { delete static_cast<fh::Borrowed*>(p); });
-    return NumpyMatrix(reinterpret_cast<float*>(memory->data()),
-                       {static_cast<size_t>(rows), static_cast<size_t>(cols)}, owner);
+    return {reinterpret_cast<T*>(memory->data()), {n, each}, owner};
 }
 
-fh::Borrowed square_matrix(int64_t cols) {
-    return fh::Borrowed(static_cast<size_t>(cols * cols) * sizeof(float));
-}
-
-float* floats(const fh::Borrowed& memory) { return reinterpret_cast<float*>(memory.data()); }
-
-void pack_weight(fh::Weight& weight, int64_t start, int64_t count, Bytes raw,
-                 std::optional<Ints> source_rows) {
-    fh::require(!source_rows || static_cast<int64_t>(source_rows->size()) == count,
-                "pack: one source row is needed for each row");
-    const int32_t* rows = source_rows ? source_rows->data() : nullptr;
+void pack_weight(fh::Weight& weight, int64_t start, int64_t count, Bytes raw) {
     nb::gil_scoped_release release;
-    weight.pack(start, count, raw.data(), raw.size(), rows);
+    weight.pack(start, count, raw.data(), raw.size());
+}
+
+void keep_weight(fh::Weight& weight, int64_t start, int64_t count, Bytes raw, std::optional<Ints> order) {
+    fh::require(!order || static_cast<int64_t>(order->size()) == count,
+                "keep: the order must name a row for each");
+    weight.keep(start, count, raw.data(), raw.size(), order ? order->data() : nullptr);
 }
 
 NumpyMatrix unpack_weight(const fh::Weight& weight) {
@@ -145,15 +142,13 @@ fh::Packed* make_packed(std::vector<int32_t> tokens, std::vector<int32_t> offset
 
 NumpyMatrix dequantize(int type, Bytes raw, int64_t count) {
     fh::require(count >= 1 && count <= INT64_MAX / 8, "dequantize: count out of range");
-    auto data = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(count));
-    {
-        nb::gil_scoped_release release;
-        fh::dequantize(type, raw.data(), raw.size(), data.get(), count);
-    }
-    return own_matrix(std::move(data), 1, count);
+    constexpr int64_t kMany = 1 << 18;  // which have pages of their own
+    NumpyMatrix out = count >= kMany ? new_block<float>(1, count)
+                                     : own_matrix(std::make_unique_for_overwrite<float[]>(count), 1, count);
+    nb::gil_scoped_release release;
+    fh::dequantize(type, raw.data(), raw.size(), out.data(), count);
+    return out;
 }
-
-using NumpyBytes = nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>>;
 
 // The thread count for as long as this lives.
 class ThreadCount {
@@ -171,7 +166,7 @@ class ThreadCount {
     const int before_;
 };
 
-NumpyBytes quantize_rows(Matrix weights, const std::string& type_name,
+nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> quantize_rows(Matrix weights, const std::string& type_name,
                          std::optional<Floats> importance, const std::vector<Matrix>& factors,
                          std::optional<int> threads) {
     const auto rows = static_cast<int64_t>(weights.shape(0));
@@ -185,47 +180,39 @@ NumpyBytes quantize_rows(Matrix weights, const std::string& type_name,
     }
     const fh::BlockTraits* traits = fh::find_traits(type_name.c_str());
     const size_t row_bytes = traits == nullptr ? 0 : traits->row_bytes(cols);
-    const size_t bytes = std::max<size_t>(row_bytes * static_cast<size_t>(rows), 1);
-    auto data = std::make_unique_for_overwrite<uint8_t[]>(bytes);
+    auto out = new_block<uint8_t>(rows, static_cast<int64_t>(row_bytes));
     const float* counts = importance ? importance->data() : nullptr;
-    {
-        nb::gil_scoped_release release;
-        const ThreadCount limit(threads);
-        if (!runs.empty())
-            fh::quantize_rows_with_feedback(weights.data(), rows, cols, type_name.c_str(), runs,
-                                            counts, data.get());
-        else
-            fh::quantize_rows(weights.data(), rows, cols, type_name.c_str(), counts, data.get());
-    }
-    uint8_t* raw = data.release();
-    nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<uint8_t*>(p); });
-    return NumpyBytes(raw, {static_cast<size_t>(rows), row_bytes}, owner);
+    nb::gil_scoped_release release;
+    const ThreadCount limit(threads);
+    if (!runs.empty())
+        fh::quantize_rows_with_feedback(weights.data(), rows, cols, type_name.c_str(), runs, counts,
+                                        out.data());
+    else
+        fh::quantize_rows(weights.data(), rows, cols, type_name.c_str(), counts, out.data());
+    return out;
 }
 
 NumpyMatrix mean_products(Strided x) {
     const auto cols = static_cast<int64_t>(x.shape(1));
     fh::require(x.size() == 0 || cols == 1 || x.stride(1) == 1,
                 "mean_products: columns must lie side by side");
-    fh::Borrowed data = square_matrix(cols);
-    {
-        nb::gil_scoped_release release;
-        fh::mean_products(x.data(), x.stride(0), static_cast<int64_t>(x.shape(0)), cols,
-                          floats(data));
-    }
-    return own_matrix(std::move(data), cols, cols);
+    NumpyMatrix out = new_block<float>(cols, cols);
+    nb::gil_scoped_release release;
+    fh::mean_products(x.data(), x.stride(0), static_cast<int64_t>(x.shape(0)), cols, out.data());
+    return out;
 }
 
 std::optional<NumpyMatrix> feedback_factor(Matrix matrix, float keep, float add, bool coded) {
     const auto cols = static_cast<int64_t>(matrix.shape(1));
     fh::require(static_cast<int64_t>(matrix.shape(0)) == cols, "feedback_factor: not square");
-    fh::Borrowed data = square_matrix(cols);
+    std::optional<NumpyMatrix> out = new_block<float>(cols, cols);
     bool positive = false;
     {
         nb::gil_scoped_release release;
-        positive = fh::feedback_factor(matrix.data(), cols, keep, add, coded, floats(data));
+        positive = fh::feedback_factor(matrix.data(), cols, keep, add, coded, out->data());
     }
-    if (!positive) return std::nullopt;
-    return own_matrix(std::move(data), cols, cols);
+    if (!positive) out.reset();
+    return out;
 }
 
 // `value` of an enumeration that ends at `last`.
@@ -247,12 +234,15 @@ void bind_data(nb::module_& m) {
                                nb::find(&t));
         });
     nb::class_<fh::Weight>(m, "Weight")
-        .def(nb::init<int, int64_t, int64_t>(), "block_type"_a, "rows"_a, "cols"_a)
+        .def(nb::init<int, int64_t, int64_t, bool>(), "block_type"_a, "rows"_a, "cols"_a,
+             "in_place"_a = false)
         .def_ro("rows", &fh::Weight::rows)
         .def_ro("cols", &fh::Weight::cols)
         .def_prop_ro("type", [](const fh::Weight& w) { return w.traits->type; })
         .def_prop_ro("bytes", &fh::Weight::bytes)
-        .def("pack", &pack_weight, "start"_a, "count"_a, "raw"_a, "source_rows"_a = nb::none())
+        .def("pack", &pack_weight, "start"_a, "count"_a, "raw"_a)
+        .def("keep", &keep_weight, "start"_a, "count"_a, "raw"_a, "order"_a = nb::none(),
+             nb::keep_alive<1, 4>())
         .def("unpack", &unpack_weight);
     nb::class_<fh::StatePool>(m, "StatePool")
         .def(nb::init<std::vector<int64_t>, int64_t>(), "cells"_a, "slots"_a)
@@ -543,7 +533,7 @@ void bind_quantizers(nb::module_& m) {
         },
         "weights"_a, "type_name"_a, "factors"_a, "importance"_a = nb::none(), nb::kw_only(),
         "threads"_a = nb::none());
-    m.def("drop_spare_memory", &fh::drop_spare_memory);
+    m.def("keep_spare_memory", &fh::keep_spare_memory, "keep"_a);
     m.def("mean_products", &mean_products, "x"_a);
     m.def("feedback_factor", &feedback_factor, "matrix"_a, "keep"_a = 1.0f, "add"_a = 0.0f,
           "coded"_a = false);

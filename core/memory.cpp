@@ -57,35 +57,56 @@ Memory::~Memory() {
 
 namespace {
 
-constexpr size_t kSpareBlocks = 8;
+constexpr size_t kLeastSpare = size_t{64} << 10;  // bytes of a block that is worth keeping
+constexpr size_t kMostSpare = size_t{256} << 20;  // of all of them together
 std::mutex spare_mutex;
+bool spare_kept = false;
 std::vector<Memory> spare;  // the oldest first
+size_t spare_bytes = 0;
+
+// The one that was used last, of which most is still in a cache, of the very size or near it.
+std::vector<Memory>::iterator find_spare(size_t bytes) {
+    const size_t size = round_up(bytes, 4096);
+    const auto find = [&](auto&& fits) {
+        const auto found = std::find_if(spare.rbegin(), spare.rend(), fits);
+        return found == spare.rend() ? spare.end() : std::prev(found.base());
+    };
+    const auto same = find([&](const Memory& each) { return each.size() == size; });
+    if (same != spare.end()) return same;
+    return find([&](const Memory& each) { return each.size() >= size && each.size() / 2 <= size; });
+}
 
 }  // namespace
 
 Borrowed::Borrowed(size_t bytes) {
     const std::lock_guard lock(spare_mutex);
-    const auto fits = [&](const Memory& each) { return each.size() >= bytes && each.size() / 2 <= bytes; };
-    // The one that was used last, of which most is still in a cache.
-    const auto found = std::find_if(spare.rbegin(), spare.rend(), fits);
-    if (found == spare.rend()) {
+    const auto found = find_spare(bytes);
+    if (found == spare.end()) {
         memory_ = Memory(bytes);
         return;
     }
     memory_ = std::move(*found);
-    spare.erase(std::next(found).base());
+    spare_bytes -= memory_.size();
+    spare.erase(found);
 }
 
 Borrowed::~Borrowed() {
-    if (memory_.size() < kLargePage) return;
     const std::lock_guard lock(spare_mutex);
-    if (spare.size() == kSpareBlocks) spare.erase(spare.begin());
+    if (memory_.size() < kLeastSpare || !spare_kept) return;
+    spare_bytes += memory_.size();
     spare.push_back(std::move(memory_));
+    while (spare_bytes > kMostSpare) {
+        spare_bytes -= spare.front().size();
+        spare.erase(spare.begin());
+    }
 }
 
-void drop_spare_memory() {
+void keep_spare_memory(bool keep) {
     const std::lock_guard lock(spare_mutex);
+    spare_kept = keep;
+    if (keep) return;
     spare.clear();
+    spare_bytes = 0;
 }
 
 // A block lives as long as anything in it.
@@ -98,7 +119,8 @@ uint8_t* place_bytes(size_t bytes, std::shared_ptr<Memory>& owner) {
     bytes = round_up(bytes, 64);
     owner = current.lock();
     if (!owner || used + bytes > owner->size()) {
-        owner = std::make_shared<Memory>(std::max(bytes, kBlockBytes));
+        const auto block = std::make_shared<Borrowed>(std::max(bytes, kBlockBytes));
+        owner = std::shared_ptr<Memory>(block, &block->memory());
         current = owner;
         used = 0;
     }
@@ -113,7 +135,7 @@ Tensor::Tensor(int64_t rows_, int64_t cols_) : rows(rows_), cols(cols_) {
     memory_ = Memory(static_cast<size_t>(rows * cols) * sizeof(float));
 }
 
-Weight::Weight(int type, int64_t rows_, int64_t cols_)
+Weight::Weight(int type, int64_t rows_, int64_t cols_, bool in_place)
     : traits(find_traits(type)), rows(rows_), cols(cols_) {
     require(traits != nullptr, "weight: unsupported block type");
     require(rows >= 1 && cols >= 1 && rows <= INT32_MAX && cols <= INT32_MAX,
@@ -129,20 +151,53 @@ Weight::Weight(int type, int64_t rows_, int64_t cols_)
     group_bytes = traits->fixed() ? fixed_group_bytes(cols)
                                   : block_bytes * static_cast<size_t>(cols / traits->elements) +
                                         sizeof(float) * kGroupRows * traits->row_floats;
-    data_ = place_bytes(bytes(), memory_);
+    require(!in_place || traits->plain(), "weight: only floats can stay in place");
+    if (in_place) kept_.resize(static_cast<size_t>(rows));
+    else data_ = place_bytes(bytes(), memory_);
 }
 
 namespace {
 
+// Sixteen bytes of each of as many rows become columns, kGroupRows units apart. Each round puts the
+// rows of either half alternately; after as many rounds as a row's number has bits, all have turned.
+template <class Unit>
+void turn(const uint8_t* const* rows, int64_t at, Unit* out) {
+    constexpr int n = 16 / sizeof(Unit);
+    typedef Unit Vector __attribute__((vector_size(16)));
+    Vector now[n], next[n];
+    for (int r = 0; r < n; ++r) std::memcpy(&now[r], rows[r] + at, 16);
+    for (int round = 1; round < n; round *= 2) {
+        for (int r = 0; r < n / 2; ++r) {
+            const Vector a = now[r], b = now[r + n / 2];
+            if constexpr (n == 8) {
+                next[2 * r] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+                next[2 * r + 1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+            } else {
+                next[2 * r] = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+                next[2 * r + 1] = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+            }
+        }
+        std::copy_n(next, n, now);
+    }
+    for (int k = 0; k < n; ++k) std::memcpy(out + k * kGroupRows, &now[k], 16);
+}
+
+// Sixteen rows of floats side by side; zeros where there is none.
 template <class Unit>
 void pack_floats(const Weight& w, const uint8_t* const* sources, uint8_t* out) {
     auto* units = reinterpret_cast<Unit*>(out);
-    for (int r = 0; r < kGroupRows; ++r) {
-        if (sources[r] == nullptr) continue;
-        const auto* row = reinterpret_cast<const uint8_t*>(sources[r]);
-        for (int64_t k = 0; k < w.cols; ++k)
-            std::memcpy(&units[k * kGroupRows + r], row + k * sizeof(Unit), sizeof(Unit));
-    }
+    constexpr int n = 16 / sizeof(Unit);
+    int64_t done = 0;
+    if (std::find(sources, sources + kGroupRows, nullptr) == sources + kGroupRows)
+        for (; done + n <= w.cols; done += n)
+            for (int r = 0; r < kGroupRows; r += n)
+                turn(sources + r, done * static_cast<int64_t>(sizeof(Unit)), units + done * kGroupRows + r);
+    for (int r = 0; r < kGroupRows; ++r)
+        for (int64_t k = done; k < w.cols; ++k) {
+            Unit& to = units[k * kGroupRows + r];
+            if (sources[r] == nullptr) to = 0;
+            else std::memcpy(&to, sources[r] + k * sizeof(Unit), sizeof(Unit));
+        }
 }
 
 // One group of float32 rows -> scales and whole numbers, to nearest even.
@@ -215,21 +270,44 @@ void pack_group(const Weight& w, const uint8_t* const* sources, uint8_t* out) {
 
 }  // namespace
 
-void Weight::pack(int64_t start, int64_t count, const uint8_t* raw, size_t raw_bytes,
-                  const int32_t* source_rows) {
+void Weight::keep(int64_t start, int64_t count, const uint8_t* raw, size_t raw_bytes,
+                  const int32_t* order) {
+    const size_t row_bytes = traits->row_bytes(cols);
+    require(!kept_.empty(), "keep: the weight is not in place");
+    require(start >= 0 && count >= 1 && count <= rows - start, "keep: rows outside the weight");
+    require(raw_bytes % row_bytes == 0, "keep: rows must be whole");
+    const auto given = static_cast<int64_t>(raw_bytes / row_bytes);
+    require(order != nullptr || given == count, "keep: wrong number of bytes");
+    for (int64_t r = 0; r < count; ++r) {
+        const int64_t row = order ? order[r] : r;
+        require(row >= 0 && row < given, "keep: the order names a row that is not there");
+        kept_[static_cast<size_t>(start + r)] = raw + static_cast<size_t>(row) * row_bytes;
+    }
+}
+
+const uint8_t* Weight::repacked(int64_t g, int which) const {
+    static thread_local Memory rooms[2];
+    Memory& room = rooms[which];
+    if (room.size() < group_bytes) room = Memory(group_bytes);
+    const uint8_t* sources[kGroupRows] = {};
+    const int64_t first = g * kGroupRows;
+    std::copy_n(kept_.data() + first, std::min<int64_t>(kGroupRows, rows - first), sources);
+    if (traits->planes == kSingle) pack_floats<uint32_t>(*this, sources, room.data());
+    else pack_floats<uint16_t>(*this, sources, room.data());
+    return room.data();
+}
+
+void Weight::pack(int64_t start, int64_t count, const uint8_t* raw, size_t raw_bytes) {
+    require(kept_.empty(), "pack: the weight is in place");
     const auto row_bytes = static_cast<int64_t>(traits->row_bytes(cols));
     require(start >= 0 && start % kGroupRows == 0 && count >= 1 && count <= rows - start,
             "pack: rows outside the weight");
     require(start + count == rows || count % kGroupRows == 0, "pack: a chunk must be whole groups");
     require(raw_bytes == static_cast<size_t>(count * row_bytes), "pack: wrong number of bytes");
-    for (int64_t r = 0; source_rows != nullptr && r < count; ++r)
-        require(source_rows[r] >= 0 && source_rows[r] < count, "pack: source row out of range");
     parallel((count + kGroupRows - 1) / kGroupRows, [&](int64_t g, int) {
         const uint8_t* sources[kGroupRows] = {};
-        for (int64_t r = 0; r < kGroupRows && g * kGroupRows + r < count; ++r) {
-            const int64_t row = g * kGroupRows + r;
-            sources[r] = raw + (source_rows ? source_rows[row] : row) * row_bytes;
-        }
+        for (int64_t r = 0; r < kGroupRows && g * kGroupRows + r < count; ++r)
+            sources[r] = raw + (g * kGroupRows + r) * row_bytes;
         uint8_t* out = data_ + (start / kGroupRows + g) * group_bytes;
         if (traits->planes == kSingle) return pack_floats<uint32_t>(*this, sources, out);
         if (traits->planes == kHalf) return pack_floats<uint16_t>(*this, sources, out);
@@ -254,6 +332,11 @@ float read_float(const Weight& w, const uint8_t* p) {
 void Weight::unpack_row(int64_t row, float* out) const {
     require(row >= 0 && row < rows, "unpack: row outside the weight");
     const BlockTraits& t = *traits;
+    if (!kept_.empty()) {
+        const uint8_t* from = kept_[static_cast<size_t>(row)];
+        for (int64_t k = 0; k < cols; ++k) out[k] = from ? read_float(*this, from + k * t.bytes) : 0.0f;
+        return;
+    }
     const uint8_t* base = group(row / kGroupRows);
     const int r = static_cast<int>(row % kGroupRows);
     if (t.plain()) {

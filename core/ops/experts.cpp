@@ -225,11 +225,12 @@ void open_experts(const Weight& gate, const Weight& up, const Sorted& s, const A
         const auto [expert, first, last] = parts[item];
         const int64_t base = expert->id * groups;
         for (int64_t start = expert->first_tile; start < expert->last_tile; start += pass)
-            for (int64_t g = first; g < last; ++g)
+            for (int64_t g = first; g < last; ++g) {
+                const uint8_t *gate_group = gate.group(base + g), *up_group = up.group(base + g, 1);
                 for (int64_t i = start; i < std::min(start + pass, expert->last_tile); ++i) {
                     const auto [place, size] = s.tiles[i];
-                    gate_fn(gate.group(base + g), gate.cols, acts.at(gate, place), size, opened, {});
-                    up_fn(up.group(base + g), up.cols, acts.at(up, place), size, raised, {});
+                    gate_fn(gate_group, gate.cols, acts.at(gate, place), size, opened, {});
+                    up_fn(up_group, up.cols, acts.at(up, place), size, raised, {});
                     if (finish) {
                         finish_inputs(table, s, s.tiles[i], bias_of(rule.gate_bias, expert->id, g),
                                       rule.weigh_inputs, opened);
@@ -241,6 +242,7 @@ void open_experts(const Weight& gate, const Weight& up, const Sorted& s, const A
                         std::copy_n(opened + m * kGroupRows, kGroupRows,
                                     hidden + (place + m) * width + g * kGroupRows);
                 }
+            }
     });
 }
 
@@ -256,11 +258,11 @@ void add_experts(const Weight& down, const Sorted& s, const Activations& acts,
         alignas(64) float out[kMaxTile * kGroupRows];
         const int64_t last = std::min(groups, (item + 1) * chunk);
         for (const Sorted::Expert& expert : s.experts)
-            for (int64_t g = item * chunk; g < last; ++g)
+            for (int64_t g = item * chunk; g < last; ++g) {
+                const uint8_t* group = down.group(expert.id * groups + g);
                 for (int64_t i = expert.first_tile; i < expert.last_tile; ++i) {
                     const auto [place, size] = s.tiles[i];
-                    tile_fn(down.group(expert.id * groups + g), down.cols, acts.at(down, place),
-                            size, out, {});
+                    tile_fn(group, down.cols, acts.at(down, place), size, out, {});
                     const float* bias = bias_of(rule.down_bias, expert.id, g);
                     for (int m = 0; m < size; ++m) {
                         float* row = out + m * kGroupRows;
@@ -270,6 +272,7 @@ void add_experts(const Weight& down, const Sorted& s, const Activations& acts,
                                          kGroupRows);
                     }
                 }
+            }
     });
 }
 

@@ -102,6 +102,7 @@ class Group {
         for (int r = 0; r < width_ && first_ + r < from_.rows; ++r) {
             const float by = blocks_[r / lanes_].inverse_unit[r % lanes_];
             const float* row = from_.values + (first_ + r) * from_.cols + factor_.first() + column;
+            ask_for(row + elements_, elements_);
             for (int c = 0; c < elements_; ++c) own_[c * width_ + r] = row[c] * by;
         }
         x_ = own_;

@@ -53,15 +53,16 @@ void project_heads(const Tensor& x, const Weight& weight, int heads, int64_t cou
         alignas(64) float result[kMaxTile * kGroupRows];
         const int64_t h = item / chunks, first = item % chunks * chunk;
         const int64_t last = std::min(groups, first + chunk);
-        for (int64_t g = first; g < last; ++g)
+        for (int64_t g = first; g < last; ++g) {
+            const uint8_t* group = weight.group(h * groups + g);
             for (int64_t i = h * places.head_tiles; i < (h + 1) * places.head_tiles; ++i) {
                 const auto [place, size] = places.tiles[i];
-                tile_fn(weight.group(h * groups + g), weight.cols, acts.at(weight, place), size,
-                        result, {});
+                tile_fn(group, weight.cols, acts.at(weight, place), size, result, {});
                 for (int m = 0; m < size; ++m)
                     std::memcpy(out.row(place + m - h * count) + h * to + g * kGroupRows,
                                 result + m * kGroupRows, sizeof(float) * kGroupRows);
             }
+        }
         for (int64_t t = 0; first == 0 && rest > 0 && t < count; ++t)
             std::copy_n(x.row(t) + h * from + weight.cols, rest, out.row(t) + h * to + n);
     });

@@ -145,19 +145,22 @@ void multiply(const Activations& acts, const std::vector<const Weight*>& weights
         const TileFn tile_fn = table.tile_for(weight.traits->type);
         for (int64_t start = 0; start < tile_count; start += pass) {
             const int64_t end = std::min(tile_count, start + pass);
-            for (int64_t g = part.first; g < part.last; ++g)
+            for (int64_t g = part.first; g < part.last; ++g) {
+                const uint8_t* group = weight.group(g);
+                const uint8_t* second = paired ? weights[1]->group(g, 1) : nullptr;
                 for (int64_t i = start; i < end; ++i) {
                     const auto [t, tile] = tiles[i];
                     const Soon lines = ahead.from(soon, (soon_end - soon + calls - 1) / calls);
                     soon += lines.lines, --calls;
-                    tile_fn(weight.group(g), weight.cols, acts.at(weight, t), tile, out[0], lines);
+                    tile_fn(group, weight.cols, acts.at(weight, t), tile, out[0], lines);
                     if (paired) {
                         const Weight& other = *weights[1];
-                        table.tile_for(other.traits->type)(other.group(g), other.cols,
-                                                           acts.at(other, t), tile, out[1], {});
+                        table.tile_for(other.traits->type)(second, other.cols, acts.at(other, t),
+                                                           tile, out[1], {});
                     }
                     body(context, part.which, g, t, tile, out[0], out[1]);
                 }
+            }
         }
     });
 }

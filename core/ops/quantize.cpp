@@ -40,6 +40,7 @@ void gather(const Rows& from, int64_t first, int lanes, int64_t b, const BlockSc
     for (int r = 0; r < lanes; ++r) {
         const float* row = from.values + (first + r) * from.cols + b * elements;
         const float by = first + r < from.rows ? block.inverse_unit[r] : 0.0f;
+        if (by != 0.0f) ask_for(row + elements, elements);
         for (int i = 0; i < elements; ++i) x[i * lanes + r] = by == 0.0f ? 0.0f : row[i] * by;
     }
 }

@@ -39,6 +39,11 @@ inline void set_units(const Rows& from, int64_t first, int lanes, BlockScales& b
     }
 }
 
+// Has the next `count` floats of a row come in while those before them are used: rows lie far apart.
+inline void ask_for(const float* next, int count) {
+    for (int i = 0; i < count; i += 16) __builtin_prefetch(next + i);
+}
+
 // One lane's block: levels (elements, lanes) to the bytes of the file.
 inline void write_block(const Rows& from, const BlockScales& block, const float* levels, int lanes,
                         int lane, uint8_t* out) {

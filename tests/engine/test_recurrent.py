@@ -69,7 +69,7 @@ def model() -> Model:
         if not slot.matrix:
             parameters[name] = tensor(values)
             continue
-        weight = ops.Weight(0, *slot.shape)
+        weight = ops.Weight(0, slot.shape[0], slot.shape[1])
         scaled = (1.5 * values / np.sqrt(slot.shape[1])).astype(np.float32)
         weight.pack(0, slot.shape[0], scaled.reshape(-1).view(np.uint8))
         parameters[name] = weight

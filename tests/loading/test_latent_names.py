@@ -49,6 +49,7 @@ class Stored:
     bytes: Array
     shape: tuple[int, ...]
     name: str = "w"
+    is_view: bool = False
 
     @property
     def n_bytes(self) -> int:

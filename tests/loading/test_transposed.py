@@ -16,7 +16,7 @@ class Kept:
     def __init__(self, values: NDArray[np.float16]) -> None:
         self.values = values
         self.name, self.shape, self.n_bytes = "kept", values.shape, values.nbytes
-        self.block_type = 1
+        self.block_type, self.is_view = 1, False
         self.released: list[tuple[int, int]] = []
 
     def raw(self, start: int, count: int) -> NDArray[np.uint8]:

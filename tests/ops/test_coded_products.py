@@ -138,6 +138,6 @@ def test_feedback_by_codes_loses_no_more_than_by_floats(isa: str) -> None:
 def test_spare_memory_is_reused_and_given_back() -> None:
     x = some_inputs(64, 1500)
     first = np.tril(ops.mean_products(x))
-    np.testing.assert_array_equal(np.tril(ops.mean_products(x)), first)
-    ops.drop_spare_memory()
-    np.testing.assert_array_equal(np.tril(ops.mean_products(x)), first)
+    for keep in (True, True, False):
+        ops.keep_spare_memory(keep)
+        np.testing.assert_array_equal(np.tril(ops.mean_products(x)), first)

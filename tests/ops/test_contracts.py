@@ -205,9 +205,17 @@ CASES: dict[str, Case] = {
     "pack: past the end": lambda o: pack(16, 5, 5 * D * 4),
     "pack: part of a group": lambda o: pack(0, 8, 8 * D * 4),
     "pack: no row": lambda o: pack(0, 0, 0),
-    "pack: source row outside": lambda o: pack(0, N, N * D * 4, [*range(N - 1), N]),
-    "pack: negative source row": lambda o: pack(0, N, N * D * 4, [-1, *range(N - 1)]),
-    "pack: a source row short": lambda o: pack(0, N, N * D * 4, list(range(N - 1))),
+    "pack: in place": lambda o: kept().pack(0, N, np.zeros(N * D * 4, np.uint8)),
+    "keep: not in place": lambda o: weight().keep(0, N, np.zeros(N * D * 4, np.uint8)),
+    "keep: too few bytes": lambda o: keep(0, N, N * D * 4 - 1),
+    "keep: too many rows": lambda o: keep(0, N, (N + 1) * D * 4),
+    "keep: negative start": lambda o: keep(-1, 4, 4 * D * 4),
+    "keep: past the end": lambda o: keep(N - 3, 4, 4 * D * 4),
+    "keep: no row": lambda o: keep(0, 0, 0),
+    "keep: a row outside": lambda o: keep(0, N, N * D * 4, [*range(N - 1), N]),
+    "keep: a negative row": lambda o: keep(0, N, N * D * 4, [-1, *range(N - 1)]),
+    "keep: a row short": lambda o: keep(0, N, N * D * 4, list(range(N - 1))),
+    "in place: no floats": lambda o: Weight(8, N, D, in_place=True),
     "tensor: no row": lambda o: check_tensor(0, 1),
     "tensor: negative column": lambda o: check_tensor(1, -1),
     "tensor: too large": lambda o: check_tensor(1 << 40, 1 << 40),
@@ -267,9 +275,17 @@ def check_step(make: Callable[..., Step], offsets: tuple[int, ...]) -> None:
     make(offsets=offsets)
 
 
-def pack(start: int, count: int, size: int, rows: list[int] | None = None) -> None:
+def pack(start: int, count: int, size: int) -> None:
+    weight().pack(start, count, np.zeros(size, np.uint8))
+
+
+def kept() -> Weight:
+    return Weight(0, N, D, in_place=True)
+
+
+def keep(start: int, count: int, size: int, rows: list[int] | None = None) -> None:
     order = None if rows is None else np.array(rows, np.int32)
-    weight().pack(start, count, np.zeros(size, np.uint8), order)
+    kept().keep(start, count, np.zeros(size, np.uint8), order)
 
 
 def dequantize(kind: int, size: int, count: int) -> None:
@@ -326,7 +342,8 @@ def test_the_arguments_themselves_suit_every_op() -> None:
     good.rotate_write()
     good.attend()
     good.head()
-    pack(0, N, N * D * 4, list(range(N)))
+    pack(0, N, N * D * 4)
+    keep(0, N, N * D * 4, list(range(N)))
     pack(16, 4, 4 * D * 4)
     dequantize(2, 18, 32)
 

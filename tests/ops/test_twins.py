@@ -263,14 +263,13 @@ def test_head_matches_its_twin_on_the_rows_wanted(isa: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_packing_keeps_every_value_and_takes_rows_in_any_order(name: str) -> None:
+def test_packing_keeps_every_value_whichever_chunk_comes_first(name: str) -> None:
     rng = seeded("pack", name)
     raw, values = raw_weight(rng, name, 53, 256)
     row_bytes = raw.size // 53
-    order = rng.permutation(53).astype(np.int32)
     packed = ops.Weight(int(weight(rng, name, 1, 256)[0].type), 53, 256)
-    packed.pack(0, 53, misaligned(raw, 3), order)
-    assert np.array_equal(packed.unpack(), values[order])
+    packed.pack(0, 53, misaligned(raw, 3))
+    assert np.array_equal(packed.unpack(), values)
     for start, count in ((32, 21), (0, 32)):  # in chunks, the last one first
         packed.pack(start, count, raw[start * row_bytes : (start + count) * row_bytes])
     assert np.array_equal(packed.unpack(), values)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from freehold.errors import BadConfig, UnknownTokenizer
+from freehold.formats.gguf import open_gguf
 from freehold.formats.gguf_writer import GgufWriter, NewTensor
 from freehold.loading import Suggested, load_model, read_text_side
+from freehold.loading.gguf import plan_gguf
 from freehold.quantize import open_source
 from freehold.quantize.loss import logits_of
 from tests.loading.small_directory import CONFIG, write_directory, write_weights
@@ -66,6 +68,22 @@ def test_the_file_is_the_directorys_model(tmp_path: Path, change: dict[str, Any]
     # GGUF has divisors of the frequencies, rounded once more; weights of size 1 make much of it.
     off = 5e-3 if "rope_type" in str(change) and "llama3" in str(change) else 1e-5
     np.testing.assert_allclose(logits(written), logits(folder), rtol=1e-5, atol=off)
+
+
+def test_a_source_of_floats_stays_in_its_file_and_answers_with_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    folder = directory(tmp_path / "model")
+    for path in (folder, copy(folder, tmp_path / "copy.gguf")):
+        with open_source(path) as source:
+            made = [each.copy() for each in logits_of(source.loaded.model, TEXT)]
+        assert np.array_equal(np.concatenate(made), logits(path))
+    with open_gguf(path) as file:
+        plan = plan_gguf(file)
+        vectors = [plan.found[name] for name in plan.found if not plan.slots[name].matrix]
+        vectors_bytes = sum(piece.n_bytes for pieces in vectors for piece in pieces)
+        assert sum(plan.sizes_bytes(in_place=True)) == vectors_bytes
+        assert sum(plan.sizes_bytes()) > 10 * vectors_bytes
 
 
 def test_the_file_has_the_directorys_tokenizer_and_template(tmp_path: Path) -> None:

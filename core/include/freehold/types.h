@@ -44,8 +44,8 @@ class Memory {
     size_t size_ = 0;
 };
 
-// A block for a while, not cleared. Large ones lie ready afterwards for who wants as much next, a few
-// of them: new pages have to be cleared, which takes as long as a fifth of what is done with them.
+// A block for a while, not cleared. While spare memory is kept, it lies ready afterwards for who wants
+// as much next: new pages have to be cleared, which takes as long as a fifth of what is done with them.
 class Borrowed {
   public:
     Borrowed() = default;
@@ -55,11 +55,12 @@ class Borrowed {
     ~Borrowed();
     uint8_t* data() const { return memory_.data(); }
     size_t size() const { return memory_.size(); }
+    Memory& memory() { return memory_; }
 
   private:
     Memory memory_;
 };
-void drop_spare_memory();  // gives back what lies ready
+void keep_spare_memory(bool keep);  // without `keep`, what lies ready is given back
 
 // A place for `bytes` of something that lives as long as `owner`. Such places follow one another in
 // large blocks: a layer's matrices stream as one run, and small ones get large pages too.
@@ -84,13 +85,18 @@ struct BlockTraits;
 // followed by their codes: one ascending stream. Padding rows are zero.
 class Weight {
   public:
-    Weight(int type, int64_t rows, int64_t cols);
-    // Fills rows [start, start + count) from file blocks; row r comes from source row
-    // source_rows[r] when given. `start` must be a multiple of 16.
-    void pack(int64_t start, int64_t count, const uint8_t* raw, size_t raw_bytes,
-              const int32_t* source_rows);
+    // One that is `in_place` holds nothing: its floats stay where `keep` says.
+    Weight(int type, int64_t rows, int64_t cols, bool in_place = false);
+    // Fills rows [start, start + count) from file blocks. `start` must be a multiple of 16.
+    void pack(int64_t start, int64_t count, const uint8_t* raw, size_t raw_bytes);
+    // Rows [start, start + count) are those at `raw`, of which `order` names one for each when given.
+    // They must outlive the weight, which repacks a group whenever it is used.
+    void keep(int64_t start, int64_t count, const uint8_t* raw, size_t raw_bytes, const int32_t* order);
     void unpack_row(int64_t row, float* out) const;
-    const uint8_t* group(int64_t g) const { return data_ + g * group_bytes; }
+    // Valid until the thread asks an in-place weight for its next group with the same `which`, of two.
+    const uint8_t* group(int64_t g, int which = 0) const {
+        return kept_.empty() ? data_ + g * group_bytes : repacked(g, which);
+    }
     size_t bytes() const { return group_bytes * static_cast<size_t>(groups); }
 
     const BlockTraits* traits;
@@ -98,8 +104,10 @@ class Weight {
     size_t block_bytes, group_bytes;
 
   private:
+    const uint8_t* repacked(int64_t g, int which) const;
+    std::vector<const uint8_t*> kept_;  // where each row lies that is not ours
     std::shared_ptr<Memory> memory_;  // shared with the weights made before and after it
-    uint8_t* data_;
+    uint8_t* data_ = nullptr;
 };
 
 // What recurrent layers keep of each sequence, whatever its length: a slot has cells of float32. Each

@@ -94,10 +94,10 @@ class OpenDirectory:
     file_bytes: int
     report: Callable[[], LoadReport] | None
 
-    def load(self) -> Loaded:
-        """Packs everything. Raises: UnsupportedType, BadValue; OutOfPages for want of memory."""
-        check_memory(piece.n_bytes for pieces in self.plan.found.values() for piece in pieces)
-        model, parameters = self.plan.build()
+    def load(self, *, in_place: bool = False) -> Loaded:
+        """Packs everything; see `Plan.build`. Raises: UnsupportedType, BadValue, OutOfPages."""
+        check_memory(self.plan.sizes_bytes(in_place=in_place))
+        model, parameters = self.plan.build(in_place=in_place)
         return Loaded(
             model,
             self.metadata,
@@ -187,6 +187,8 @@ def weights_file(path: Path) -> Path:
 
 class _FloatRows:
     """A tensor of floats as rows; its values are the core's own."""
+
+    is_view = True
 
     def __init__(self, tensor: SafetensorsTensor) -> None:
         self._tensor = tensor

@@ -55,10 +55,10 @@ def load_gguf(path: Path) -> Loaded:
         return load_planned(file, plan_gguf(file))
 
 
-def load_planned(file: GgufFile, plan: Plan) -> Loaded:
-    """The model of an open file, as it was planned. Raises: as `load_gguf`."""
-    check_memory(piece.n_bytes for pieces in plan.found.values() for piece in pieces)
-    model, parameters = plan.build()
+def load_planned(file: GgufFile, plan: Plan, *, in_place: bool = False) -> Loaded:
+    """The model of an open file, as it was planned; see `Plan.build`. Raises: as `load_gguf`."""
+    check_memory(plan.sizes_bytes(in_place=in_place))
+    model, parameters = plan.build(in_place=in_place)
     return Loaded(
         model,
         file.metadata,
@@ -90,6 +90,8 @@ def plan_gguf(file: GgufFile) -> Plan:
 
 class _GgufRows:
     """A tensor of the file as rows; its blocks are the core's own."""
+
+    is_view = True
 
     def __init__(self, tensor: GgufTensor) -> None:
         self._tensor = tensor

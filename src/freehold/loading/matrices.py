@@ -17,7 +17,7 @@ from freehold.loading.sources import Rows, Source
 from freehold.models.base import Parameter, Slot
 from freehold.ops import Tensor, Weight
 
-__all__ = ["read_parameter"]
+__all__ = ["can_stay", "read_parameter"]
 
 _CHUNK_BYTES = 16 << 20
 _F32 = 0
@@ -29,8 +29,21 @@ _EXACT: dict[int, Callable[[NDArray[np.float32]], NDArray[np.generic]]] = {
 }
 
 
-def read_parameter(pieces: Sequence[Rows], slot: Slot, source: Source) -> Parameter:
-    """Packs or unpacks what the source names. Raises: UnsupportedType, BadValue."""
+def can_stay(pieces: Sequence[Rows], slot: Slot, source: Source) -> bool:
+    """Whether this is a matrix of floats whose rows can be used where the file has them."""
+    whole = source.order is None or len(pieces) == 1
+    if not slot.matrix or source.turned or not whole:
+        return False
+    return all(piece.is_view and piece.block_type in _EXACT for piece in pieces)
+
+
+def read_parameter(
+    pieces: Sequence[Rows], slot: Slot, source: Source, *, in_place: bool = False
+) -> Parameter:
+    """Packs or unpacks what the source names; with `in_place` only what cannot stay there.
+
+    Raises: UnsupportedType, BadValue.
+    """
     _check_one_type(pieces)
     if not slot.matrix:
         return _read_rows(pieces, slot, source)
@@ -38,6 +51,10 @@ def read_parameter(pieces: Sequence[Rows], slot: Slot, source: Source) -> Parame
         return _turn(pieces, slot, source)
     rows, cols = slot.shape
     assert source.add == 0.0, "only rows of floats can be added to"
+    if in_place and can_stay(pieces, slot, source):
+        weight = Weight(pieces[0].block_type, rows, cols, in_place=True)
+        _keep(weight, pieces, source.order)
+        return weight
     weight = Weight(pieces[0].block_type, rows, cols)
     if source.order is not None:
         _pack_ordered(weight, pieces, source.order)
@@ -47,6 +64,15 @@ def read_parameter(pieces: Sequence[Rows], slot: Slot, source: Source) -> Parame
         for index, piece in enumerate(pieces):
             _pack_piece(weight, piece, index * (rows // len(pieces)))
     return weight
+
+
+def _keep(weight: Weight, pieces: Sequence[Rows], order: NDArray[np.int64] | None) -> None:
+    at = 0
+    for piece in pieces:
+        count = _row_count(piece) if order is None else len(order)
+        rows = None if order is None else order.astype(np.int32)
+        weight.keep(at, count, _whole(piece).reshape(-1), rows)
+        at += count
 
 
 def _pack_piece(weight: Weight, piece: Rows, at: int) -> None:

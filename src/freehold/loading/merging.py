@@ -29,6 +29,8 @@ _F32 = 0
 class MergedRows:
     """A tensor of the file with what adapters add to it: `added` are pairs of A, and scale B."""
 
+    is_view = False
+
     def __init__(self, inner: Rows, added: tuple[tuple[Floats, Floats], ...]) -> None:
         self._inner, self._added = inner, added
         self.name = inner.name

@@ -65,6 +65,10 @@ class Rows(Protocol):
     def block_type(self) -> int:
         """The core's number of the type that `raw` gives."""
 
+    @property
+    def is_view(self) -> bool:
+        """Whether `raw` gives the file's own bytes, which take no memory of ours."""
+
     def raw(self, start: int, count: int) -> NDArray[np.uint8]:
         """Blocks of `count` rows from `start`, (count, bytes of a row)."""
 

@@ -17,6 +17,8 @@ __all__ = ["TransposedRows"]
 class TransposedRows:
     """Rows (X, out, in) of matrices kept as (X, in, out)."""
 
+    is_view = False
+
     def __init__(self, inner: Rows) -> None:
         self._inner = inner
         *lead, self._cols, self._rows = (1, *inner.shape) if len(inner.shape) == 1 else inner.shape

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def open_checkpoint(path: Path, change: Callable[[Plan, str], Plan] | None = Non
             weight_bytes=sum(
                 piece.n_bytes for some in opened.plan.found.values() for piece in some
             ),
-            load=opened.load,
+            load=partial(opened.load, in_place=True),
             on_close=stack.pop_all().close,
             places={name: Origin(opened.plan.slots[name], place) for name, place in places.items()},
         )

@@ -19,6 +19,7 @@ __all__ = ["Guide", "chunks_of", "encode"]
 Floats = NDArray[np.float32]
 
 _CHUNK_BYTES = 64 << 20
+_SMALL_CHUNK_BYTES = 4 << 20  # floats and blocks stay in a cache; a guide is readied for each chunk
 
 
 class Guide(NamedTuple):
@@ -43,8 +44,8 @@ def encode(
     return ops.quantize_rows_with_feedback(rows, kind.name, guide.factors, threads=threads)
 
 
-def chunks_of(rows: int, columns: int) -> Iterator[tuple[int, int]]:
+def chunks_of(rows: int, columns: int, *, guided: bool = True) -> Iterator[tuple[int, int]]:
     """Runs of rows, (start, count), of bounded size as float32."""
-    step = max(1, _CHUNK_BYTES // (4 * columns))
+    step = max(1, (_CHUNK_BYTES if guided else _SMALL_CHUNK_BYTES) // (4 * columns))
     for start in range(0, rows, step):
         yield start, min(step, rows - start)

@@ -21,8 +21,10 @@ _DAMPING = 0.05  # of the mean of the diagonal
 _LEAST_DOUBT, _MOST_DOUBT = 0.55, 0.7  # the share of the products that is left out
 _BASE_DOUBT = 0.1  # of it, what is left out however many tokens there were
 # Errors stay within runs of at most so many columns: time grows with a run's square and cube, and a
-# model of 4864 hidden columns lost 1.3 % more in one type and 2.8 % less in another with two runs.
+# model of 4864 hidden columns lost 1.3 % more in one type and 2.8 % less in another with two runs, but
+# 4 % more than that in Q4_K_M with three.
 _RUN_COLUMNS = 2560
+_FINE_RUN_COLUMNS = 1280  # where errors are so small that it matters little what follows them
 _BLOCK_COLUMNS = 256  # of the longest blocks, which no run may cut
 
 Floats = NDArray[np.float32]
@@ -43,8 +45,8 @@ class Moments:
     tokens: int
 
 
-def moments_of(inputs: Floats, *, products: bool) -> Moments:
-    """The moments of inputs (T, C).
+def moments_of(inputs: Floats, *, products: bool, fine: bool = False) -> Moments:
+    """The moments of inputs (T, C), for matrices whose types are all `fine` or not.
 
     Squares are exact. Products are of whole numbers, off by about a thousandth of what two columns
     could have in common; 4096 tokens leave a sixty-fourth of it unknown, and the factor leaves out
@@ -54,15 +56,15 @@ def moments_of(inputs: Floats, *, products: bool) -> Moments:
         count = max(len(inputs), 1)
         squares = np.einsum("tc,tc->c", inputs, inputs) / np.float32(count)
         return Moments(squares, (), len(inputs))
-    runs = _runs(inputs.shape[1])
+    runs = _runs(inputs.shape[1], _FINE_RUN_COLUMNS if fine else _RUN_COLUMNS)
     found = [ops.mean_products(inputs[:, start:end]) for start, end in runs]
     squares = np.concatenate([both.diagonal() for both in found])
     return Moments(squares, found, len(inputs))
 
 
-def _runs(columns: int) -> list[tuple[int, int]]:
+def _runs(columns: int, most: int) -> list[tuple[int, int]]:
     """Where each run starts and ends: as many columns in each as whole blocks allow."""
-    count = -(-columns // _RUN_COLUMNS)
+    count = -(-columns // most)
     edges = [columns * run // count // _BLOCK_COLUMNS * _BLOCK_COLUMNS for run in range(count)]
     return list(pairwise([*edges, columns]))
 

@@ -48,7 +48,7 @@ def open_source(path: Path, *, change: Callable[[Plan, str], Plan] | None = None
         if change is not None:
             plan = change(plan_gguf(file), file.architecture)
             tensors |= _merged(plan)
-            load = partial(load_planned, file, plan)
+            load = partial(load_planned, file, plan, in_place=True)
         return Source(
             path=path,
             architecture=file.architecture,
@@ -66,7 +66,7 @@ def open_source(path: Path, *, change: Callable[[Plan, str], Plan] | None = None
 
 
 def _load(file: GgufFile) -> Loaded:
-    return load_planned(file, plan_gguf(file))
+    return load_planned(file, plan_gguf(file), in_place=True)
 
 
 def _weight_bytes(tensors: Mapping[str, SourceTensor]) -> int:
@@ -113,7 +113,7 @@ def _tensor(tensor: GgufTensor) -> SourceTensor:
 
     def rows(start: int, count: int) -> Floats:
         data = tensor.data()[start * row_bytes : (start + count) * row_bytes]
-        floats = ops.dequantize(int(tensor.type), np.ascontiguousarray(data), count * columns)
+        floats = ops.dequantize(int(tensor.type), data, count * columns)
         return floats.reshape(count, columns)
 
     def release(start: int, count: int) -> None:

@@ -8,8 +8,10 @@ already encoded, make of the text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,9 @@ __all__ = ["Encoded", "Reducer", "Sink", "run_past"]
 Sink = Callable[[str, int, NDArray[np.uint8]], None]  # a tensor's rows from a place on, encoded
 
 _ENOUGH_TOKENS = 128  # an expert that met fewer is guided by what all of them met
-_NEARLY_EXACT = (BlockType.Q8_0, BlockType.F16, BlockType.F32)  # have no error worth passing on
+_AT_HAND = 32  # encoded matrices that are kept in memory: more than one layer's
+_NEARLY_EXACT = {BlockType.Q8_0, BlockType.F16, BlockType.F32}  # have no error worth passing on
+_FINE = {BlockType.Q6_K}  # have one, but a small one
 
 
 @dataclass
@@ -50,7 +54,8 @@ class Reducer:
     done: set[str] = field(default_factory=set)
     _names: dict[int, str] = field(default_factory=dict)
     _origins: Mapping[str, Origin] = field(default_factory=dict)
-    _made: dict[int, Weight] = field(default_factory=dict)
+    _met: set[int] = field(default_factory=set)
+    _made: dict[int, Weight] = field(default_factory=dict)  # the last ones
 
     def prepare(self, parameters: Mapping[str, Parameter], origins: Mapping[str, Origin]) -> None:
         """Says whose matrices will be met, and where each lies in GGUF."""
@@ -62,8 +67,11 @@ class Reducer:
         }
 
     def instead(self, weight: Weight) -> Weight:
-        """The encoded matrix, if it is there already."""
-        return self._made.get(id(weight), weight)
+        """The encoded matrix, if there is one."""
+        made = self._made.get(id(weight))
+        if made is None and id(weight) in self._met:
+            raise LookupError(f"{self._names[id(weight)]} is used again after {_AT_HAND} others")
+        return weight if made is None else made
 
     def meet(self, weights: Sequence[Weight], parts: int, inputs: Inputs) -> Sequence[Weight]:
         """Encodes those weights that are met for the first time."""
@@ -80,23 +88,25 @@ class Reducer:
         """Encodes what no text has met, without a guide."""
         for name, kind in self.kinds.items():
             if name not in self.done:
-                self._encode_tensor(name, kind, [None])
+                deque(self._encode_tensor(name, kind, [None]), maxlen=0)
 
     def _is_new(self, weight: Weight) -> bool:
         name = self._names.get(id(weight))
-        if name is None or id(weight) in self._made:
+        if name is None or id(weight) in self._met:
             return False
         source = self._origins[name].source
         return not source.turned and any(each in self.kinds for each in source.names)
 
-    def _uses_feedback(self, weight: Weight) -> bool:
+    def _fed_back(self, weight: Weight) -> set[BlockType]:
+        """The types of its tensors in which errors are passed on."""
         names = self._origins[self._names[id(weight)]].source.names
-        kinds = [self.kinds[name] for name in names if name in self.kinds]
-        return self.feedback and any(kind not in _NEARLY_EXACT for kind in kinds)
+        kinds = {self.kinds[name] for name in names if name in self.kinds}
+        return kinds - _NEARLY_EXACT if self.feedback else set()
 
     def _moments(self, parts: int, inputs: Inputs, todo: Sequence[Weight]) -> list[Moments]:
-        products = any(self._uses_feedback(weight) for weight in todo)
-        found = [moments_of(inputs(part), products=products) for part in range(parts)]
+        kinds = set[BlockType]().union(*map(self._fed_back, todo))
+        products, fine = bool(kinds), kinds <= _FINE
+        found = [moments_of(inputs(part), products=products, fine=fine) for part in range(parts)]
         if all(each.tokens >= _ENOUGH_TOKENS for each in found) or parts == 1:
             return found
         shared = _together(found)
@@ -105,7 +115,7 @@ class Reducer:
     def _guides(self, moments: Moments, todo: Sequence[Weight]) -> dict[bool, Guide]:
         """Without and with feedback."""
         guides = {False: Guide(moments.squares)}
-        if moments.products and any(self._uses_feedback(each) for each in todo):
+        if moments.products and any(map(self._fed_back, todo)):
             guides[True] = Guide(moments.squares, feedback_factors(moments))
         return guides
 
@@ -122,34 +132,38 @@ class Reducer:
                 continue
             back = self.feedback and kind not in _NEARLY_EXACT
             chosen = [each[back] for each in guides] if fits else [None]
-            rows_kept.append(Encoded(tensor, kind, self._encode_tensor(name, kind, chosen)))
+            chunks = list(self._encode_tensor(name, kind, chosen))
+            rows_kept.append(Encoded(tensor, kind, _joined(chunks)))
         made = read_parameter(rows_kept, slot, source)
         assert isinstance(made, Weight), "a matrix stays one"
+        self._met.add(id(weight))
         self._made[id(weight)] = made
+        if len(self._made) > _AT_HAND:
+            del self._made[next(iter(self._made))]
 
     def _encode_tensor(
         self, name: str, kind: BlockType, guides: Sequence[Guide | None]
-    ) -> NDArray[np.uint8]:
-        """All rows of a tensor, of which each guide has an equal run."""
+    ) -> Iterator[NDArray[np.uint8]]:
+        """All rows of a tensor, chunk by chunk; each guide has an equal run of them."""
         tensor, columns = self.tensors[name], self.tensors[name].shape[-1]
         run = tensor.row_count // len(guides)
-        out = []
         for part, guide in enumerate(guides):
-            for start, count in chunks_of(run, columns):
+            for start, count in chunks_of(run, columns, guided=bool(guide and guide.factors)):
                 at = part * run + start
                 blocks = encode(tensor.rows(at, count), kind, guide, threads=self.threads)
                 tensor.release(at, count)
                 self.sink(name, at, blocks)
-                out.append(blocks)
+                yield blocks
         self.done.add(name)
         if guides[0] is not None:
             self.guided.add(name)
-        return out[0] if len(out) == 1 else np.concatenate(out)
 
 
 @dataclass(frozen=True)
 class Encoded:
     """A tensor's new rows, as loading wants them."""
+
+    is_view: ClassVar[bool] = False
 
     tensor: SourceTensor
     kind: BlockType
@@ -181,6 +195,10 @@ class Encoded:
 
     def release(self, start: int, count: int) -> None:
         """They are in memory of their own."""
+
+
+def _joined(chunks: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
 
 def run_past(model: Model, texts: Sequence[Sequence[int]], watcher: Watcher) -> None:

@@ -162,7 +162,8 @@ def shrink(  # noqa: PLR0913 - what to make of what, and how
     after it, "importance" weighs columns, "weights" knows no text. `notes` go into the metadata.
     Raises: OutOfReach, its value the mean KL, if that exceeds `most_kl`; DiskFull, FormatError,
     LoadError, OutOfPages.
-    Peak memory: the source's and the new file's weights, and one layer's activations of all texts.
+    Peak memory: the new file's weights and, unless they are floats, which stay in their file, the
+    source's; and one layer's activations of all texts.
     """
     said = _notes(texts, method) | dict(notes or {})
     with GgufWriter(target, header(source, plan, said), plan.tensors) as writer:
@@ -234,6 +235,7 @@ def _encode(  # noqa: PLR0913, PLR0917
         if name not in kinds:
             sink(name, 0, tensor.raw())
     reducer = Reducer(source.tensors, kinds, sink, threads, feedback=method == "feedback")
+    ops.keep_spare_memory(True)
     try:
         if method != "weights":
             loaded = source.loaded
@@ -241,5 +243,5 @@ def _encode(  # noqa: PLR0913, PLR0917
             run_past(loaded.model, texts.calibration, reducer)
         reducer.finish()
     finally:
-        ops.drop_spare_memory()
+        ops.keep_spare_memory(False)
     return reducer

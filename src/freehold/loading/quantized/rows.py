@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,8 @@ class Rounding:
 @dataclass
 class QuantizedRows(ABC):
     """What all kinds share. `tensors` are the file's, the codes first."""
+
+    is_view: ClassVar[bool] = False
 
     name: str
     shape: Shape
