@@ -281,6 +281,14 @@ void bind_data(nb::module_& m) {
              "kind"_a = 0, "slope"_a = 1.0f, "limit"_a = 0.0f);
 }
 
+std::optional<fh::Norm> norm_of(const fh::Tensor* weight, float eps) {
+    return weight ? std::optional<fh::Norm>({*weight, eps}) : std::nullopt;
+}
+template <class T>
+const T* pointer(const std::optional<T>& value) {
+    return value ? &*value : nullptr;
+}
+
 // Both or none.
 std::optional<fh::Added> added_of(const fh::Step* step, const fh::Deltas* deltas) {
     fh::require((step == nullptr) == (deltas == nullptr), "deltas without a step, or the reverse");
@@ -296,12 +304,8 @@ void bind_ops(nb::module_& m) {
            const std::vector<const fh::Weight*>& weights,
            const std::vector<const fh::Tensor*>& biases, const std::vector<fh::Tensor*>& outs,
            const fh::Step* step, const fh::Deltas* deltas) {
-            const auto added = added_of(step, deltas);
-            const auto both = added ? &*added : nullptr;
-            if (norm == nullptr)
-                return fh::norm_project(x, nullptr, count, weights, biases, outs, both);
-            const fh::Norm n{*norm, eps};
-            fh::norm_project(x, &n, count, weights, biases, outs, both);
+            fh::norm_project(x, pointer(norm_of(norm, eps)), count, weights, biases, outs,
+                             pointer(added_of(step, deltas)));
         },
         "x"_a, "norm"_a.none(), "eps"_a, "count"_a, "weights"_a, "biases"_a, "outs"_a,
         "step"_a = nb::none(), "deltas"_a = nb::none(), Release());
@@ -309,21 +313,20 @@ void bind_ops(nb::module_& m) {
         "project_add",
         [](const fh::Tensor& a, const fh::Weight& weight, const fh::Tensor* bias, int64_t count,
            fh::Tensor& x, const fh::Step* step, const fh::Deltas* deltas) {
-            const auto added = added_of(step, deltas);
-            fh::project_add(a, weight, bias, count, x, added ? &*added : nullptr);
+            fh::project_add(a, weight, bias, count, x, pointer(added_of(step, deltas)));
         },
         "a"_a, "weight"_a, "bias"_a.none(), "count"_a, "x"_a, "step"_a = nb::none(),
         "deltas"_a = nb::none(), Release());
     m.def(
         "gate_up",
         [](const fh::Tensor& x, const fh::Tensor* norm, float eps, const fh::Weight& gate,
-           const fh::Weight& up, int64_t count, fh::Tensor& out, const fh::Gating& gating) {
-            if (norm == nullptr) return fh::gate_up(x, nullptr, gate, up, count, out, gating);
-            const fh::Norm n{*norm, eps};
-            fh::gate_up(x, &n, gate, up, count, out, gating);
+           const fh::Weight& up, int64_t count, fh::Tensor& out, const fh::Gating& gating,
+           const fh::Step* step, const fh::Deltas* deltas) {
+            fh::gate_up(x, pointer(norm_of(norm, eps)), gate, up, count, out, gating,
+                        pointer(added_of(step, deltas)));
         },
         "x"_a, "norm"_a.none(), "eps"_a, "gate"_a, "up"_a, "count"_a, "out"_a,
-        "gating"_a = fh::Gating{}, Release());
+        "gating"_a = fh::Gating{}, "step"_a = nb::none(), "deltas"_a = nb::none(), Release());
     m.def(
         "add_normed",
         [](const fh::Tensor& y, const fh::Tensor& norm, float eps, int64_t count, fh::Tensor& x) {
@@ -491,24 +494,23 @@ void bind_adapter_ops(nb::module_& m) {
         .def(
             "put",
             [](fh::Deltas& deltas, int32_t index, const fh::Thin& down,
-               const std::vector<const fh::Thin*>& ups, const std::vector<float>& scales) {
+               const std::vector<const fh::Thin*>& ups, const std::vector<float>& scales,
+               const fh::Thin* next) {
                 fh::require(ups.size() == scales.size(), "deltas: one scale is needed an output");
                 std::vector<fh::Deltas::Up> taken(ups.size());
                 for (size_t i = 0; i < ups.size(); ++i) {
                     if (ups[i] != nullptr) taken[i].matrix = *ups[i];
                     taken[i].scale = scales[i];
                 }
-                deltas.put(index, down, std::move(taken));
+                deltas.put(index, down, taken, next);
             },
-            "index"_a, "down"_a, "ups"_a, "scales"_a)
+            "index"_a, "down"_a, "ups"_a, "scales"_a, "following"_a = nb::none())
         .def("drop", &fh::Deltas::drop, "index"_a);
     m.def(
         "add_deltas",
         [](const fh::Tensor& x, const fh::Tensor* norm, float eps, const fh::Step& step,
            const fh::Deltas& deltas, const std::vector<fh::Tensor*>& outs) {
-            if (norm == nullptr) return fh::add_deltas(x, nullptr, step, deltas, outs);
-            const fh::Norm n{*norm, eps};
-            fh::add_deltas(x, &n, step, deltas, outs);
+            fh::add_deltas(x, pointer(norm_of(norm, eps)), step, deltas, outs);
         },
         "x"_a, "norm"_a.none(), "eps"_a, "step"_a, "deltas"_a, "outs"_a, Release());
     m.def("gate_rows", &fh::gate_rows, "up"_a, "count"_a, "gate"_a, "gating"_a = fh::Gating{},

@@ -44,7 +44,7 @@ inline void fixed_block(const float* row_scales, const float* scales, const int8
 // tokens meet a block's weights while these are in the nearest cache.
 template <class S>
 void tile_fixed(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out,
-                Soon) {
+                Soon*) {
     for (int64_t first = 0; first < cols; first += kFixedBlock, act += tile * kFixedBytes) {
         const int64_t left = cols - first < kFixedBlock ? cols - first : kFixedBlock;
         const auto* scales = reinterpret_cast<const float*>(act);

@@ -21,9 +21,9 @@ struct ActBlock {
 };
 
 // acc += a block's codes . token m.
-template <class S, class Format, int M>
+template <class S, class Format, class Block>
 inline __attribute__((always_inline)) void meet(const typename S::B (&w)[8], const Scales<S>& scales,
-                                                const ActBlock<M>& a, int m, typename S::F& acc) {
+                                                const Block& a, int m, typename S::F& acc) {
     using F = typename S::F;
     const int8_t *low = a.codes[m], *high = low + kActScale;
     typename S::I first = S::set_int(0), second = S::set_int(0);
@@ -99,7 +99,7 @@ inline typename S::F less_minima(const Scales<S>& scales, const ActBlock<M>& a, 
 }
 
 template <class S, class Format, int M>
-void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, float* out, Soon soon) {
+void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, float* out, Soon* soon) {
     using F = typename S::F;
     constexpr int kSubs = Format::elements / kBlock;
     constexpr int kSubBytes = plane_bytes(Format::planes) + kGroupRows * Format::header / kSubs;
@@ -109,7 +109,9 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
     // part meets no memory.
     constexpr int kParts = kGroupRows / S::lanes;
     [[maybe_unused]] const int64_t ahead = cols / kBlock * kSubBytes;
-    const int64_t share = (soon.lines + cols / kBlock * kParts - 1) / (cols / kBlock * kParts);  // of a block
+    constexpr bool spread = M >= 4 || kParts == 2;
+    if (soon != nullptr) soon->spread(spread ? cols / kBlock * kParts : 1);
+    if (!spread && soon != nullptr) soon->ask();
     for (int part = 0; part < kGroupRows / S::lanes; ++part) {
         const uint8_t* p = group + Format::row_floats * kGroupRows * sizeof(float);
         [[maybe_unused]] const uint8_t* next = group + ahead + part * (ahead / kParts);
@@ -120,12 +122,11 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
             const uint8_t* head = p;
             p += kGroupRows * Format::header;
             for (int sub = 0; sub < kSubs; ++sub, p += plane_bytes(Format::planes), ++a) {
-                if constexpr (M >= 4 || kParts == 2) {
+                if constexpr (spread) {
                     for (int line = 0; line < kSubBytes / kParts + 63; line += 64)
                         __builtin_prefetch(next + line, 0, 2);
                     next += kSubBytes / kParts;
-                    for (int64_t i = 0; i < share && soon.lines > 0; ++i, --soon.lines, soon.at += 64)
-                        __builtin_prefetch(soon.at, 0, 2);
+                    if (soon != nullptr) soon->ask();
                 }
                 typename S::B w[8];
                 load_codes<S, Format>(p, part, w);
@@ -225,7 +226,7 @@ inline void in_constant_tiles(int tile, Body&& body) {
 
 template <class S, template <class> class Format>
 void tile_q(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out,
-            Soon soon) {
+            Soon* soon) {
     if (tile == 1) return tile_quantized<S, Format<S>, 1>(group, cols, act, out, soon);
     if constexpr (S::any_tile) {
         tile_many<S, Format<S>>(group, cols, act, tile, out, soon);
@@ -241,7 +242,7 @@ void tile_q(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, fl
 
 template <class S, template <class> class Format>
 void tile_f(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out,
-            Soon) {
+            Soon*) {
     in_constant_tiles<S>(tile, [&](auto count, int m) {
         const float* x = reinterpret_cast<const float*>(act) + m;
         tile_float<S, Format<S>, count()>(group, cols, x, tile, out + kGroupRows * m);
@@ -250,7 +251,7 @@ void tile_f(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, fl
 
 template <class S, int Elements>
 void tile_m(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out,
-            Soon) {
+            Soon*) {
     in_constant_tiles<S>(tile, [&](auto count, int m) {
         const float* x = reinterpret_cast<const float*>(act) + m;
         tile_mini<S, Elements, count()>(group, cols, x, tile, out + kGroupRows * m);

@@ -92,13 +92,13 @@ void many_half(const uint8_t* planes, const Scales<S> (&scales)[2], const ManyBl
 
 template <class S, class Format>
 void tile_many(const uint8_t* group, int64_t cols, const uint8_t* act, int tile, float* out,
-               Soon soon) {
+               Soon* soon) {
     constexpr int kSubs = Format::elements / kBlock;
     constexpr int kSubBytes = plane_bytes(Format::planes) + kGroupRows * Format::header / kSubs;
     static_assert(kGroupRows == 2 * S::lanes);
     const uint8_t* p = group + Format::row_floats * kGroupRows * sizeof(float);
     const uint8_t* next = group + cols / kBlock * kSubBytes;
-    const int64_t share = (soon.lines + cols / kBlock - 1) / (cols / kBlock);  // of a block
+    if (soon != nullptr) soon->spread(cols / kBlock);
     HeldOf<S, Format> held[2 * kMaxTile];
     for (int i = 0; i < tile * kGroupRows; i += S::lanes) S::store(out + i, S::zero());
     for (int64_t b = 0; b < cols / Format::elements; ++b) {
@@ -108,8 +108,7 @@ void tile_many(const uint8_t* group, int64_t cols, const uint8_t* act, int tile,
             for (int line = 0; line < kSubBytes; line += 64)
                 __builtin_prefetch(next + line, 0, 2);
             next += kSubBytes;
-            for (int64_t i = 0; i < share && soon.lines > 0; ++i, --soon.lines, soon.at += 64)
-                __builtin_prefetch(soon.at, 0, 2);
+            if (soon != nullptr) soon->ask();
             Scales<S> scales[2];
             for (int part = 0; part < 2; ++part)
                 Format::scales(head, sub, part * S::lanes, scales[part]);

@@ -1,5 +1,9 @@
 // Room: core/ops. Adapters: what each sequence's own low-rank matrices add to a projection. A
-// step's tokens are grouped by adapter, so that its matrices are read once for all of them.
+// step's tokens are grouped by adapter for the first product, whose results are few.
+#include "adapt.h"
+
+#include <sched.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -7,22 +11,23 @@
 #include "freehold/kernels.h"
 #include "freehold/ops.h"
 #include "freehold/threads.h"
-#include "gates.h"
-#include "project.h"
 
 namespace freehold {
 namespace {
 
 constexpr int kMaxTokens = 4;             // of a tile
-constexpr int64_t kBlockTokens = 16;      // of an item of the first product
-constexpr int64_t kItemBytes = 16 << 10;  // the least of a matrix worth handing to a thread
+constexpr int64_t kItemTokens = 16;       // of the first product
+constexpr size_t kLine = 64;              // bytes of the cache
+constexpr size_t kRunBytes = kSoonLines * kLine;
 
 // Grows and is reused; one a calling thread, so two callers never share it.
-float* scratch(int which, int64_t count) {
-    static thread_local Memory buffers[2];
-    const size_t bytes = static_cast<size_t>(count) * sizeof(float);
+uint8_t* scratch(int which, size_t bytes) {
+    static thread_local Memory buffers[3];
     if (buffers[which].size() < bytes) buffers[which] = Memory(bytes + bytes / 4);
-    return reinterpret_cast<float*>(buffers[which].data());
+    return buffers[which].data();
+}
+float* float_scratch(int which, int64_t count) {
+    return reinterpret_cast<float*>(scratch(which, static_cast<size_t>(count) * sizeof(float)));
 }
 
 int tile_of(int64_t count) { return count >= 4 ? 4 : count >= 2 ? 2 : 1; }
@@ -39,7 +44,8 @@ void pack_bytes(const float* const* rows, float inverse, int64_t cols, uint8_t* 
     for (int64_t first = 0; first < cols; first += kThinBlock) {
         const int64_t width = std::min<int64_t>(kThinBlock, cols - first);
         auto* scales = reinterpret_cast<uint16_t*>(out);
-        auto* codes = reinterpret_cast<int8_t*>(out + 2 * kGroupRows);
+        uint8_t* codes = out + 2 * kGroupRows;
+        const int64_t in_fours = width / 4 * 4;
         for (int r = 0; r < kGroupRows; ++r) {
             float largest = 0.0f;
             for (int64_t k = 0; rows[r] && k < width; ++k)
@@ -49,12 +55,18 @@ void pack_bytes(const float* const* rows, float inverse, int64_t cols, uint8_t* 
             for (int64_t k = 0; k < width; ++k) {
                 const float code = scale > 0.0f && rows[r] ? rows[r][first + k] * inverse / scale : 0;
                 // A scale too small for float16 to hold well would give codes past 127.
-                codes[k * kGroupRows + r] =
-                    static_cast<int8_t>(std::nearbyint(std::clamp(code, -127.0f, 127.0f)));
+                const auto whole = static_cast<int>(std::nearbyint(std::clamp(code, -127.0f, 127.0f)));
+                const int64_t at = k < in_fours ? k / 4 * 4 * kGroupRows + 4 * r + k % 4
+                                                : k * kGroupRows + r;
+                codes[at] = static_cast<uint8_t>(whole + 128);
             }
         }
         out += 2 * kGroupRows + width * kGroupRows;
     }
+}
+
+int64_t runs_of(const Thin& matrix) {
+    return static_cast<int64_t>((matrix.bytes() + kRunBytes - 1) / kRunBytes);
 }
 
 size_t thin_group_bytes(int64_t cols, int bits) {
@@ -82,7 +94,8 @@ Thin::Thin(const float* values, int64_t rows_, int64_t cols_, int bits_)
     unit = std::ldexp(1.0f, exponent);
     const float inverse = std::ldexp(1.0f, -exponent);
     group_bytes = thin_group_bytes(cols, bits);
-    data_ = place_bytes(bytes(), memory_);
+    // A line more, so that the places of many adapters do not all share sets of the caches.
+    data_ = place_bytes(bytes() + kLine, memory_);
     parallel((rows + kGroupRows - 1) / kGroupRows, [&](int64_t g, int) {
         const float* sources[kGroupRows] = {};
         for (int64_t r = 0; r < std::min<int64_t>(kGroupRows, rows - g * kGroupRows); ++r)
@@ -98,8 +111,9 @@ ThinView Thin::part(int64_t first_group, int64_t last_group) const {
             std::min(rows, last_group * kGroupRows) - first_group * kGroupRows};
 }
 
-void Deltas::put(int32_t index, const Thin& down, std::vector<Up> ups) {
+void Deltas::put(int32_t index, const Thin& down, const std::vector<Up>& ups, const Thin* next) {
     require(index >= 0 && index < 4096, "deltas: index out of range");
+    require(ups.size() <= kMostUps, "deltas: too many outputs");
     int64_t ranks = 0;
     for (const Up& up : ups) {
         if (!up.matrix) continue;
@@ -108,7 +122,9 @@ void Deltas::put(int32_t index, const Thin& down, std::vector<Up> ups) {
     }
     require(ranks == down.rows, "deltas: the ranks do not add up to the rows of the first matrix");
     if (entries_.size() <= static_cast<size_t>(index)) entries_.resize(index + 1);
-    entries_[index].emplace(Entry{down, std::move(ups)});
+    Entry& entry = entries_[index].emplace(Entry{down, {}, ups.size(), {}});
+    std::copy(ups.begin(), ups.end(), entry.every_up.begin());
+    if (next) entry.next = *next;
 }
 
 void Deltas::drop(int32_t index) {
@@ -120,122 +136,188 @@ const Deltas::Entry* Deltas::find(int32_t index) const {
     return entries_[index] ? &*entries_[index] : nullptr;
 }
 
-namespace {
+void Deltas::ask_for(int32_t index) const {
+    if (index < 0 || static_cast<size_t>(index) >= entries_.size()) return;
+    const auto* at = reinterpret_cast<const uint8_t*>(&entries_[index]);
+    for (size_t line = 0; line < sizeof(entries_[index]); line += kLine)
+        __builtin_prefetch(at + line);
+}
 
-// The tokens of one adapter: places [first, last) among the tokens that have one.
-struct Run {
-    const Deltas::Entry* entry;
-    int64_t first, last;
-};
+Additions::Additions(const Added& added, const Tensor& x, const Norm* norm, int64_t count,
+                     const std::vector<int64_t>& widths, const Activations* acts)
+    : x_(x), norm_(norm), widths_(widths), acts_(acts && acts->rounded() ? acts : nullptr),
+      raises_(widths.size() * static_cast<size_t>(count)), count_(count) {
+    require(added.step.count() <= count, "adapters: more tokens than rows");
+    append(added.step, added.deltas);
+    if (none()) return;
+    taken_ = std::vector<std::atomic<bool>>(items_.size());
+    lay_out();
+}
 
-struct Runs {
-    std::vector<int32_t> tokens;  // of each place
-    std::vector<Run> runs;
-    int64_t width = 0;  // of a place's row of values between the two products
-};
-
-Runs group_tokens(const Step& step, const Deltas& deltas) {
-    Runs out;
-    std::vector<int32_t> present;
-    for (const int32_t index : step.adapters)
-        if (deltas.find(index) != nullptr) present.push_back(index);
+// The items of each adapter that the step's sequences have.
+void Additions::append(const Step& step, const Deltas& deltas) {
+    std::vector<int32_t> present(step.adapters);
     std::sort(present.begin(), present.end());
     present.erase(std::unique(present.begin(), present.end()), present.end());
+    for (const int32_t index : present) deltas.ask_for(index);
     for (const int32_t index : present) {
-        const auto first = static_cast<int64_t>(out.tokens.size());
+        const Deltas::Entry* entry = deltas.find(index);
+        if (entry == nullptr) continue;
+        entries_.push_back(entry);
+        if (entry->next) next_runs_ += runs_of(*entry->next);
+        require(entry->down.cols == x_.cols, "adapters: input width differs from the matrix's");
+        require(entry->ups().size() <= widths_.size(), "adapters: more matrices than outputs");
+        for (size_t i = 0; i < entry->ups().size(); ++i)
+            require(!entry->ups()[i].matrix || entry->ups()[i].matrix->rows == widths_[i],
+                    "adapters: output width differs from the matrix's rows");
+        const auto first = static_cast<int64_t>(tokens_.size());
         for (size_t s = 0; s < step.adapters.size(); ++s)
             if (step.adapters[s] == index)
                 for (int32_t t = step.offsets[s]; t < step.offsets[s + 1]; ++t)
-                    out.tokens.push_back(t);
-        const Deltas::Entry* entry = deltas.find(index);
-        out.runs.push_back({entry, first, static_cast<int64_t>(out.tokens.size())});
-        out.width = std::max(out.width, entry->down.rows);
+                    tokens_.push_back(t);
+        const auto last = static_cast<int64_t>(tokens_.size());
+        for (int64_t at = first; at < last; at += kItemTokens)
+            items_.push_back({entry, at, std::min(last, at + kItemTokens)});
+        width_ = std::max(width_, entry->down.rows);
     }
-    return out;
 }
 
-// h (places, width) = norm(x) . A^T of each place's adapter.
-void lower_all(const Tensor& x, const Norm* norm, const Runs& all, float* h) {
-    const KernelTable& table = kernels();
-    std::vector<Run> blocks;
-    for (const auto& [entry, first, last] : all.runs)
-        for (int64_t at = first; at < last; at += kBlockTokens)
-            blocks.push_back({entry, at, std::min(last, at + kBlockTokens)});
-    parallel(static_cast<int64_t>(blocks.size()), [&](int64_t item, int) {
-        const auto [entry, first, last] = blocks[item];
-        const Thin& down = entry->down;
-        float* normed = norm ? scratch(1, kMaxTokens * x.cols) : nullptr;
-        for (int64_t at = first; at < last;) {
-            const int tile = tile_of(last - at);
-            const float* rows[kMaxTokens];
-            float* to[kMaxTokens];
-            for (int m = 0; m < tile; ++m) {
-                rows[m] = x.row(all.tokens[at + m]);
-                to[m] = h + (at + m) * all.width;
-                if (norm == nullptr) continue;
-                float* row = normed + m * x.cols;
-                table.rms_norm(rows[m], norm->weight.data(), norm->eps, x.cols, row);
-                rows[m] = row;
+bool Additions::in_digits(const Thin& up) const {
+    return acts_ != nullptr && up.bits == 8 && up.cols % 4 == 0;
+}
+
+// Places for what lies between the products, and where each token's second product finds it.
+void Additions::lay_out() {
+    const auto places = static_cast<int64_t>(tokens_.size());
+    int64_t row_bytes = 0;  // of a place's digits
+    for (const Item& item : items_) {
+        int64_t bytes = 0;
+        for (const Deltas::Up& up : item.entry->ups())
+            if (up.matrix && in_digits(*up.matrix)) bytes += digit_bytes(up.matrix->cols);
+        row_bytes = std::max(row_bytes, bytes);
+    }
+    values_ = float_scratch(0, places * width_);
+    uint8_t* digits = scratch(1, static_cast<size_t>(places * row_bytes));
+    for (const Item& item : items_)
+        for (int64_t at = item.first; at < item.last; ++at) {
+            const float* values = values_ + at * width_;
+            uint8_t* to = digits + at * row_bytes;
+            for (size_t i = 0; i < item.entry->ups().size(); ++i) {
+                if (!item.entry->ups()[i].matrix) continue;
+                const auto& [matrix, scale] = item.entry->ups()[i];
+                const bool rounded = in_digits(*matrix);
+                raise_of(i, tokens_[at]) = {matrix->part(0, 0).groups, matrix->group_bytes,
+                                            matrix->cols, scale * matrix->unit, matrix->bits,
+                                            values, rounded ? to : nullptr};
+                values += matrix->cols;
+                if (rounded) to += digit_bytes(matrix->cols);
+                else some_floats_ = true;
             }
-            table.thin[down.bits == 8](down.part(0, down.groups()), rows, tile, down.unit, false,
-                                       to);
-            at += tile;
         }
-    });
 }
 
-// outs += scale h . B^T, each place into its token's row.
-void raise_all(const Runs& all, const float* h, const std::vector<Tensor*>& outs) {
+// h (places, width) = norm(x) . A^T for the places of an item.
+void Additions::lower(const Item& item) {
     const KernelTable& table = kernels();
-    struct Part {
-        const Run* run;
-        size_t output;
-        int64_t column;       // where the output's values between the products begin
-        int64_t first, last;  // groups
-    };
-    std::vector<Part> parts;
-    for (const Run& run : all.runs) {
-        int64_t column = 0;
-        for (size_t i = 0; i < outs.size(); ++i) {
-            if (!run.entry->ups[i].matrix) continue;
-            const Thin& up = *run.entry->ups[i].matrix;
-            const int64_t chunk =
-                std::max<int64_t>(1, kItemBytes / static_cast<int64_t>(up.group_bytes));
-            for (int64_t g = 0; g < up.groups(); g += chunk)
-                parts.push_back({&run, i, column, g, std::min(up.groups(), g + chunk)});
-            column += up.cols;
+    const Thin& down = item.entry->down;
+    const bool codes = acts_ != nullptr && down.bits == 8;
+    float* normed = norm_ && !codes ? float_scratch(2, kMaxTokens * x_.cols) : nullptr;
+    for (int64_t at = item.first; at < item.last;) {
+        const int tile = tile_of(item.last - at);
+        const float* rows[kMaxTokens];
+        ActToken rounded[kMaxTokens];
+        float* to[kMaxTokens];
+        for (int m = 0; m < tile; ++m) {
+            const int32_t token = tokens_[at + m];
+            to[m] = values_ + (at + m) * width_;
+            if (codes) rounded[m] = acts_->rounded_token(token);
+            rows[m] = x_.row(token);
+            if (normed == nullptr) continue;
+            float* row = normed + m * x_.cols;
+            table.rms_norm(rows[m], norm_->weight.data(), norm_->eps, x_.cols, row);
+            rows[m] = row;
         }
+        const ThinView all = down.part(0, down.groups());
+        if (codes) table.thin_codes(all, rounded, tile, down.unit, to);
+        else table.thin[down.bits == 8](all, rows, tile, down.unit, false, to);
+        at += tile;
     }
-    parallel(static_cast<int64_t>(parts.size()), [&](int64_t item, int) {
-        const Part& part = parts[item];
-        const Deltas::Up& up = part.run->entry->ups[part.output];
-        const ThinView view = up.matrix->part(part.first, part.last);
-        const float factor = up.scale * up.matrix->unit;
-        for (int64_t at = part.run->first; at < part.run->last;) {
-            const int tile = tile_of(part.run->last - at);
+    for (int64_t at = item.first; at < item.last; ++at)
+        for (size_t i = 0; i < item.entry->ups().size(); ++i) {
+            const Raise& each = raise_of(i, tokens_[at]);
+            if (each.digits) table.round_digits(each.values, each.cols, each.digits);
+        }
+}
+
+void Additions::begin(int64_t at, int64_t of) {
+    const auto count = static_cast<int64_t>(items_.size());
+    if (done_.load(std::memory_order_relaxed) == count) return;
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t item = (count * at / of + i) % count;
+        if (taken_[item].exchange(true, std::memory_order_relaxed)) continue;
+        lower(items_[item]);
+        done_.fetch_add(1, std::memory_order_release);
+    }
+}
+
+void Additions::wait() const {
+    const auto count = static_cast<int64_t>(items_.size());
+    for (int spins = 0; done_.load(std::memory_order_acquire) != count; ++spins)
+        if (spins > 4096) sched_yield();  // who makes them may have lost its core
+}
+
+void Additions::raise(size_t output, int64_t group, int64_t token, int tile, float* to,
+                      int64_t stride) {
+    if (none()) return;
+    wait();
+    const KernelTable& table = kernels();
+    const Raise* tokens = &raise_of(output, token);
+    const auto rows = static_cast<int>(
+        std::min<int64_t>(kGroupRows, widths_[output] - group * kGroupRows));
+    table.raise_digits(tokens, tile, group, rows, to, stride);
+    if (some_floats_) raise_floats(tokens, tile, group, rows, to, stride);
+}
+
+void Additions::raise_floats(const Raise* tokens, int tile, int64_t group, int rows, float* to,
+                             int64_t stride) const {
+    const KernelTable& table = kernels();
+    for (int m = 0; m < tile;) {
+        const Raise& first = tokens[m];
+        int alike = 1;
+        while (m + alike < tile && tokens[m + alike].groups == first.groups) ++alike;
+        alike = tile_of(alike);
+        if (first.groups != nullptr && first.digits == nullptr) {
             const float* from[kMaxTokens];
-            float* to[kMaxTokens];
-            for (int m = 0; m < tile; ++m) {
-                from[m] = h + (at + m) * all.width + part.column;
-                to[m] = outs[part.output]->row(all.tokens[at + m]) + part.first * kGroupRows;
+            float* rows_to[kMaxTokens];
+            for (int i = 0; i < alike; ++i) {
+                from[i] = tokens[m + i].values;
+                rows_to[i] = to + (m + i) * stride;
             }
-            table.thin[up.matrix->bits == 8](view, from, tile, factor, true, to);
-            at += tile;
+            const uint8_t* own = first.groups + static_cast<size_t>(group) * first.group_bytes;
+            table.thin[first.bits == 8]({own, first.cols, rows}, from, alike, first.factor, true,
+                                        rows_to);
         }
-    });
+        m += alike;
+    }
 }
 
-}  // namespace
-
-Ahead matrices_of(const Added& added) {
-    Ahead ahead;
-    for (const Run& run : group_tokens(added.step, added.deltas).runs) {
-        const Thin& down = run.entry->down;
-        ahead.add(down.part(0, 0).groups, down.bytes());
-        for (const Deltas::Up& up : run.entry->ups)
-            if (up.matrix) ahead.add(up.matrix->part(0, 0).groups, up.matrix->bytes());
+Soon Additions::soon(const Call& call, const uint8_t** runs) const {
+    if (none()) return {};
+    int64_t count = 0;
+    int64_t skipped = next_runs_ * call.at / call.of;
+    int64_t wanted = std::min(next_runs_ * (call.at + 1) / call.of - skipped, kMostRuns);
+    for (size_t i = 0; wanted > 0 && i < entries_.size(); ++i) {
+        if (!entries_[i]->next) continue;
+        const int64_t own = runs_of(*entries_[i]->next);
+        const uint8_t* from = entries_[i]->next->part(0, 0).groups;
+        for (; skipped < own && wanted > 0; ++skipped, --wanted)
+            runs[count++] = from + static_cast<size_t>(skipped) * kRunBytes;
+        skipped -= std::min(skipped, own);
     }
-    return ahead;
+    const auto outputs = static_cast<int64_t>(widths_.size());
+    const bool last = (call.group + 1) * kGroupRows >= widths_[call.which];
+    const int64_t which = last && call.which + 1 < outputs ? call.which + 1 : call.which;
+    return {&raise_of(which, call.tile.first), call.tile.size, last ? 0 : call.group + 1, runs, count};
 }
 
 void add_deltas(const Tensor& x, const Norm* norm, const Step& step, const Deltas& deltas,
@@ -243,31 +325,26 @@ void add_deltas(const Tensor& x, const Norm* norm, const Step& step, const Delta
     require(step.count() <= x.rows, "add_deltas: more tokens than rows");
     require(norm == nullptr || (norm->weight.rows == 1 && norm->weight.cols == x.cols),
             "add_deltas: norm width differs from the input's");
-    const Runs all = group_tokens(step, deltas);
-    if (all.runs.empty()) return;
-    for (const Run& run : all.runs) {
-        require(run.entry->down.cols == x.cols, "add_deltas: input width differs from the matrix's");
-        require(run.entry->ups.size() == outs.size(), "add_deltas: one matrix is needed an output");
-        for (size_t i = 0; i < outs.size(); ++i)
-            require(!run.entry->ups[i].matrix || (run.entry->ups[i].matrix->rows == outs[i]->cols &&
-                                                  outs[i]->rows >= step.count()),
-                    "add_deltas: output shape differs from the matrix's rows");
+    std::vector<int64_t> widths;
+    for (const Tensor* out : outs) {
+        require(out->rows >= step.count(), "add_deltas: output shape differs");
+        widths.push_back(out->cols);
     }
-    float* h = scratch(0, static_cast<int64_t>(all.tokens.size()) * all.width);
-    lower_all(x, norm, all, h);
-    raise_all(all, h, outs);
-}
-
-void gate_rows(const Tensor& up, int64_t count, Tensor& gate, const Gating& gating) {
-    check_gating(gating);
-    require(count >= 1 && count <= gate.rows && count <= up.rows && gate.cols == up.cols,
-            "gate_rows: gate and up differ in shape");
-    const KernelTable& table = kernels();
-    parallel(count, [&](int64_t t, int) {
-        float* row = gate.row(t);
-        for (int64_t i = 0; i < gate.cols; i += kGateCount)
-            open_gates(table, gating, row + i, up.row(t) + i,
-                       std::min<int64_t>(kGateCount, gate.cols - i), row + i);
+    for (const int32_t index : step.adapters)
+        if (const Deltas::Entry* entry = deltas.find(index))
+            require(entry->ups().size() == outs.size(), "add_deltas: one matrix is needed an output");
+    Additions additions({step, deltas}, x, norm, step.count(), widths, nullptr);
+    if (additions.none()) return;
+    parallel(additions.items(), [&](int64_t item, int) { additions.begin(item, additions.items()); });
+    std::vector<std::pair<size_t, int64_t>> groups;
+    for (size_t i = 0; i < outs.size(); ++i)
+        for (int64_t g = 0; g * kGroupRows < widths[i]; ++g) groups.push_back({i, g});
+    parallel(static_cast<int64_t>(groups.size()), [&](int64_t item, int) {
+        const auto [which, g] = groups[item];
+        for (int64_t t = 0; t < step.count(); t += kMaxTile) {
+            const auto tile = static_cast<int>(std::min<int64_t>(kMaxTile, step.count() - t));
+            additions.raise(which, g, t, tile, outs[which]->row(t) + g * kGroupRows, widths[which]);
+        }
     });
 }
 

@@ -6,6 +6,7 @@
 
 #include "../quants/fixed16.h"
 #include "../quants/traits.h"
+#include "adapt.h"
 #include "freehold/threads.h"
 #include "gates.h"
 
@@ -100,25 +101,36 @@ const uint8_t* Activations::at(const Weight& weight, int64_t token) const {
                                      : int8_ + token * int8_token_;
 }
 
+ActToken Activations::rounded_token(int64_t token) const {
+    auto tile = std::upper_bound(tiles_.begin(), tiles_.end(), token,
+                                 [](int64_t t, const Tile& each) { return t < each.first; });
+    --tile;
+    return {int8_ + tile->first * int8_token_, static_cast<int>(token - tile->first), tile->size};
+}
+
 namespace {
 
 struct Part {
     int which;
     int64_t first, last;  // groups
+    int64_t before;       // groups of the parts before it
+    int64_t groups() const { return last - first; }
 };
 
 // Cuts a weight's groups into parts of at most `chunk`, alike, and as many for each thread.
 void append_shares(int which, int64_t groups, int64_t chunk, std::vector<Part>& parts) {
     const int64_t threads = thread_count(), least = (groups + chunk - 1) / chunk;
     const int64_t count = std::min(groups, (least + threads - 1) / threads * threads);
-    for (int64_t i = 0; i < count; ++i)
-        parts.push_back({which, groups * i / count, groups * (i + 1) / count});
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t before = parts.empty() ? 0 : parts.back().before + parts.back().groups();
+        parts.push_back({which, groups * i / count, groups * (i + 1) / count, before});
+    }
 }
 
 }  // namespace
 
 void multiply(const Activations& acts, const std::vector<const Weight*>& weights, bool paired,
-              TileBody body, void* context, const Ahead& ahead) {
+              TileBody body, void* context, Beside* beside) {
     const KernelTable& table = kernels();
     const int64_t count = acts.count();
     const int64_t token_bytes = std::max<int64_t>(acts.cols() * 2, 64);
@@ -135,29 +147,35 @@ void multiply(const Activations& acts, const std::vector<const Weight*>& weights
         append_shares(static_cast<int>(w), weights[w]->groups, chunk, parts);
     }
     const auto part_count = static_cast<int64_t>(parts.size());
+    const int64_t calls = (parts.back().before + parts.back().groups()) * tile_count;
     parallel(part_count, [&](int64_t item, int) {
         alignas(64) float out[2][kMaxTile * kGroupRows];
+        const uint8_t* runs[2][Beside::kMostRuns];
         const Part part = parts[item];
-        int64_t soon = ahead.lines() * item / part_count;
-        const int64_t soon_end = ahead.lines() * (item + 1) / part_count;
-        int64_t calls = (part.last - part.first) * tile_count;
-        const Weight& weight = *weights[part.which];
-        const TileFn tile_fn = table.tile_for(weight.traits->type);
+        const Weight* both[2] = {weights[part.which], paired ? weights[1] : nullptr};
+        const TileFn tile_fns[2] = {table.tile_for(both[0]->traits->type),
+                                    paired ? table.tile_for(both[1]->traits->type) : nullptr};
+        int64_t turn = part.before * tile_count;
+        if (beside) beside->begin(turn, calls);
         for (int64_t start = 0; start < tile_count; start += pass) {
             const int64_t end = std::min(tile_count, start + pass);
             for (int64_t g = part.first; g < part.last; ++g) {
-                const uint8_t* group = weight.group(g);
-                const uint8_t* second = paired ? weights[1]->group(g, 1) : nullptr;
+                const uint8_t* groups[2] = {both[0]->group(g), paired ? both[1]->group(g, 1) : nullptr};
                 for (int64_t i = start; i < end; ++i) {
                     const auto [t, tile] = tiles[i];
-                    const Soon lines = ahead.from(soon, (soon_end - soon + calls - 1) / calls);
-                    soon += lines.lines, --calls;
-                    tile_fn(group, weight.cols, acts.at(weight, t), tile, out[0], lines);
-                    if (paired) {
-                        const Weight& other = *weights[1];
-                        table.tile_for(other.traits->type)(second, other.cols, acts.at(other, t),
-                                                           tile, out[1], {});
+                    for (int k = 0; k < (paired ? 2 : 1); ++k) {
+                        const Weight& one = *both[k];
+                        const uint8_t* act = acts.at(one, t);
+                        if (beside == nullptr) {
+                            tile_fns[k](groups[k], one.cols, act, tile, out[k], nullptr);
+                            continue;
+                        }
+                        const Call call{part.which + k, g, tiles[i], paired ? 2 * turn + k : turn,
+                                        paired ? 2 * calls : calls};
+                        Soon soon = beside->soon(call, runs[k]);
+                        tile_fns[k](groups[k], one.cols, act, tile, out[k], &soon);
                     }
+                    ++turn;
                     body(context, part.which, g, t, tile, out[0], out[1]);
                 }
             }
@@ -166,6 +184,14 @@ void multiply(const Activations& acts, const std::vector<const Weight*>& weights
 }
 
 namespace {
+
+std::vector<int64_t> widths_of(const std::vector<const Weight*>& weights) {
+    std::vector<int64_t> widths;
+    for (const Weight* weight : weights) widths.push_back(weight->rows);
+    return widths;
+}
+
+Beside* pointer(std::optional<Additions>& more) { return more ? &*more : nullptr; }
 
 inline void copy_rows(float* to, const float* from, int64_t n) {
     if (n == kGroupRows) std::memcpy(to, from, sizeof(float) * kGroupRows);  // one or two moves
@@ -193,18 +219,21 @@ void norm_project(const Tensor& x, const Norm* norm, int64_t count,
     }
     const KernelTable& table = kernels();
     const Activations acts(x, nullptr, count, norm, weights);
+    std::optional<Additions> more;
+    if (added) more.emplace(*added, x, norm, count, widths_of(weights), &acts);
     multiply(acts, weights, false,
              [&](int which, int64_t g, int64_t t, int tile, const float* out, const float*) {
                  const int64_t n = valid_rows(*weights[which], g);
+                 float* first = outs[which]->row(t) + g * kGroupRows;
                  for (int m = 0; m < tile; ++m) {
-                     float* to = outs[which]->row(t + m) + g * kGroupRows;
+                     float* to = first + m * outs[which]->cols;
                      copy_rows(to, out + m * kGroupRows, n);
                      if (biases[which] != nullptr)
                          table.add(to, biases[which]->data() + g * kGroupRows, n);
                  }
+                 if (more) more->raise(which, g, t, tile, first, outs[which]->cols);
              },
-             added ? matrices_of(*added) : Ahead());
-    if (added) add_deltas(x, norm, added->step, added->deltas, outs);
+             pointer(more));
 }
 
 void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int64_t count,
@@ -215,6 +244,8 @@ void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int6
     const KernelTable& table = kernels();
     const std::vector<const Weight*> weights{&weight};
     const Activations acts(a, nullptr, count, nullptr, weights);
+    std::optional<Additions> more;
+    if (added) more.emplace(*added, a, nullptr, count, widths_of(weights), &acts);
     multiply(acts, weights, false,
              [&](int, int64_t g, int64_t t, int tile, const float* out, const float*) {
                  const int64_t n = valid_rows(weight, g);
@@ -223,16 +254,16 @@ void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int6
                      table.add(to, out + m * kGroupRows, n);
                      if (bias != nullptr) table.add(to, bias->data() + g * kGroupRows, n);
                  }
+                 if (more) more->raise(0, g, t, tile, x.row(t) + g * kGroupRows, x.cols);
                  // What the next tile is added to comes in from memory while that tile is computed.
                  for (int64_t m = t + tile; m < std::min(count, t + 2 * tile); ++m)
                      __builtin_prefetch(x.row(m) + g * kGroupRows, 1, 2);
              },
-             added ? matrices_of(*added) : Ahead());
-    if (added) add_deltas(a, nullptr, added->step, added->deltas, {&x});
+             pointer(more));
 }
 
 void gate_up(const Tensor& x, const Norm* norm, const Weight& gate, const Weight& up,
-             int64_t count, Tensor& out, const Gating& gating) {
+             int64_t count, Tensor& out, const Gating& gating, const Added* added) {
     check_projection(x, norm, count, gate);
     check_projection(x, norm, count, up);
     check_gating(gating);
@@ -241,14 +272,34 @@ void gate_up(const Tensor& x, const Norm* norm, const Weight& gate, const Weight
     const KernelTable& table = kernels();
     const std::vector<const Weight*> weights{&gate, &up};
     const Activations acts(x, nullptr, count, norm, weights);
+    std::optional<Additions> more;
+    if (added) more.emplace(*added, x, norm, count, widths_of(weights), &acts);
     multiply(acts, weights, true,
-             [&](int, int64_t g, int64_t t, int tile, const float* first, const float* second) {
+             [&](int, int64_t g, int64_t t, int tile, float* first, float* second) {
+                 if (more) {
+                     more->raise(0, g, t, tile, first, kGroupRows);
+                     more->raise(1, g, t, tile, second, kGroupRows);
+                 }
                  alignas(64) float opened[kGateCount];
                  open_gates(table, gating, first, second, tile * kGroupRows, opened);
                  for (int m = 0; m < tile; ++m)
                      copy_rows(out.row(t + m) + g * kGroupRows, opened + m * kGroupRows,
                                valid_rows(gate, g));
-             });
+             },
+             pointer(more));
+}
+
+void gate_rows(const Tensor& up, int64_t count, Tensor& gate, const Gating& gating) {
+    check_gating(gating);
+    require(count >= 1 && count <= gate.rows && count <= up.rows && gate.cols == up.cols,
+            "gate_rows: gate and up differ in shape");
+    const KernelTable& table = kernels();
+    parallel(count, [&](int64_t t, int) {
+        float* row = gate.row(t);
+        for (int64_t i = 0; i < gate.cols; i += kGateCount)
+            open_gates(table, gating, row + i, up.row(t) + i,
+                       std::min<int64_t>(kGateCount, gate.cols - i), row + i);
+    });
 }
 
 void head(const Tensor& x, const Norm& norm, const Weight& weight, const Step& step,

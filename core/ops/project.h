@@ -27,6 +27,8 @@ class Activations {
     Activations(const float* x, int64_t stride, int64_t cols, const int32_t* rows,
                 std::vector<Tile> tiles, const std::vector<const Weight*>& weights);
     const uint8_t* at(const Weight& weight, int64_t token) const;
+    bool rounded() const { return int8_ != nullptr; }  // to int8, for any of the weights
+    ActToken rounded_token(int64_t token) const;
     const std::vector<Tile>& tiles() const { return tiles_; }
     int64_t count() const { return count_; }
     int64_t cols() const { return cols_; }
@@ -57,50 +59,45 @@ inline void append_tiles(const KernelTable& table, int64_t first, int64_t count,
     }
 }
 
-// Memory that the next op will read, for a product to ask for while it computes.
-class Ahead {
-  public:
-    void add(const uint8_t* at, size_t bytes) {
-        if (bytes == 0) return;
-        runs_.push_back({at, static_cast<int64_t>(bytes + 63) / 64});
-        lines_ += runs_.back().lines;
-    }
-    int64_t lines() const { return lines_; }
-    // Up to `most` lines from the `first` one on that follow one another.
-    Soon from(int64_t first, int64_t most) const {
-        for (const Soon& run : runs_) {
-            if (first < run.lines) return {run.at + 64 * first, std::min(most, run.lines - first)};
-            first -= run.lines;
-        }
-        return {};
-    }
-
-  private:
-    std::vector<Soon> runs_;
-    int64_t lines_ = 0;
+// Which of its tiles a product is about to compute: tokens against a group of a weight.
+struct Call {
+    int which;
+    int64_t group;
+    Tile tile;
+    int64_t at, of;  // its turn among all
 };
 
-// What `add_deltas` will read.
-Ahead matrices_of(const Added& added);
+// What goes on beside a product.
+class Beside {
+  public:
+    static constexpr int64_t kMostRuns = 64;
+    // A thread begins with groups that follow one another; `at` is the first call's turn.
+    virtual void begin(int64_t at, int64_t of) = 0;
+    // What this call is to ask for; `runs` is room for kMostRuns of it.
+    virtual Soon soon(const Call& call, const uint8_t** runs) const = 0;
 
-// Calls body(group, token, tile, out[tile][16]) for every tile of weight x activations, with
-// the work split over the pool. `weights` may be several with the same activations; with
+  protected:
+    ~Beside() = default;
+};
+
+// Calls body(group, token, tile, out[tile][16]) for every tile of weight x activations, with the work
+// split over the pool; it may change what is in out. `weights` may be several with the same activations; with
 // `paired`, weights[0] and weights[1] are computed together into out[0] and out[1].
 using TileBody = void (*)(void* context, int which, int64_t group, int64_t token, int tile,
-                          const float* out, const float* second);
+                          float* out, float* second);
 void multiply(const Activations& acts, const std::vector<const Weight*>& weights, bool paired,
-              TileBody body, void* context, const Ahead& ahead);
+              TileBody body, void* context, Beside* beside);
 
 template <class Body>
 void multiply(const Activations& acts, const std::vector<const Weight*>& weights, bool paired,
-              Body&& body, const Ahead& ahead = {}) {
+              Body&& body, Beside* beside = nullptr) {
     multiply(
         acts, weights, paired,
-        [](void* context, int which, int64_t g, int64_t t, int tile, const float* out,
-           const float* second) {
+        [](void* context, int which, int64_t g, int64_t t, int tile, float* out,
+           float* second) {
             (*static_cast<std::remove_reference_t<Body>*>(context))(which, g, t, tile, out, second);
         },
-        &body, ahead);
+        &body, beside);
 }
 
 // How many of `groups` groups to hand to a thread at once; changes no result.

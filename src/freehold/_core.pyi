@@ -135,6 +135,8 @@ def gate_up(
     count: int,
     out: Tensor,
     gating: Gating = ...,
+    step: Step | None = None,
+    deltas: Deltas | None = None,
 ) -> None: ...
 def add_normed(y: Tensor, norm: Tensor, eps: float, count: int, x: Tensor) -> None: ...
 def scale(x: Tensor, factor: float, count: int) -> None: ...
@@ -293,7 +295,12 @@ class Thin:
 class Deltas:
     def __init__(self) -> None: ...
     def put(
-        self, index: int, down: Thin, ups: Sequence[Thin | None], scales: Sequence[float]
+        self,
+        index: int,
+        down: Thin,
+        ups: Sequence[Thin | None],
+        scales: Sequence[float],
+        following: Thin | None = None,
     ) -> None: ...
     def drop(self, index: int) -> None: ...
 

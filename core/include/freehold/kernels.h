@@ -20,15 +20,52 @@ constexpr int kThinBlock = 32;  // columns of an adapter's matrix that share a s
 using RoundFn = void (*)(const float* const* rows, int64_t cols, uint8_t* act, int tile);
 // The `m`th of `tile` tokens alone.
 using RowFn = void (*)(const float* x, int64_t cols, uint8_t* act, int m, int tile);
-// Lines of 64 bytes that will be read soon. A product that waits for no memory itself may ask for
-// them meanwhile.
-struct Soon {
-    const uint8_t* at = nullptr;
-    int64_t lines = 0;
+// What a thin matrix adds to one token: factor w . values, where there are groups. In 8 bits the values
+// may have been rounded to digits, see adapt.h.
+struct Raise {
+    const uint8_t* groups = nullptr;
+    size_t group_bytes = 0;
+    int64_t cols = 0;
+    float factor = 0.0f;
+    int bits = 0;
+    const float* values = nullptr;
+    uint8_t* digits = nullptr;  // null: not rounded
+};
+
+// Memory that will be read soon: group `group` of the matrices that `tokens` will be raised by, and runs
+// of kSoonLines lines of 64 bytes. A product that waits for no memory itself may ask for it meanwhile.
+constexpr int kSoonLines = 5;
+class Soon {
+  public:
+    Soon() = default;
+    Soon(const Raise* tokens, int64_t token_count, int64_t group, const uint8_t* const* runs,
+         int64_t run_count)
+        : token_(tokens), end_token_(tokens + token_count), group_(group), run_(runs),
+          end_run_(runs + run_count) {}
+    // Asks for as much at each of `steps` calls of ask().
+    void spread(int64_t steps) {
+        tokens_ = (end_token_ - token_ + steps - 1) / steps;
+        runs_ = (end_run_ - run_ + steps - 1) / steps;
+    }
+    void ask() {
+        for (int64_t i = 0; i < tokens_ && token_ != end_token_; ++i, ++token_) {
+            const uint8_t* own = token_->groups + static_cast<size_t>(group_) * token_->group_bytes;
+            for (size_t line = 0; line < token_->group_bytes; line += 64)
+                __builtin_prefetch(own + line, 0, 2);
+        }
+        for (int64_t i = 0; i < runs_ && run_ != end_run_; ++i, ++run_)
+            for (int line = 0; line < kSoonLines; ++line) __builtin_prefetch(*run_ + 64 * line, 0, 2);
+    }
+
+  private:
+    const Raise *token_ = nullptr, *end_token_ = nullptr;
+    int64_t group_ = 0;
+    const uint8_t* const *run_ = nullptr, *const *end_run_ = nullptr;
+    int64_t tokens_ = 0, runs_ = 0;  // of a step
 };
 // out[m * 16 + r] = row r of the group . token m, for `tile` tokens.
 using TileFn = void (*)(const uint8_t* group, int64_t cols, const uint8_t* act, int tile,
-                        float* out, Soon soon);
+                        float* out, Soon* soon);
 
 // One query row: a head of a token.
 struct QueryRow {
@@ -58,6 +95,17 @@ struct ThinView {
     const uint8_t* groups;
     int64_t cols, rows;
 };
+
+// The `place`th of the `tile` tokens whose activation blocks begin at `act`.
+struct ActToken {
+    const uint8_t* act;
+    int place, tile;
+};
+
+constexpr int kDigitBytes = 2 * kThinBlock + 4;  // of a block, after the token's float32 scale
+constexpr int64_t digit_bytes(int64_t cols) {
+    return 4 + (cols + kThinBlock - 1) / kThinBlock * kDigitBytes;
+}
 
 // How a projection ends, besides its bias.
 enum class Activation : int { kNone = 0, kGelu = 1, kGeluTanh = 2, kRelu = 3 };
@@ -198,6 +246,13 @@ struct KernelTable {
     // `adds`; float16, 8 bits.
     void (*thin[2])(const ThinView& w, const float* const* x, int tile, float factor, bool adds,
                     float* const* to);
+    // The same for 8 bits and tokens that are rounded as for a product of whole blocks; adds nothing.
+    void (*thin_codes)(const ThinView& w, const ActToken* tokens, int tile, float factor,
+                       float* const* to);
+    void (*round_digits)(const float* values, int64_t cols, uint8_t* digits);
+    // to (tile, rows of stride) += what group `group` adds to the tokens that have digits.
+    void (*raise_digits)(const Raise* tokens, int tile, int64_t group, int rows, float* to,
+                         int64_t stride);
     // Sums a buffer; used to measure memory bandwidth.
     float (*read_all)(const float* p, int64_t n);
     int lanes;

@@ -1,6 +1,7 @@
 // Room: core. The ops, the whole native API. Every op checks its contract first and throws
 // ContractError; every result row depends on its own input row only, bit for bit.
 #pragma once
+#include <array>
 #include <optional>
 #include <span>
 #include <vector>
@@ -28,15 +29,16 @@ void embed(const Weight& weight, const Step& step, Tensor& x);
 
 class Deltas;
 
-// What a step's adapters add to a product; see `add_deltas`.
+// What a step's adapters add to a product, as `add_deltas` says. Where weights meet activations that
+// are rounded to int8, so do an adapter's 8-bit matrices.
 struct Added {
     const Step& step;
     const Deltas& deltas;
 };
 
 // outs[i] (T, N_i) = norm(x) (T, D) . weights[i]^T + biases[i]; one norm, several matrices.
-// A null norm leaves x as it is; a null bias adds nothing. With `added`, as if `add_deltas` followed,
-// its matrices coming in from memory meanwhile.  Mutates: outs.
+// A null norm leaves x as it is; a null bias adds nothing. Adapters add to the first outs, as many as
+// they have matrices for.  Mutates: outs.
 void norm_project(const Tensor& x, const Norm* norm, int64_t count,
                   const std::vector<const Weight*>& weights,
                   const std::vector<const Tensor*>& biases, const std::vector<Tensor*>& outs,
@@ -54,10 +56,10 @@ struct Gating {
     float slope = 1.0f, limit = 0.0f;  // of a clamped gate
 };
 
-// out (T, F) = norm(x) . gate^T opening norm(x) . up^T; a null norm leaves x as it is.
-// Mutates: out.
+// out (T, F) = norm(x) . gate^T opening norm(x) . up^T, each with what adapters add to it; a null norm
+// leaves x as it is.  Mutates: out.
 void gate_up(const Tensor& x, const Norm* norm, const Weight& gate, const Weight& up,
-             int64_t count, Tensor& out, const Gating& gating = {});
+             int64_t count, Tensor& out, const Gating& gating = {}, const Added* added = nullptr);
 
 // x (T, D) += norm(y (T, D)), each run of as many columns as the norm has by itself.  Mutates: x.
 void add_normed(const Tensor& y, const Norm& norm, int64_t count, Tensor& x);
@@ -142,20 +144,25 @@ class Thin {
     uint8_t* data_;
 };
 
-// What adapters add to matrices (N_i, D) that share an input n: scale_i (n . A_i^T) . B_i^T to output
-// i. Each adapter has an index. Not to be changed while an op reads it.
+// What adapters add to up to four matrices (N_i, D) that share an input n: scale_i (n . A_i^T) . B_i^T to
+// output i. Each adapter has an index. Not to be changed while an op reads it.
 class Deltas {
   public:
     struct Up {
         std::optional<Thin> matrix;  // B_i (N_i, r_i); none where nothing is added
         float scale;
     };
-    struct Entry {
+    static constexpr size_t kMostUps = 4;
+    struct Entry {  // in one piece, since a step comes to thousands
         Thin down;  // the A_i one below the other, (sum of r_i, D)
-        std::vector<Up> ups;
+        std::array<Up, kMostUps> every_up;
+        size_t up_count;
+        std::optional<Thin> next;  // what a step comes to after these; a hint
+        std::span<const Up> ups() const { return {every_up.data(), up_count}; }
     };
-    void put(int32_t index, const Thin& down, std::vector<Up> ups);
+    void put(int32_t index, const Thin& down, const std::vector<Up>& ups, const Thin* next = nullptr);
     void drop(int32_t index);  // an index without an entry is left alone
+    void ask_for(int32_t index) const;  // it will be found soon
     const Entry* find(int32_t index) const;  // nullptr without an entry
 
   private:

@@ -52,6 +52,12 @@ struct Simd {
         return _mm256_cvtepi32_ps(
             _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
     }
+    // Column c of four that lie side by side, unsigned bytes less 128 -> floats.
+    static F load_column(const uint8_t* p, int c) {
+        const __m256i up = _mm256_sllv_epi32(load_bytes(p), _mm256_set1_epi32(24 - 8 * c));
+        const __m256i top = _mm256_xor_si256(up, _mm256_set1_epi32(INT32_MIN));
+        return _mm256_cvtepi32_ps(_mm256_srai_epi32(top, 24));
+    }
     static F load_u8(const uint8_t* p) { return _mm256_cvtepi32_ps(widen_u8(p)); }
     static F load_u8_low(const uint8_t* p) {
         return _mm256_cvtepi32_ps(_mm256_and_si256(widen_u8(p), _mm256_set1_epi32(15)));

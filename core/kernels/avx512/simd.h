@@ -41,6 +41,12 @@ struct Simd {
     static F load_i8(const uint8_t* p) {  // signed bytes -> floats
         return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
     }
+    // Column c of four that lie side by side, unsigned bytes less 128 -> floats.
+    static F load_column(const uint8_t* p, int c) {
+        const __m512i up = _mm512_sllv_epi32(_mm512_loadu_si512(p), _mm512_set1_epi32(24 - 8 * c));
+        const __m512i top = _mm512_xor_si512(up, _mm512_set1_epi32(INT32_MIN));
+        return _mm512_cvtepi32_ps(_mm512_srai_epi32(top, 24));
+    }
     static F load_u8(const uint8_t* p) {
         return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)));
     }

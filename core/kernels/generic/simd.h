@@ -55,6 +55,9 @@ struct Simd {
     static F load_i8(const uint8_t* p) {
         return make<F>([&](int i) { return static_cast<int8_t>(p[i]); });
     }
+    static F load_column(const uint8_t* p, int c) {
+        return make<F>([&](int i) { return p[4 * i + c] - 128; });
+    }
     static F load_u8(const uint8_t* p) { return make<F>([&](int i) { return p[i]; }); }
     static F load_u8_low(const uint8_t* p) { return make<F>([&](int i) { return p[i] & 15; }); }
     static F load_u8_high(const uint8_t* p) { return make<F>([&](int i) { return p[i] >> 4; }); }

@@ -66,8 +66,9 @@ class Adapter:
 
     def attach(self, index: int) -> None:
         """From now on, sequences with this index use the adapter. Mutates: the model."""
-        for entry in self.entries:
-            entry.deltas.put(index, entry.lower, entry.uppers, entry.scales)
+        lowers: list[Thin | None] = [entry.lower for entry in self.entries]
+        for entry, next_lower in zip(self.entries, [*lowers[1:], None], strict=True):
+            entry.deltas.put(index, entry.lower, entry.uppers, entry.scales, next_lower)
 
     def detach(self, index: int) -> None:
         """Takes the adapter of this index away. Mutates: the model."""

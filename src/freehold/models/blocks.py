@@ -208,10 +208,8 @@ class Attention(Adaptable):
         if self.gate is not None:
             weights, biases, outs = (*weights, self.gate), (*biases, None), (*outs, buffers["gate"])
         # q and gate (T, H A), k and v (T, G A)
-        added = _added(step, self.deltas[0]) if self.gate is None else ()
+        added = _added(step, self.deltas[0])  # nothing to the gate
         ops.norm_project(x, self.norm, self.eps, count, weights, biases, outs, *added)
-        if step.adapted and self.gate is not None:  # nothing to the gate
-            ops.add_deltas(x, self.norm, self.eps, step, self.deltas[0], (q, k, v))
         if self.q_norm is not None and self.k_norm is not None:
             ops.norm_heads((q, k), (self.q_norm, self.k_norm), self.eps, count)
         rotation = None if self.rope is None else work.rotations[self.rope]
@@ -248,21 +246,10 @@ class Mlp(Adaptable):
     def __call__(self, x: Tensor, step: Step, work: Workspace) -> None:
         """Mutates: x (T, D)."""
         hidden = work.buffers["hidden"]  # (T, F)
-        if step.adapted:
-            self._open(x, step, work)
-        else:
-            ops.gate_up(x, self.norm, self.eps, self.gate, self.up, step.count, hidden, self.gating)
+        weights, added = (self.gate, self.up), _added(step, self.deltas[0])
+        ops.gate_up(x, self.norm, self.eps, *weights, step.count, hidden, self.gating, *added)
         projection = (self.down, None, self.deltas[1])
         add_projected(hidden, projection, (self.post_norm, self.eps), step, x, work)
-
-    def _open(self, x: Tensor, step: Step, work: Workspace) -> None:
-        """`gate_up` in parts, with the same bits, so that adapters come before the gate."""
-        opened, raised, count = work["hidden"], work["raised"], step.count  # (T, F) each
-        both = (opened, raised)
-        weights = (self.gate, self.up)
-        added = _added(step, self.deltas[0])
-        ops.norm_project(x, self.norm, self.eps, count, weights, (None, None), both, *added)
-        ops.gate_rows(raised, count, opened, self.gating)
 
 
 def _added(step: Step, deltas: Deltas | None) -> tuple[Step, Deltas] | tuple[()]:

@@ -151,7 +151,7 @@ class Decoder:
         self.ropes: Sequence[Rope] = (rope(rotated, config.rope_base, config.rope_scaling, own),)
         if config.near_rope is not None:
             self.ropes = (*self.ropes, rope(rotated, *config.near_rope))
-        widths = {"x": config.width, "hidden": config.mlp_width, "raised": config.mlp_width}
+        widths = {"x": config.width, "hidden": config.mlp_width}
         if any(name.endswith("post_norm") for name in parameters):
             widths["y"] = config.width
         if config.moe is not None and config.moe.shared_width:
