@@ -21,8 +21,8 @@ _DAMPING = 0.05  # of the mean of the diagonal
 _LEAST_DOUBT, _MOST_DOUBT = 0.55, 0.7  # the share of the products that is left out
 _BASE_DOUBT = 0.1  # of it, what is left out however many tokens there were
 # Errors stay within runs of at most so many columns: time grows with a run's square and cube, and a
-# model of 4864 hidden columns lost 1.3 % more in one type and 2.8 % less in another with two runs, but
-# 4 % more than that in Q4_K_M with three.
+# model of 4864 hidden columns lost 1.3 % more in one type and 2.8 % less in another with two runs,
+# but 4 % more than that in Q4_K_M with three.
 _RUN_COLUMNS = 2560
 _FINE_RUN_COLUMNS = 1536  # where errors are so small that it matters little what follows them
 _BLOCK_COLUMNS = 256  # of the longest blocks, which no run may cut

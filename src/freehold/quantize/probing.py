@@ -93,7 +93,8 @@ def probe(
 ) -> Sensitivity:
     """Measures every group over the texts, a few hundred tokens.
 
-    Peak memory: the source's weights (floats stay in their file), one group's in float32, and the logits of the texts.
+    Peak memory: the source's weights unless they are floats, which stay in their file; one group's
+    in float32; and the logits of the texts.
     """
     groups = groups_of(source)
     seen = _Seen(source, {t.name: group for group in groups for t in group.tensors}, threads)
