@@ -36,7 +36,7 @@ __all__ = [
 
 """Called with "verify", the bytes done and the bytes in all."""
 
-_READ_BYTES = 1 << 20
+_READ_BYTES = 4 << 20
 _MOST_PIECES = 1024
 _LEAST_PIECE_BYTES = 1 << 16
 # A piece's digest only says where; that nothing changed is said by the whole file's.
@@ -231,24 +231,52 @@ def _hashed(
 ) -> HashedFile:
     if piece_bytes < _LEAST_PIECE_BYTES:
         piece_bytes = _piece_bytes(size_bytes)
-    whole, pieces, done = hashlib.sha256(), [], 0
+    whole, pieces, done = hashlib.sha256(), _Pieces(piece_bytes), 0
+    buffer = memoryview(bytearray(min(_READ_BYTES, max(size_bytes, 1))))
     # One thread for the pieces beside this one for the whole: hashing lets both run.
-    with path.open("rb") as source, ThreadPoolExecutor(1, "hashing") as beside:
+    with path.open("rb", buffering=0) as source, ThreadPoolExecutor(1, "hashing") as beside:
         while done < size_bytes:
-            piece, end = hashlib.sha256(), min(done + piece_bytes, size_bytes)
-            while done < end and (data := source.read(min(_READ_BYTES, end - done))):
-                taken = beside.submit(piece.update, data)
-                whole.update(data)
-                taken.result()
-                done += len(data)
-                show(done)
-            if done < end:
+            data = buffer[: source.readinto(buffer[: size_bytes - done])]
+            if not data:
                 break  # it became shorter, which its times will say
-            pieces.append(piece.hexdigest()[:_PIECE_DIGITS])
+            taken = beside.submit(pieces.update, data)
+            whole.update(data)
+            taken.result()
+            done += len(data)
+            show(done)
     return HashedFile(
         name=name,
         size_bytes=size_bytes,
         sha256=whole.hexdigest(),
         piece_bytes=piece_bytes,
-        pieces="".join(pieces),
+        pieces=pieces.digits(),
     )
+
+
+class _Pieces:
+    """The first digits of each piece's sha256, from data that come in any lengths."""
+
+    def __init__(self, piece_bytes: int) -> None:
+        self._piece_bytes = piece_bytes
+        self._done: list[str] = []
+        self._piece = hashlib.sha256()
+        self._room = piece_bytes
+
+    def update(self, data: memoryview) -> None:
+        """Mutates: this."""
+        while data:
+            part, data = data[: self._room], data[self._room :]
+            self._piece.update(part)
+            self._room -= len(part)
+            if not self._room:
+                self._end()
+
+    def digits(self) -> str:
+        """Of all pieces, the last of which may be shorter. Call it once."""
+        if self._room < self._piece_bytes:
+            self._end()
+        return "".join(self._done)
+
+    def _end(self) -> None:
+        self._done.append(self._piece.hexdigest()[:_PIECE_DIGITS])
+        self._piece, self._room = hashlib.sha256(), self._piece_bytes

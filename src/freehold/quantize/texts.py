@@ -5,6 +5,7 @@ Room: quantize. Must not know models.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,6 +19,8 @@ __all__ = ["LEAST_TOKENS", "Texts", "built_in", "check_texts", "read_texts"]
 PIECE_TOKENS = 512
 LEAST_TOKENS = 64
 _MAX_BYTES = 16 << 20
+_CHARACTERS_A_TOKEN = 5  # most texts have fewer
+_SPARE_TOKENS = 64
 _HELD_OUT_SHARE = 4  # one token of so many judges, where no other text does
 
 Pieces = tuple[tuple[int, ...], ...]
@@ -73,12 +76,15 @@ def read_texts(
     Raises: BadRecipe for a text that cannot be read or is too short.
     """
     read = [_read(path) for path in calibration or [built_in()]]
-    ids = [token for text in read for token in _ids(tokenizer, text)]
+    most = calibration_tokens if held_out is not None else sys.maxsize
+    ids: list[int] = []
+    for text in read:
+        ids += _first_ids(tokenizer, text, most - len(ids))
     digest = judge_digest = sha256("".join(read).encode()).hexdigest()
     name = ", ".join(path.name for path in calibration) or "built-in text"
     if held_out is not None:
         judge = _read(held_out)
-        judges, judge_name = _ids(tokenizer, judge), held_out.name
+        judges, judge_name = _first_ids(tokenizer, judge, held_out_tokens), held_out.name
         judge_digest = sha256(judge.encode()).hexdigest()
     else:
         cut = len(ids) - min(held_out_tokens, len(ids) // _HELD_OUT_SHARE)
@@ -107,8 +113,16 @@ def read_texts(
     return texts
 
 
-def _ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    return tokenizer.encode(text, add_bos=False, add_eos=False, parse_special=False)
+def _first_ids(tokenizer: Tokenizer, text: str, count: int) -> list[int]:
+    """At most `count` ids, of no more of the text than that takes and a little to spare."""
+    characters = max(count, 1) * _CHARACTERS_A_TOKEN
+    while True:
+        part = text[:characters]
+        ids = tokenizer.encode(part, add_bos=False, add_eos=False, parse_special=False)
+        # What comes after a token's own word does not change it.
+        if len(part) == len(text) or len(ids) >= count + _SPARE_TOKENS:
+            return ids[:count]
+        characters *= 2
 
 
 def _read(path: Path) -> str:

@@ -64,11 +64,20 @@ def byte_level(vocabulary: Vocabulary, split: WordSplit) -> tokenizers.Tokenizer
         )
     ids = {token: index for index, token in enumerate(vocabulary.tokens)}
     hidden = _hide(ids, vocabulary, REFUSED_AS_TEXT)
-    pairs = [(left, right) for left, _, right in (m.partition(" ") for m in vocabulary.merges)]
-    merges = checked_merges(pairs, ids, hidden, "tokenizer.ggml.merges")
-    with LibraryRefusal("tokenizer.ggml.merges"):
-        model = models.BPE(vocab=ids, merges=merges, ignore_merges=split.whole_words)
-    built = tokenizers.Tokenizer(model)
+    merges = [(left, right) for left, _, right in (m.partition(" ") for m in vocabulary.merges)]
+    _check_distinct(merges, "tokenizer.ggml.merges")
+
+    def model() -> models.BPE:
+        with LibraryRefusal("tokenizer.ggml.merges"):
+            return models.BPE(vocab=ids, merges=merges, ignore_merges=split.whole_words)
+
+    try:
+        built = tokenizers.Tokenizer(model())
+    except BadTokenizer:
+        # The library too wants tokens merged into tokens, but neither says where, nor knows which
+        # are left out on purpose.
+        merges = checked_merges(merges, ids, hidden, "tokenizer.ggml.merges")
+        built = tokenizers.Tokenizer(model())
     normalizer = split.normalizer()
     if normalizer is not None:
         built.normalizer = normalizer
@@ -91,13 +100,7 @@ def checked_merges(
 
     Raises: BadTokenizer for a merge of, or into, what is no token, and for one that comes twice.
     """
-    repeated = len(merges) - len(set(merges))
-    if repeated:
-        raise BadTokenizer(
-            f"{field}: a merge appears twice",
-            expected="each merge once",
-            found=f"{repeated} repeated",
-        )
+    _check_distinct(merges, field)
     # One string object per token, not per mention: a merge list mentions each many times.
     known = {token: token for token in ids}
     pairs = []
@@ -113,6 +116,16 @@ def checked_merges(
                 found=repr(merge[:80]),
             )
     return pairs
+
+
+def _check_distinct(merges: Sequence[tuple[str, str]], field: str) -> None:
+    repeated = len(merges) - len(set(merges))
+    if repeated:
+        raise BadTokenizer(
+            f"{field}: a merge appears twice",
+            expected="each merge once",
+            found=f"{repeated} repeated",
+        )
 
 
 def sentence_piece(vocabulary: Vocabulary) -> tokenizers.Tokenizer:

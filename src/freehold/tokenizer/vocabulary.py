@@ -144,15 +144,16 @@ def _texts(metadata: Metadata, field: str, *, most: int, longest: int) -> list[s
         raise _bad(
             field, "has too many entries", expected=f"at most {most}", found=f"{len(values)}"
         )
-    total = 0
-    for index, value in enumerate(values):
-        if not isinstance(value, str):
-            found = f"{type(value).__name__} at {index}"
-            raise _bad(field, "holds what is no string", expected="strings", found=found)
-        if len(value) > longest:
-            found = f"{len(value)} at {index}"
-            raise _bad(field, "an entry is too long", expected=f"<= {longest}", found=found)
-        total += len(value)
+    if not all(issubclass(kind, str) for kind in set(map(type, values))):
+        index, value = next((i, v) for i, v in enumerate(values) if not isinstance(v, str))
+        found = f"{type(value).__name__} at {index}"
+        raise _bad(field, "holds what is no string", expected="strings", found=found)
+    lengths = list(map(len, values))
+    if lengths and max(lengths) > longest:
+        index = next(i for i, length in enumerate(lengths) if length > longest)
+        found = f"{lengths[index]} at {index}"
+        raise _bad(field, "an entry is too long", expected=f"<= {longest}", found=found)
+    total = sum(lengths)
     if total > _MAX_VOCABULARY_CHARS:
         expected = f"at most {_MAX_VOCABULARY_CHARS} characters"
         raise _bad(field, "is too large", expected=expected, found=f"{total}")
