@@ -126,6 +126,17 @@ std::vector<int32_t> sample(Matrix logits, const std::vector<float>& temperature
     return tokens;
 }
 
+std::vector<std::tuple<double, double, double>> diverge(Matrix source, Matrix model) {
+    fh::require(source.shape(0) == model.shape(0) && source.shape(1) == model.shape(1) &&
+                    source.shape(1) >= 1, "diverge: logits of one shape are needed");
+    std::vector<fh::Divergence> rows(source.shape(0));
+    nb::gil_scoped_release release;
+    fh::diverge(source.data(), model.data(), static_cast<int64_t>(source.shape(1)), rows);
+    std::vector<std::tuple<double, double, double>> out;
+    for (const auto& row : rows) out.emplace_back(row.kl, row.source_sum, row.model_sum);
+    return out;
+}
+
 void mask_logits(FloatsOut logits, Words allowed) {
     fh::require(allowed.size() == (logits.size() + 31) / 32,
                 "mask_logits: one bit is needed for each logit");
@@ -372,6 +383,7 @@ void bind_ops(nb::module_& m) {
         "x"_a, "norm"_a, "eps"_a, "weight"_a, "step"_a, "logits"_a, Release());
     m.def("sample", &sample, "logits"_a, "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a,
           "uniform"_a);
+    m.def("diverge", &diverge, "source"_a, "model"_a);
     m.def("mask_logits", &mask_logits, "logits"_a, "allowed"_a);
     m.def("dequantize", &dequantize, "block_type"_a, "raw"_a, "count"_a);
     m.def("measure_bandwidth", &fh::measure_bandwidth, Release());
@@ -506,13 +518,6 @@ void bind_adapter_ops(nb::module_& m) {
             },
             "index"_a, "down"_a, "ups"_a, "scales"_a, "following"_a = nb::none())
         .def("drop", &fh::Deltas::drop, "index"_a);
-    m.def(
-        "add_deltas",
-        [](const fh::Tensor& x, const fh::Tensor* norm, float eps, const fh::Step& step,
-           const fh::Deltas& deltas, const std::vector<fh::Tensor*>& outs) {
-            fh::add_deltas(x, pointer(norm_of(norm, eps)), step, deltas, outs);
-        },
-        "x"_a, "norm"_a.none(), "eps"_a, "step"_a, "deltas"_a, "outs"_a, Release());
     m.def("gate_rows", &fh::gate_rows, "up"_a, "count"_a, "gate"_a, "gating"_a = fh::Gating{},
           Release());
 }

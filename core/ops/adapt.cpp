@@ -320,32 +320,4 @@ Soon Additions::soon(const Call& call, const uint8_t** runs) const {
     return {&raise_of(which, call.tile.first), call.tile.size, last ? 0 : call.group + 1, runs, count};
 }
 
-void add_deltas(const Tensor& x, const Norm* norm, const Step& step, const Deltas& deltas,
-                const std::vector<Tensor*>& outs) {
-    require(step.count() <= x.rows, "add_deltas: more tokens than rows");
-    require(norm == nullptr || (norm->weight.rows == 1 && norm->weight.cols == x.cols),
-            "add_deltas: norm width differs from the input's");
-    std::vector<int64_t> widths;
-    for (const Tensor* out : outs) {
-        require(out->rows >= step.count(), "add_deltas: output shape differs");
-        widths.push_back(out->cols);
-    }
-    for (const int32_t index : step.adapters)
-        if (const Deltas::Entry* entry = deltas.find(index))
-            require(entry->ups().size() == outs.size(), "add_deltas: one matrix is needed an output");
-    Additions additions({step, deltas}, x, norm, step.count(), widths, nullptr);
-    if (additions.none()) return;
-    parallel(additions.items(), [&](int64_t item, int) { additions.begin(item, additions.items()); });
-    std::vector<std::pair<size_t, int64_t>> groups;
-    for (size_t i = 0; i < outs.size(); ++i)
-        for (int64_t g = 0; g * kGroupRows < widths[i]; ++g) groups.push_back({i, g});
-    parallel(static_cast<int64_t>(groups.size()), [&](int64_t item, int) {
-        const auto [which, g] = groups[item];
-        for (int64_t t = 0; t < step.count(); t += kMaxTile) {
-            const auto tile = static_cast<int>(std::min<int64_t>(kMaxTile, step.count() - t));
-            additions.raise(which, g, t, tile, outs[which]->row(t) + g * kGroupRows, widths[which]);
-        }
-    });
-}
-
 }  // namespace freehold

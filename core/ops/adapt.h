@@ -18,7 +18,6 @@ class Additions final : public Beside {
     Additions(const Added& added, const Tensor& x, const Norm* norm, int64_t count,
               const std::vector<int64_t>& widths, const Activations* acts);
     bool none() const { return items_.empty(); }
-    int64_t items() const { return static_cast<int64_t>(items_.size()); }
     // to (tile, rows of stride) += scale h . B^T for the rows that a group has, and the tokens that
     // have an adapter.
     void raise(size_t output, int64_t group, int64_t token, int tile, float* to, int64_t stride);

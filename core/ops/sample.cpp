@@ -1,4 +1,5 @@
-// Room: core/ops. Which token comes next, a row of logits at a time.
+// Room: core/ops. Which token comes next, a row of logits at a time, and how far two models differ
+// about it.
 //
 // Tokens are ranked by logit, ties by id. A draw walks down the ranking until the weights passed
 // reach `uniform` of their sum. Only as many tokens are sorted as the walk can need.
@@ -103,6 +104,24 @@ void sample(const float* logits, int64_t vocabulary, const std::vector<Draw>& dr
                 "sample: a parameter is out of range");
     parallel(static_cast<int64_t>(draws.size()), [&](int64_t item, int) {
         tokens[item] = choose(logits + item * vocabulary, vocabulary, draws[item]);
+    });
+}
+
+void diverge(const float* source, const float* model, int64_t vocabulary,
+             std::span<Divergence> rows) {
+    parallel(static_cast<int64_t>(rows.size()), [&](int64_t row, int) {
+        const float *p = source + row * vocabulary, *q = model + row * vocabulary;
+        const double p_top = *std::max_element(p, p + vocabulary);
+        const double q_top = *std::max_element(q, q + vocabulary);
+        double p_total = 0, q_total = 0, apart = 0;
+        for (int64_t i = 0; i < vocabulary; ++i) {
+            const double weight = std::exp(p[i] - p_top);
+            p_total += weight;
+            q_total += std::exp(q[i] - q_top);
+            if (weight > 0) apart += weight * (static_cast<double>(p[i]) - q[i]);
+        }
+        const double p_sum = p_top + std::log(p_total), q_sum = q_top + std::log(q_total);
+        rows[row] = {apart / p_total - (p_sum - q_sum), p_sum, q_sum};
     });
 }
 

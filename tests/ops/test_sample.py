@@ -94,3 +94,30 @@ def test_a_contract_that_is_broken_is_refused() -> None:
         ops.sample(row, [1.0], [0], [1.0], [0.0], [1.0])
     with pytest.raises(ContractBroken):
         ops.mask_logits(row[0], np.zeros(2, np.uint32))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1024, 4099])
+@pytest.mark.parametrize("apart", [0.0, 0.01, 1.0, 30.0])
+def test_two_rows_differ_as_the_twin_says(thread_count: int, size: int, apart: float) -> None:
+    """To 1e-12 of what is added up: both add up in float64, one after the other or in pairs."""
+    rng = np.random.default_rng(size)
+    source = rng.normal(0, 4, (9, size)).astype(np.float32)
+    model = (source + rng.normal(apart, apart, (9, size))).astype(np.float32)
+    found = np.array(ops.diverge(source, model))
+    expected = reference.diverge(source, model)
+    limit = 1e-12 * (1 + np.abs(source - model).max())
+    assert np.abs(found - expected).max() <= limit
+    assert apart == 0.0 or size == 1 or (expected[:, 0] > 1000 * limit).all(), "nothing to see"
+
+
+def test_a_masked_token_counts_where_only_the_source_takes_it() -> None:
+    masked, open_to = (np.array([[0.0, second]], np.float32) for second in (-np.inf, 0.0))
+    assert ops.diverge(masked, open_to)[0][0] == pytest.approx(np.log(2))
+    assert ops.diverge(open_to, masked)[0][0] == np.inf
+    assert ops.diverge(masked, masked)[0][0] == 0.0
+
+
+def test_rows_of_two_shapes_are_not_compared() -> None:
+    for source, model in (((2, 5), (2, 6)), ((2, 5), (3, 5)), ((1, 0), (1, 0))):
+        with pytest.raises(ContractBroken):
+            ops.diverge(np.zeros(source, np.float32), np.zeros(model, np.float32))

@@ -29,8 +29,9 @@ void embed(const Weight& weight, const Step& step, Tensor& x);
 
 class Deltas;
 
-// What a step's adapters add to a product, as `add_deltas` says. Where weights meet activations that
-// are rounded to int8, so do an adapter's 8-bit matrices.
+// What the adapters of a step's sequences add to products of n = norm(x): scale B A n, each its own
+// matrices. Tokens without adapter, or whose adapter has no entry, are left alone. Where weights meet
+// activations that are rounded to int8, so do an adapter's 8-bit matrices.
 struct Added {
     const Step& step;
     const Deltas& deltas;
@@ -169,12 +170,6 @@ class Deltas {
     std::vector<std::optional<Entry>> entries_;
 };
 
-// outs[i] (T, N_i) += what the adapter of each token's sequence adds for n = norm(x) (T, D). Tokens
-// without adapter, or whose adapter has no entry, are left alone. A null norm leaves x as it is.
-// Mutates: outs.
-void add_deltas(const Tensor& x, const Norm* norm, const Step& step, const Deltas& deltas,
-                const std::vector<Tensor*>& outs);
-
 // gate (T, F) = gate opening up; with `norm_project` the same bits as `gate_up`.  Mutates: gate.
 void gate_rows(const Tensor& up, int64_t count, Tensor& gate, const Gating& gating = {});
 
@@ -233,6 +228,16 @@ struct Draw {
 // tokens[s] = the token drawn from row s of logits (S, V); -1 where every token is masked.
 void sample(const float* logits, int64_t vocabulary, const std::vector<Draw>& draws,
             int32_t* tokens);
+
+// How far a model's predictions are from its source's: sum of p log(p / q) in nats, and of either row
+// of logits the logarithm of its exponentials' sum.
+struct Divergence {
+    double kl, source_sum, model_sum;
+};
+
+// Of each row of source and model (T, V); KL of the source from the model.
+void diverge(const float* source, const float* model, int64_t vocabulary,
+             std::span<Divergence> rows);
 
 // Sets the logits (V,) whose bit is 0 in `allowed` (ceil(V / 32) words) to minus infinity.
 void mask_logits(float* logits, int64_t vocabulary, const uint32_t* allowed);

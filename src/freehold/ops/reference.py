@@ -25,6 +25,7 @@ __all__ = [
     "StepArrays",
     "add_normed",
     "attend",
+    "diverge",
     "embed",
     "gate_up",
     "head",
@@ -332,6 +333,14 @@ def sample(logits: Floats, draw: Draw) -> int:
     weights = weights[weights >= draw.min_p]
     place = int(np.searchsorted(np.cumsum(weights), draw.uniform * weights.sum(), side="right"))
     return int(ranked[min(place, weights.size - 1)])
+
+
+def diverge(source: Floats, model: Floats) -> NDArray[np.float64]:
+    """(T, 3) of logits (T, V): KL of the source from the model, log of either's sum of e^logit."""
+    p, q = source.astype(np.float64), model.astype(np.float64)
+    sums = [np.logaddexp.reduce(rows, axis=1) for rows in (p, q)]
+    p, q = p - sums[0][:, None], q - sums[1][:, None]
+    return np.stack([(np.exp(p) * (p - q)).sum(axis=1), *sums], axis=1)
 
 
 def mask_logits(logits: Floats, allowed: NDArray[np.uint32]) -> Floats:
