@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,11 @@ class Database:
         self.engine = engine
         self.place = place
         self.is_sqlite = engine.dialect.name == "sqlite"
+
+    def insert(self, table: sa.Table) -> Any:
+        """An insert that can say what becomes of a row that is there already."""
+        # Both databases have the same one, in two modules that both take long to load.
+        return import_module(f"sqlalchemy.dialects.{self.engine.dialect.name}").insert(table)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

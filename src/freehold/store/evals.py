@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from freehold.store.paging import after_row
 from freehold.store.schema import eval_items, jobs
@@ -99,9 +98,8 @@ class Evals:
 
     def put_item(self, run_id: str, number: int, item: Mapping[str, Any]) -> None:
         """Keep the outcome of one item; a second time takes the place of the first."""
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         row = {"run_id": run_id, "number": number, "item": json.dumps(item, allow_nan=False)}
-        statement = insert(eval_items).values(row)
+        statement = self._database.insert(eval_items).values(row)
         statement = statement.on_conflict_do_update(
             index_elements=["run_id", "number"], set_={"item": statement.excluded.item}
         )

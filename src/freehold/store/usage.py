@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from freehold.store.schema import usage as table
 
@@ -104,13 +103,11 @@ class Usage:
         self._waiting[place] = [a + b for a, b in zip(before, counts, strict=True)]
 
     def _write(self, taken: dict[tuple[str, str, str], list[int]]) -> None:
-        # Both databases have the same "insert, or add to the row that is there", in two modules.
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         rows = [
             {"key_id": key_id, "model": model, "day": day} | dict(zip(_COUNTS, counts, strict=True))
             for (key_id, model, day), counts in sorted(taken.items())
         ]
-        statement = insert(table)
+        statement = self._database.insert(table)
         summed = {name: table.c[name] + statement.excluded[name] for name in _COUNTS}
         statement = statement.on_conflict_do_update(
             index_elements=["key_id", "model", "day"], set_=summed
