@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -53,6 +54,7 @@ class Bench:
         matrix, out = self.folder / "importance.npz", self.folder / f"llama.cpp-{recipe}.gguf"
         with self._worker("side_quantizer") as worker:
             request = {"path": str(self.source), "threads": self.options.threads}
+            os.sync()
             ids = self.ids("calibration", self.options.calibration, self.options.tokens)
             led = worker.ask("importance", request | {"ids": str(ids), "out": str(matrix)})
             request |= {"out": str(out), "importance": str(matrix)}
@@ -68,6 +70,7 @@ class Bench:
         command += ["--calibration", str(self.options.calibration)]
         command += ["--tokens", str(self.options.tokens), "--heldout", str(self.options.heldout)]
         command += ["--heldout-tokens", "64", "--threads", str(self.options.threads)]
+        os.sync()  # ours waits for its own file to reach the disk, not for what others left
         start_s = time.perf_counter()
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         said = json.loads(done.stdout)
