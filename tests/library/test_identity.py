@@ -11,7 +11,13 @@ import pytest
 
 from freehold.errors import BadReference, DigestMismatch
 from freehold.library.hash_cache import Stamp
-from freehold.library.identity import Identity, files_of, identity_of, pieces_differ
+from freehold.library.identity import (
+    Identity,
+    files_of,
+    hash_file,
+    identity_of,
+    pieces_differ,
+)
 
 MB = 1 << 20
 
@@ -195,3 +201,19 @@ def test_pieces_stay_few_in_a_large_file(tmp_path: Path) -> None:
 def test_a_new_file_is_known_after_a_moment(tmp_path: Path) -> None:
     path = written(tmp_path / "m.gguf", b"weights")
     assert Stamp.of(path).is_settled()
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 196_608, 1_000_003])
+@pytest.mark.parametrize("piece_bytes", [65_536, 196_608, 300_007])
+def test_pieces_are_those_of_the_file_however_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, piece_bytes: int
+) -> None:
+    monkeypatch.setattr("freehold.library.identity._READ_BYTES", 100_000)
+    data, seen = os.urandom(size), list[int]()
+    path = written(tmp_path / "m.gguf", data)
+    hashed = hash_file(path, "m.gguf", piece_bytes=piece_bytes, show=seen.append)
+    parts = [data[at : at + piece_bytes] for at in range(0, size, piece_bytes)]
+    assert hashed.pieces == "".join(hashlib.sha256(part).hexdigest()[:16] for part in parts)
+    assert hashed.sha256 == hashlib.sha256(data).hexdigest()
+    assert seen == sorted(seen)
+    assert not size or seen[-1] == size
