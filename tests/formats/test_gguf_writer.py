@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gguf
@@ -147,3 +148,36 @@ def test_a_disk_that_fails_while_the_writer_goes_on_is_told_of_when_it_publishes
         with pytest.raises(OSError, match="Input/output"):
             writer.publish()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_another_writes_is_not(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "a.gguf"
+    left = [tmp_path / f".{name}.999999999.part" for name in ("a.gguf", "b.gguf", "a.gguf.x")]
+    for path in left:
+        path.write_bytes(b"half")
+    (tmp_path / ".a.gguf.1.part").mkdir()
+    with GgufWriter(target, METADATA, TENSORS) as writer:
+        assert [path.exists() for path in left] == [False, True, True]
+        moved = writer.part.rename(tmp_path / ".a.gguf.888888888.part")
+        with GgufWriter(target, METADATA, TENSORS):
+            assert moved.exists(), "the file of a writer at work was removed"
+        moved.rename(writer.part)
+        for tensor in TENSORS:
+            writer.write(tensor.name, 0, data_of(tensor)[0])
+        assert writer.publish() == target
+    assert (tmp_path / ".a.gguf.1.part").is_dir()
+
+
+def test_two_threads_with_one_target_write_one_after_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.gguf"
+    with ThreadPoolExecutor(4) as pool:
+        written = list(pool.map(write, [path] * 12))
+    assert written == [path] * 12
+    with open_gguf(path) as file:
+        assert {key: file.raw_value(key) for key in file.metadata} == METADATA
+        np.testing.assert_array_equal(
+            file.tensors["blocks"].data(), data_of(TENSORS[0]).reshape(-1)
+        )
+    assert list(tmp_path.iterdir()) == [path]

@@ -8,10 +8,13 @@ Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from types import TracebackType
@@ -110,7 +113,8 @@ class GgufWriter:
     """A file to be, under a temporary name beside `target`; only `publish` makes it appear.
 
     Use it in a `with`: whatever ends the block before `publish` removes the temporary file. The
-    whole size is reserved on the disk first. `metadata` values are made by this module's
+    whole size is reserved on the disk first. What a writer that was killed left behind under such a
+    name is removed by the next one of the same target. `metadata` values are made by this module's
     functions, or are `GgufFile.raw_value`'s.
     Raises: DiskFull, OSError.
     """
@@ -133,7 +137,8 @@ class GgufWriter:
         self._data_start = -(-len(self._header) // _ALIGNMENT) * _ALIGNMENT
         self.size_bytes = self._data_start + at
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        _remove_left_behind(target)
+        self._descriptor = _locked(self.part)
         try:
             self._reserve()
             self._put(self._header, 0)
@@ -173,9 +178,9 @@ class GgufWriter:
         """Makes the file appear under its name. Raises: OSError, also one that was met before."""
         self._begin(os.fsync, self._descriptor)
         self._join()
-        os.close(self._descriptor)
-        self._descriptor = -1
         self.part.replace(self.target)
+        os.close(self._descriptor)  # with its lock, and so after the name is free
+        self._descriptor = -1
         folder = os.open(self.target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -185,7 +190,8 @@ class GgufWriter:
 
     def close(self) -> None:
         """Removes what was not published."""
-        self.part.unlink(missing_ok=True)  # first: what has no name need not reach the disk
+        if self._descriptor >= 0:
+            self.part.unlink(missing_ok=True)  # first: what has no name need not reach the disk
         self._worker.shutdown()  # waits: its descriptor must not become another file's
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -248,6 +254,37 @@ class GgufWriter:
             found=error.strerror or "no space left",
             hint="free some space, or write to a larger disk",
         )
+
+
+def _locked(part: Path) -> int:
+    """A descriptor of an empty file, locked for as long as it is open: it is being written."""
+    while True:
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o644)
+        with suppress(OSError):  # of a file system without locks, where nothing is removed either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits for another thread with the same target
+        try:
+            if os.path.samestat(part.stat(), os.fstat(descriptor)):
+                os.ftruncate(descriptor, 0)
+                return descriptor
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)  # it was published, or taken for left behind before it was locked
+
+
+def _remove_left_behind(target: Path) -> None:
+    name = re.compile(rf"\.{re.escape(target.name)}\.\d+\.part")
+    for part in [each for each in target.parent.iterdir() if name.fullmatch(each.name)]:
+        try:
+            descriptor = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError:
+            continue  # gone, or not ours
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink(missing_ok=True)
+        except OSError:
+            pass  # it is being written
+        finally:
+            os.close(descriptor)
 
 
 def _text(value: str) -> bytes:
