@@ -135,16 +135,22 @@ def _tokens(runner: Runner, count: int) -> list[int]:
     return [(i * 7919 + 17) % runner.model.vocabulary for i in range(count)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """What every measurement of adapters is told."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("model", type=Path, help="a decoder's GGUF file or directory")
     parser.add_argument("--adapters", type=int, default=16)
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    return parser
+
+
+def main() -> None:
+    parser = arguments(__doc__)
     parser.add_argument("--batch", type=int, nargs="*", default=[16, 32])
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--bits", type=int, nargs="*", default=[8, 16])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     ops.set_threads(options.threads)
     loaded = load_model(options.model)

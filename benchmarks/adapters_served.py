@@ -12,52 +12,32 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.adapters import write_adapter
-from benchmarks.conversations import question, request
-from benchmarks.record import RESULTS, table, write_result
+from benchmarks.adapters import arguments, write_adapter
+from benchmarks.record import table, write_result
 from benchmarks.servers import Server, freehold
+from benchmarks.serving import Rounds
 from benchmarks.workers import Worker
 from freehold import ops
 from freehold.loading import load_model
 from freehold.models.decoder import Decoder
 
-_REST_S = 0.2
-_WORDS = 16  # of a prompt
-
-
-def served(server: Server, client: Worker, names: list[str], seed: int, tokens: int) -> float:
-    """Tokens a second of one stream for each name. Raises: RuntimeError for a short answer."""
-    bodies = [
-        request(name, question(seed + i, words=_WORDS), tokens=tokens)
-        for i, name in enumerate(names)
-    ]
-    time.sleep(_REST_S)
-    result = client.ask("run", {"host": server.host, "port": server.port, "bodies": bodies})
-    counts = {stream["tokens"] for stream in result["streams"]}
-    if counts != {tokens}:
-        raise RuntimeError(f"streams of {counts} tokens instead of {tokens}")
-    return float(len(names) * tokens / result["wall_s"])
-
 
 def compare(
-    server: Server, client: Worker, adapters: list[str], streams: int, options: argparse.Namespace
+    rounds: Rounds, server: Server, adapters: list[str], streams: int, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Medians of rounds, and of the ratio of each pair; who begins changes."""
-    sides = {
-        "base": [server.model] * streams,
-        "adapters": [adapters[i % len(adapters)] for i in range(streams)],
-    }
+    sides: dict[str, list[str]] = {"base": [], "adapters": adapters}
     for names in sides.values():
-        served(server, client, names, 0, 16)
+        rounds.run(server, streams, seed=rounds.new_seed(), tokens=16, models=names)
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(options.rounds):
+        seed = rounds.new_seed()
         for name in sorted(sides, reverse=turn % 2 == 1):
-            seed = 1000 * (turn + 1) + 100_000 * streams
-            rates[name].append(served(server, client, sides[name], seed, options.tokens))
+            done = rounds.run(server, streams, seed=seed, tokens=options.tokens, models=sides[name])
+            rates[name].append(done["tokens_per_s"])
     ratios = [a / b for a, b in zip(rates["adapters"], rates["base"], strict=True)]
     return {
         "streams": streams,
@@ -68,15 +48,12 @@ def compare(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path, help="a decoder's GGUF file or directory")
-    parser.add_argument("--adapters", type=int, default=16)
-    parser.add_argument("--rank", type=int, default=16)
+    parser = arguments(__doc__)
     parser.add_argument("--streams", type=int, nargs="*", default=[16, 32])
-    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--tokens", type=int, default=192, help="of each answer")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--prompt-words", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0, help="for other prompts")
     options = parser.parse_args()
     model = load_model(options.model).model
     assert isinstance(model, Decoder), "a decoder is needed"
@@ -88,7 +65,8 @@ def main() -> None:
             path = write_adapter(model, home / name, rank=options.rank, seed=seed)
             server.command += ["--adapter", f"{name}={path}"]
         with server:
-            cases = [compare(server, client, names, n, options) for n in options.streams]
+            rounds = Rounds(client, options)
+            cases = [compare(rounds, server, names, n, options) for n in options.streams]
     rows = [
         [
             str(case["streams"]),

@@ -54,8 +54,8 @@ class Bench:
         matrix, out = self.folder / "importance.npz", self.folder / f"llama.cpp-{recipe}.gguf"
         with self._worker("side_quantizer") as worker:
             request = {"path": str(self.source), "threads": self.options.threads}
-            os.sync()
             ids = self.ids("calibration", self.options.calibration, self.options.tokens)
+            os.sync()
             led = worker.ask("importance", request | {"ids": str(ids), "out": str(matrix)})
             request |= {"out": str(out), "importance": str(matrix)}
             answer = worker.ask("quantize", request | {"file_type": _FILE_TYPES[recipe]})

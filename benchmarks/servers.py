@@ -69,7 +69,7 @@ class Server:
 
     @property
     def model(self) -> str:
-        """The id of its one model."""
+        """The id of its one model, or of the first."""
         with urllib.request.urlopen(f"http://{self.host}:{self.port}/v1/models") as answer:
             return str(json.load(answer)["data"][0]["id"])
 

@@ -51,12 +51,22 @@ class Rounds:
         return int(self._seed)
 
     def run(
-        self, server: Server, streams: int, *, seed: int, tokens: int, other: Server | None = None
+        self,
+        server: Server,
+        streams: int,
+        *,
+        seed: int,
+        tokens: int,
+        models: Sequence[str] = (),
+        other: Server | None = None,
     ) -> dict[str, Any]:
-        """One round. Raises: RuntimeError when an answer is not as long as was asked."""
-        words = self._options.prompt_words
+        """One round; streams ask for `models` in turn, or all for the server's first.
+
+        Raises: RuntimeError when an answer is not as long as was asked.
+        """
+        words, names = self._options.prompt_words, models or [server.model]
         bodies = [
-            request(server.model, question(seed + i, words=words), tokens=tokens)
+            request(names[i % len(names)], question(seed + i, words=words), tokens=tokens)
             for i in range(streams)
         ]
         time.sleep(_REST_S)

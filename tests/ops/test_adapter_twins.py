@@ -152,6 +152,42 @@ def test_what_adapters_add_matches_their_twin_and_each_sequence_alone(
             assert np.array_equal(one, out[part]), "a batch changed bits"
 
 
+@pytest.mark.parametrize("normed", [False, True], ids=["plain", "normed"])
+def test_a_product_told_of_adapters_is_the_product_and_what_they_add(
+    isa: str, thread_count: int, normed: bool
+) -> None:
+    """Matrices in 16 bits meet the activations themselves, whatever the product's meet."""
+    cols, rows = 96, (72, 24, 24)
+    entries = made("product", cols, rows, (16, 8, 5))
+    deltas, rng = resident(entries), seeded("product", cols)
+    weights = [weight(rng, "Q4_1", n, cols)[0] for n in rows]
+    norm = floats(rng, cols) if normed else None
+    given = None if norm is None else tensor(norm)
+    total, step, chosen = (
+        sum(SEQUENCES),
+        step_of(SEQUENCES, ADAPTERS),
+        per_token(SEQUENCES, ADAPTERS),
+    )
+    x = floats(rng, total, cols)
+    told, plain = ([ops.Tensor(total, n) for n in rows] for _ in range(2))
+    bare = [None] * len(rows)
+    ops.norm_project(tensor(x), given, EPS, total, weights, bare, told, step, deltas)
+    ops.norm_project(tensor(x), given, EPS, total, weights, bare, plain)
+    expected = twin.add_deltas(x, norm, EPS, chosen, entries, [out.numpy() for out in plain])
+    limit = 3e-6 * bound(x, norm, entries)
+    for out, want, was in zip(told, expected, plain, strict=True):
+        assert np.abs(out.numpy() - want).max() <= limit + 2.0**-22 * np.abs(was.numpy()).max()
+    lone = made("down", cols, rows[:1], (16,))
+    before = floats(rng, total, rows[0])
+    one, two = tensor(before), tensor(before)
+    ops.project_add(tensor(x), weights[0], None, total, one, step, resident(lone))
+    ops.project_add(tensor(x), weights[0], None, total, two)
+    want = twin.add_deltas(x, None, EPS, chosen, lone, [two.numpy()])[0]
+    limit = 3e-6 * bound(x, None, lone) + 2.0**-22 * np.abs(two.numpy()).max()
+    assert np.abs(one.numpy() - want).max() <= limit
+    assert np.abs(one.numpy() - two.numpy()).max() > 1000 * limit, "the adapters added nothing"
+
+
 def test_adapters_differ_and_scales_count(isa: str) -> None:
     """Else an op that mixed adapters up, or lost a scale, would pass."""
     entries = made("deltas", 72, (72, 24, 24), (16, 8, 5))

@@ -259,7 +259,7 @@ class GgufWriter:
 def _locked(part: Path) -> int:
     """A descriptor of an empty file, locked for as long as it is open: it is being written."""
     while True:
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         with suppress(OSError):  # of a file system without locks, where nothing is removed either
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits for another thread with the same target
         try:

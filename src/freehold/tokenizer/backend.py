@@ -64,20 +64,20 @@ def byte_level(vocabulary: Vocabulary, split: WordSplit) -> tokenizers.Tokenizer
         )
     ids = {token: index for index, token in enumerate(vocabulary.tokens)}
     hidden = _hide(ids, vocabulary, REFUSED_AS_TEXT)
-    merges = [(left, right) for left, _, right in (m.partition(" ") for m in vocabulary.merges)]
-    _check_distinct(merges, "tokenizer.ggml.merges")
+    field = "tokenizer.ggml.merges"
+    pairs = [(left, right) for left, _, right in (m.partition(" ") for m in vocabulary.merges)]
+    _check_distinct(pairs, field)
 
-    def model() -> models.BPE:
-        with LibraryRefusal("tokenizer.ggml.merges"):
+    def model(merges: list[tuple[str, str]]) -> models.BPE:
+        with LibraryRefusal(field):
             return models.BPE(vocab=ids, merges=merges, ignore_merges=split.whole_words)
 
     try:
-        built = tokenizers.Tokenizer(model())
+        built = tokenizers.Tokenizer(model(pairs))
     except BadTokenizer:
         # The library too wants tokens merged into tokens, but neither says where, nor knows which
         # are left out on purpose.
-        merges = checked_merges(merges, ids, hidden, "tokenizer.ggml.merges")
-        built = tokenizers.Tokenizer(model())
+        built = tokenizers.Tokenizer(model(checked_merges(pairs, ids, hidden, field)))
     normalizer = split.normalizer()
     if normalizer is not None:
         built.normalizer = normalizer
