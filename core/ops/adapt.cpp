@@ -114,14 +114,17 @@ ThinView Thin::part(int64_t first_group, int64_t last_group) const {
 void Deltas::put(int32_t index, const Thin& down, const std::vector<Up>& ups, const Thin* next) {
     require(index >= 0 && index < 4096, "deltas: index out of range");
     require(ups.size() <= kMostUps, "deltas: too many outputs");
-    int64_t ranks = 0;
+    int64_t ranks = 0, digits = 0;
     for (const Up& up : ups) {
         if (!up.matrix) continue;
+        digits += digit_bytes(up.matrix->cols);
         require(std::isfinite(up.scale), "deltas: a scale is not finite");
         ranks += up.matrix->cols;
     }
     require(ranks == down.rows, "deltas: the ranks do not add up to the rows of the first matrix");
     if (entries_.size() <= static_cast<size_t>(index)) entries_.resize(index + 1);
+    most_ranks_ = std::max(most_ranks_, ranks);
+    most_digits_ = std::max(most_digits_, digits);
     Entry& entry = entries_[index].emplace(Entry{down, {}, ups.size(), {}});
     std::copy(ups.begin(), ups.end(), entry.every_up.begin());
     if (next) entry.next = *next;
@@ -144,31 +147,47 @@ void Deltas::ask_for(int32_t index) const {
 }
 
 Additions::Additions(const Added& added, const Tensor& x, const Norm* norm, int64_t count,
-                     const std::vector<int64_t>& widths, const Activations* acts)
-    : x_(x), norm_(norm), widths_(widths), acts_(acts && acts->rounded() ? acts : nullptr),
-      raises_(widths.size() * static_cast<size_t>(count)), count_(count) {
-    require(added.step.count() <= count, "adapters: more tokens than rows");
-    append(added.step, added.deltas);
-    if (none()) return;
-    taken_ = std::vector<std::atomic<bool>>(items_.size());
-    lay_out();
+                     const std::vector<const Weight*>& weights)
+    : step_(added.step), deltas_(added.deltas), x_(x), norm_(norm), weights_(weights),
+      rounded_(Activations::rounded(weights)), count_(count),
+      values_(float_scratch(0, count * deltas_.most_ranks())),
+      digits_(scratch(1, static_cast<size_t>(count) * deltas_.most_digits())) {
+    require(step_.count() <= count, "adapters: more tokens than rows");
+}
+
+void Additions::prepare() {
+    try {
+        append();
+        if (none()) return;
+        raises_.resize(weights_.size() * static_cast<size_t>(count_));
+        taken_ = std::vector<std::atomic<bool>>(items_.size());
+        lay_out();
+    } catch (...) {
+        wrong_ = std::current_exception();
+    }
+}
+
+void Additions::meet(const Activations& acts) {
+    if (wrong_) std::rethrow_exception(wrong_);
+    acts_ = &acts;
 }
 
 // The items of each adapter that the step's sequences have.
-void Additions::append(const Step& step, const Deltas& deltas) {
+void Additions::append() {
+    const Step& step = step_;
     std::vector<int32_t> present(step.adapters);
     std::sort(present.begin(), present.end());
     present.erase(std::unique(present.begin(), present.end()), present.end());
-    for (const int32_t index : present) deltas.ask_for(index);
+    for (const int32_t index : present) deltas_.ask_for(index);
     for (const int32_t index : present) {
-        const Deltas::Entry* entry = deltas.find(index);
+        const Deltas::Entry* entry = deltas_.find(index);
         if (entry == nullptr) continue;
         entries_.push_back(entry);
         if (entry->next) next_runs_ += runs_of(*entry->next);
         require(entry->down.cols == x_.cols, "adapters: input width differs from the matrix's");
-        require(entry->ups().size() <= widths_.size(), "adapters: more matrices than outputs");
+        require(entry->ups().size() <= weights_.size(), "adapters: more matrices than outputs");
         for (size_t i = 0; i < entry->ups().size(); ++i)
-            require(!entry->ups()[i].matrix || entry->ups()[i].matrix->rows == widths_[i],
+            require(!entry->ups()[i].matrix || entry->ups()[i].matrix->rows == weights_[i]->rows,
                     "adapters: output width differs from the matrix's rows");
         const auto first = static_cast<int64_t>(tokens_.size());
         for (size_t s = 0; s < step.adapters.size(); ++s)
@@ -183,25 +202,15 @@ void Additions::append(const Step& step, const Deltas& deltas) {
 }
 
 bool Additions::in_digits(const Thin& up) const {
-    return acts_ != nullptr && up.bits == 8 && up.cols % 4 == 0;
+    return rounded_ && up.bits == 8 && up.cols % 4 == 0;
 }
 
 // Places for what lies between the products, and where each token's second product finds it.
 void Additions::lay_out() {
-    const auto places = static_cast<int64_t>(tokens_.size());
-    int64_t row_bytes = 0;  // of a place's digits
-    for (const Item& item : items_) {
-        int64_t bytes = 0;
-        for (const Deltas::Up& up : item.entry->ups())
-            if (up.matrix && in_digits(*up.matrix)) bytes += digit_bytes(up.matrix->cols);
-        row_bytes = std::max(row_bytes, bytes);
-    }
-    values_ = float_scratch(0, places * width_);
-    uint8_t* digits = scratch(1, static_cast<size_t>(places * row_bytes));
+    uint8_t* to = digits_;
     for (const Item& item : items_)
         for (int64_t at = item.first; at < item.last; ++at) {
             const float* values = values_ + at * width_;
-            uint8_t* to = digits + at * row_bytes;
             for (size_t i = 0; i < item.entry->ups().size(); ++i) {
                 if (!item.entry->ups()[i].matrix) continue;
                 const auto& [matrix, scale] = item.entry->ups()[i];
@@ -220,7 +229,7 @@ void Additions::lay_out() {
 void Additions::lower(const Item& item) {
     const KernelTable& table = kernels();
     const Thin& down = item.entry->down;
-    const bool codes = acts_ != nullptr && down.bits == 8;
+    const bool codes = rounded_ && down.bits == 8;
     float* normed = norm_ && !codes ? float_scratch(2, kMaxTokens * x_.cols) : nullptr;
     for (int64_t at = item.first; at < item.last;) {
         const int tile = tile_of(item.last - at);
@@ -273,7 +282,7 @@ void Additions::raise(size_t output, int64_t group, int64_t token, int tile, flo
     const KernelTable& table = kernels();
     const Raise* tokens = &raise_of(output, token);
     const auto rows = static_cast<int>(
-        std::min<int64_t>(kGroupRows, widths_[output] - group * kGroupRows));
+        std::min<int64_t>(kGroupRows, weights_[output]->rows - group * kGroupRows));
     table.raise_digits(tokens, tile, group, rows, to, stride);
     if (some_floats_) raise_floats(tokens, tile, group, rows, to, stride);
 }
@@ -314,8 +323,8 @@ Soon Additions::soon(const Call& call, const uint8_t** runs) const {
             runs[count++] = from + static_cast<size_t>(skipped) * kRunBytes;
         skipped -= std::min(skipped, own);
     }
-    const auto outputs = static_cast<int64_t>(widths_.size());
-    const bool last = (call.group + 1) * kGroupRows >= widths_[call.which];
+    const auto outputs = static_cast<int64_t>(weights_.size());
+    const bool last = (call.group + 1) * kGroupRows >= weights_[call.which]->rows;
     const int64_t which = last && call.which + 1 < outputs ? call.which + 1 : call.which;
     return {&raise_of(which, call.tile.first), call.tile.size, last ? 0 : call.group + 1, runs, count};
 }

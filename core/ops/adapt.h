@@ -1,6 +1,7 @@
 // Room: core/ops. What adapters add to a product, while it is computed.
 #pragma once
 #include <atomic>
+#include <exception>
 #include <vector>
 
 #include "freehold/kernels.h"
@@ -13,10 +14,14 @@ namespace freehold {
 // for those that another thread is at.
 class Additions final : public Beside {
   public:
-    // For the first `count` tokens of x and products of these widths. 8-bit matrices meet the
-    // activations as rounded for the weights, if there are any such; all others norm(x) itself.
+    // For the first `count` tokens of x and products with these weights.
     Additions(const Added& added, const Tensor& x, const Norm* norm, int64_t count,
-              const std::vector<int64_t>& widths, const Activations* acts);
+              const std::vector<const Weight*>& weights);
+    // Groups the tokens by adapter, and finds room for what each adds.
+    void prepare() override;
+    // 8-bit matrices meet the activations as rounded for the weights, if there are any such; all
+    // others norm(x) itself. Throws what prepare() found wrong.
+    void meet(const Activations& acts);
     bool none() const { return items_.empty(); }
     // to (tile, rows of stride) += scale h . B^T for the rows that a group has, and the tokens that
     // have an adapter.
@@ -31,7 +36,7 @@ class Additions final : public Beside {
         const Deltas::Entry* entry;
         int64_t first, last;
     };
-    void append(const Step& step, const Deltas& deltas);
+    void append();
     bool in_digits(const Thin& up) const;
     void lay_out();
     void lower(const Item& item);
@@ -45,16 +50,21 @@ class Additions final : public Beside {
         return raises_[output * static_cast<size_t>(count_) + static_cast<size_t>(token)];
     }
 
+    const Step& step_;
+    const Deltas& deltas_;
     const Tensor& x_;
     const Norm* norm_;
-    const std::vector<int64_t> widths_;
-    const Activations* acts_;      // null unless rounded to int8
+    const std::vector<const Weight*>& weights_;
+    const bool rounded_;           // to int8
+    const Activations* acts_ = nullptr;
+    std::exception_ptr wrong_;
     std::vector<int32_t> tokens_;  // of each place: sorted by adapter
     std::vector<Item> items_;
     std::vector<Raise> raises_;    // (outputs, count)
     const int64_t count_;
     int64_t width_ = 0;            // of a place's values between the products
-    float* values_ = nullptr;      // (places, width)
+    float* values_;                // (places, width)
+    uint8_t* digits_;              // of each place
     bool some_floats_ = false;
     std::vector<const Deltas::Entry*> entries_;  // of the adapters that are there
     int64_t next_runs_ = 0;        // of the matrices that they come to next

@@ -33,12 +33,18 @@ void check_projection(const Tensor& x, const Norm* norm, int64_t count, const We
             "project: norm width differs from the input's");
 }
 
+bool Activations::rounded(const std::vector<const Weight*>& weights) {
+    return std::any_of(weights.begin(), weights.end(), [](const Weight* weight) {
+        return !weight->traits->floating() && !weight->traits->fixed();
+    });
+}
+
 void Activations::reserve(const std::vector<const Weight*>& weights) {
     for (const Weight* weight : weights) {
         if (weight->traits->floating()) panel_token_ = cols_ * 4;
         else if (weight->traits->fixed()) fixed_token_ = fixed_token_bytes(cols_);
-        else int8_token_ = act_bytes(cols_);
     }
+    if (rounded(weights)) int8_token_ = act_bytes(cols_);
     if (int8_token_) int8_ = scratch(0, static_cast<size_t>(int8_token_ * count_));
     if (panel_token_) panels_ = scratch(1, static_cast<size_t>(panel_token_ * count_));
     if (fixed_token_) fixed_ = scratch(3, static_cast<size_t>(fixed_token_ * count_));
@@ -55,12 +61,14 @@ void Activations::put(const float* const* rows, Tile tile) {
 }
 
 Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, const Norm* norm,
-                         const std::vector<const Weight*>& weights)
+                         const std::vector<const Weight*>& weights, Beside* beside)
     : count_(count), cols_(x.cols) {
     reserve(weights);
     const KernelTable& table = kernels();
     append_tiles(table, 0, count, tiles_);
-    parallel(static_cast<int64_t>(tiles_.size()), [&](int64_t item, int) {
+    const auto tiles = static_cast<int64_t>(tiles_.size());
+    parallel(tiles + (beside ? 1 : 0), [&](int64_t item, int) {
+        if (item == tiles) return beside->prepare();
         const Tile tile = tiles_[item];
         // The running thread's own: another caller may change the number of threads meanwhile.
         const size_t row_bytes = sizeof(float) * static_cast<size_t>(cols_);
@@ -185,12 +193,6 @@ void multiply(const Activations& acts, const std::vector<const Weight*>& weights
 
 namespace {
 
-std::vector<int64_t> widths_of(const std::vector<const Weight*>& weights) {
-    std::vector<int64_t> widths;
-    for (const Weight* weight : weights) widths.push_back(weight->rows);
-    return widths;
-}
-
 Beside* pointer(std::optional<Additions>& more) { return more ? &*more : nullptr; }
 
 inline void copy_rows(float* to, const float* from, int64_t n) {
@@ -218,9 +220,10 @@ void norm_project(const Tensor& x, const Norm* norm, int64_t count,
                 "norm_project: output shape differs from the weight's rows");
     }
     const KernelTable& table = kernels();
-    const Activations acts(x, nullptr, count, norm, weights);
     std::optional<Additions> more;
-    if (added) more.emplace(*added, x, norm, count, widths_of(weights), &acts);
+    if (added) more.emplace(*added, x, norm, count, weights);
+    const Activations acts(x, nullptr, count, norm, weights, pointer(more));
+    if (more) more->meet(acts);
     multiply(acts, weights, false,
              [&](int which, int64_t g, int64_t t, int tile, const float* out, const float*) {
                  const int64_t n = valid_rows(*weights[which], g);
@@ -243,9 +246,10 @@ void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int6
     require(x.rows >= count && x.cols == weight.rows, "project_add: output shape differs");
     const KernelTable& table = kernels();
     const std::vector<const Weight*> weights{&weight};
-    const Activations acts(a, nullptr, count, nullptr, weights);
     std::optional<Additions> more;
-    if (added) more.emplace(*added, a, nullptr, count, widths_of(weights), &acts);
+    if (added) more.emplace(*added, a, nullptr, count, weights);
+    const Activations acts(a, nullptr, count, nullptr, weights, pointer(more));
+    if (more) more->meet(acts);
     multiply(acts, weights, false,
              [&](int, int64_t g, int64_t t, int tile, const float* out, const float*) {
                  const int64_t n = valid_rows(weight, g);
@@ -271,9 +275,10 @@ void gate_up(const Tensor& x, const Norm* norm, const Weight& gate, const Weight
             "gate_up: gate, up and output widths differ");
     const KernelTable& table = kernels();
     const std::vector<const Weight*> weights{&gate, &up};
-    const Activations acts(x, nullptr, count, norm, weights);
     std::optional<Additions> more;
-    if (added) more.emplace(*added, x, norm, count, widths_of(weights), &acts);
+    if (added) more.emplace(*added, x, norm, count, weights);
+    const Activations acts(x, nullptr, count, norm, weights, pointer(more));
+    if (more) more->meet(acts);
     multiply(acts, weights, true,
              [&](int, int64_t g, int64_t t, int tile, float* first, float* second) {
                  if (more) {

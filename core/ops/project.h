@@ -16,18 +16,41 @@ struct Tile {
     int size;
 };
 
+// Which of its tiles a product is about to compute: tokens against a group of a weight.
+struct Call {
+    int which;
+    int64_t group;
+    Tile tile;
+    int64_t at, of;  // its turn among all
+};
+
+// What goes on beside a product.
+class Beside {
+  public:
+    static constexpr int64_t kMostRuns = 64;
+    // While activations are rounded, on any thread; must not throw.
+    virtual void prepare() = 0;
+    // A thread begins with groups that follow one another; `at` is the first call's turn.
+    virtual void begin(int64_t at, int64_t of) = 0;
+    // What this call is to ask for; `runs` is room for kMostRuns of it.
+    virtual Soon soon(const Call& call, const uint8_t** runs) const = 0;
+
+  protected:
+    ~Beside() = default;
+};
+
 // The activations of `count` tokens in the forms the given weights need.
 class Activations {
   public:
-    // Reads rows x(t) for t in [0, count); `norm` may be null.
+    // Reads rows x(t) for t in [0, count); `norm` may be null, and so may who prepares meanwhile.
     Activations(const Tensor& x, const int32_t* rows, int64_t count, const Norm* norm,
-                const std::vector<const Weight*>& weights);
+                const std::vector<const Weight*>& weights, Beside* beside = nullptr);
     // Reads the first `cols` floats of rows x[rows[t]] (or x[t]), which are `stride` apart, laid
     // out for tiles the caller chose, which span [0, count) in order.
     Activations(const float* x, int64_t stride, int64_t cols, const int32_t* rows,
                 std::vector<Tile> tiles, const std::vector<const Weight*>& weights);
     const uint8_t* at(const Weight& weight, int64_t token) const;
-    bool rounded() const { return int8_ != nullptr; }  // to int8, for any of the weights
+    static bool rounded(const std::vector<const Weight*>& weights);  // to int8, for any of them
     ActToken rounded_token(int64_t token) const;
     const std::vector<Tile>& tiles() const { return tiles_; }
     int64_t count() const { return count_; }
@@ -58,27 +81,6 @@ inline void append_tiles(const KernelTable& table, int64_t first, int64_t count,
         first += size;
     }
 }
-
-// Which of its tiles a product is about to compute: tokens against a group of a weight.
-struct Call {
-    int which;
-    int64_t group;
-    Tile tile;
-    int64_t at, of;  // its turn among all
-};
-
-// What goes on beside a product.
-class Beside {
-  public:
-    static constexpr int64_t kMostRuns = 64;
-    // A thread begins with groups that follow one another; `at` is the first call's turn.
-    virtual void begin(int64_t at, int64_t of) = 0;
-    // What this call is to ask for; `runs` is room for kMostRuns of it.
-    virtual Soon soon(const Call& call, const uint8_t** runs) const = 0;
-
-  protected:
-    ~Beside() = default;
-};
 
 // Calls body(group, token, tile, out[tile][16]) for every tile of weight x activations, with the work
 // split over the pool; it may change what is in out. `weights` may be several with the same activations; with

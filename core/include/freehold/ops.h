@@ -165,9 +165,13 @@ class Deltas {
     void drop(int32_t index);  // an index without an entry is left alone
     void ask_for(int32_t index) const;  // it will be found soon
     const Entry* find(int32_t index) const;  // nullptr without an entry
+    // The most that any entry ever had, of a token: values between the products, bytes of digits.
+    int64_t most_ranks() const { return most_ranks_; }
+    int64_t most_digits() const { return most_digits_; }
 
   private:
     std::vector<std::optional<Entry>> entries_;
+    int64_t most_ranks_ = 0, most_digits_ = 0;
 };
 
 // gate (T, F) = gate opening up; with `norm_project` the same bits as `gate_up`.  Mutates: gate.
