@@ -105,11 +105,14 @@ void tile_quantized(const uint8_t* group, int64_t cols, const uint8_t* act, floa
     constexpr int kSubBytes = plane_bytes(Format::planes) + kGroupRows * Format::header / kSubs;
     static_assert(sizeof(ActBlock<M>) == M * kActBytes);
     // While several tokens keep the units busy, the next group comes in from memory, each part of
-    // the lanes asking for its share. Sets of two parts need that for few tokens too: their second
-    // part meets no memory.
+    // the lanes asking for its share. Sets of two parts need that for few tokens too, as their second
+    // part meets no memory, and so do formats that the processor foresees badly itself: those of
+    // several planes, or of long blocks.
     constexpr int kParts = kGroupRows / S::lanes;
+    constexpr bool foreseen =
+        Format::elements == kBlock && (Format::planes == kNibble || Format::planes == kByte);
     [[maybe_unused]] const int64_t ahead = cols / kBlock * kSubBytes;
-    constexpr bool spread = M >= 4 || kParts == 2;
+    constexpr bool spread = M >= 4 || kParts == 2 || !foreseen;
     if (soon != nullptr) soon->spread(spread ? cols / kBlock * kParts : 1);
     if (!spread && soon != nullptr) soon->ask();
     for (int part = 0; part < kGroupRows / S::lanes; ++part) {
