@@ -148,14 +148,14 @@ void Deltas::ask_for(int32_t index) const {
 
 Additions::Additions(const Added& added, const Tensor& x, const Norm* norm, int64_t count,
                      const std::vector<const Weight*>& weights)
-    : step_(added.step), deltas_(added.deltas), x_(x), norm_(norm), weights_(weights),
-      rounded_(Activations::rounded(weights)), count_(count),
+    : step_(added.step), deltas_(added.deltas), x_(x), norm_(norm), weights_(weights), count_(count),
       values_(float_scratch(0, count * deltas_.most_ranks())),
       digits_(scratch(1, static_cast<size_t>(count) * deltas_.most_digits())) {
     require(step_.count() <= count, "adapters: more tokens than rows");
 }
 
-void Additions::prepare() {
+void Additions::prepare(const Activations& acts) {
+    if (acts.rounded()) acts_ = &acts;
     try {
         append();
         if (none()) return;
@@ -167,15 +167,13 @@ void Additions::prepare() {
     }
 }
 
-void Additions::meet(const Activations& acts) {
+void Additions::check() const {
     if (wrong_) std::rethrow_exception(wrong_);
-    acts_ = &acts;
 }
 
 // The items of each adapter that the step's sequences have.
 void Additions::append() {
-    const Step& step = step_;
-    std::vector<int32_t> present(step.adapters);
+    std::vector<int32_t> present(step_.adapters);
     std::sort(present.begin(), present.end());
     present.erase(std::unique(present.begin(), present.end()), present.end());
     for (const int32_t index : present) deltas_.ask_for(index);
@@ -190,9 +188,9 @@ void Additions::append() {
             require(!entry->ups()[i].matrix || entry->ups()[i].matrix->rows == weights_[i]->rows,
                     "adapters: output width differs from the matrix's rows");
         const auto first = static_cast<int64_t>(tokens_.size());
-        for (size_t s = 0; s < step.adapters.size(); ++s)
-            if (step.adapters[s] == index)
-                for (int32_t t = step.offsets[s]; t < step.offsets[s + 1]; ++t)
+        for (size_t s = 0; s < step_.adapters.size(); ++s)
+            if (step_.adapters[s] == index)
+                for (int32_t t = step_.offsets[s]; t < step_.offsets[s + 1]; ++t)
                     tokens_.push_back(t);
         const auto last = static_cast<int64_t>(tokens_.size());
         for (int64_t at = first; at < last; at += kItemTokens)
@@ -202,7 +200,7 @@ void Additions::append() {
 }
 
 bool Additions::in_digits(const Thin& up) const {
-    return rounded_ && up.bits == 8 && up.cols % 4 == 0;
+    return acts_ != nullptr && up.bits == 8 && up.cols % 4 == 0;
 }
 
 // Places for what lies between the products, and where each token's second product finds it.
@@ -229,7 +227,7 @@ void Additions::lay_out() {
 void Additions::lower(const Item& item) {
     const KernelTable& table = kernels();
     const Thin& down = item.entry->down;
-    const bool codes = rounded_ && down.bits == 8;
+    const bool codes = acts_ != nullptr && down.bits == 8;
     float* normed = norm_ && !codes ? float_scratch(2, kMaxTokens * x_.cols) : nullptr;
     for (int64_t at = item.first; at < item.last;) {
         const int tile = tile_of(item.last - at);

@@ -14,14 +14,13 @@ namespace freehold {
 // for those that another thread is at.
 class Additions final : public Beside {
   public:
-    // For the first `count` tokens of x and products with these weights.
+    // For the first `count` tokens of x and products with these weights. 8-bit matrices meet the
+    // activations as rounded for the weights, if there are any such; all others norm(x) itself.
     Additions(const Added& added, const Tensor& x, const Norm* norm, int64_t count,
               const std::vector<const Weight*>& weights);
     // Groups the tokens by adapter, and finds room for what each adds.
-    void prepare() override;
-    // 8-bit matrices meet the activations as rounded for the weights, if there are any such; all
-    // others norm(x) itself. Throws what prepare() found wrong.
-    void meet(const Activations& acts);
+    void prepare(const Activations& acts) override;
+    void check() const override;
     bool none() const { return items_.empty(); }
     // to (tile, rows of stride) += scale h . B^T for the rows that a group has, and the tokens that
     // have an adapter.
@@ -55,9 +54,8 @@ class Additions final : public Beside {
     const Tensor& x_;
     const Norm* norm_;
     const std::vector<const Weight*>& weights_;
-    const bool rounded_;           // to int8
-    const Activations* acts_ = nullptr;
-    std::exception_ptr wrong_;
+    const Activations* acts_ = nullptr;  // null unless rounded to int8
+    std::exception_ptr wrong_;     // what was found while others worked
     std::vector<int32_t> tokens_;  // of each place: sorted by adapter
     std::vector<Item> items_;
     std::vector<Raise> raises_;    // (outputs, count)

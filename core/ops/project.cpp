@@ -33,18 +33,12 @@ void check_projection(const Tensor& x, const Norm* norm, int64_t count, const We
             "project: norm width differs from the input's");
 }
 
-bool Activations::rounded(const std::vector<const Weight*>& weights) {
-    return std::any_of(weights.begin(), weights.end(), [](const Weight* weight) {
-        return !weight->traits->floating() && !weight->traits->fixed();
-    });
-}
-
 void Activations::reserve(const std::vector<const Weight*>& weights) {
     for (const Weight* weight : weights) {
         if (weight->traits->floating()) panel_token_ = cols_ * 4;
         else if (weight->traits->fixed()) fixed_token_ = fixed_token_bytes(cols_);
+        else int8_token_ = act_bytes(cols_);
     }
-    if (rounded(weights)) int8_token_ = act_bytes(cols_);
     if (int8_token_) int8_ = scratch(0, static_cast<size_t>(int8_token_ * count_));
     if (panel_token_) panels_ = scratch(1, static_cast<size_t>(panel_token_ * count_));
     if (fixed_token_) fixed_ = scratch(3, static_cast<size_t>(fixed_token_ * count_));
@@ -68,7 +62,7 @@ Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, co
     append_tiles(table, 0, count, tiles_);
     const auto tiles = static_cast<int64_t>(tiles_.size());
     parallel(tiles + (beside ? 1 : 0), [&](int64_t item, int) {
-        if (item == tiles) return beside->prepare();
+        if (item == tiles) return beside->prepare(*this);
         const Tile tile = tiles_[item];
         // The running thread's own: another caller may change the number of threads meanwhile.
         const size_t row_bytes = sizeof(float) * static_cast<size_t>(cols_);
@@ -83,6 +77,7 @@ Activations::Activations(const Tensor& x, const int32_t* rows, int64_t count, co
         }
         put(taken, tile);
     });
+    if (beside) beside->check();
 }
 
 Activations::Activations(const float* x, int64_t stride, int64_t cols, const int32_t* rows,
@@ -223,7 +218,6 @@ void norm_project(const Tensor& x, const Norm* norm, int64_t count,
     std::optional<Additions> more;
     if (added) more.emplace(*added, x, norm, count, weights);
     const Activations acts(x, nullptr, count, norm, weights, pointer(more));
-    if (more) more->meet(acts);
     multiply(acts, weights, false,
              [&](int which, int64_t g, int64_t t, int tile, const float* out, const float*) {
                  const int64_t n = valid_rows(*weights[which], g);
@@ -249,7 +243,6 @@ void project_add(const Tensor& a, const Weight& weight, const Tensor* bias, int6
     std::optional<Additions> more;
     if (added) more.emplace(*added, a, nullptr, count, weights);
     const Activations acts(a, nullptr, count, nullptr, weights, pointer(more));
-    if (more) more->meet(acts);
     multiply(acts, weights, false,
              [&](int, int64_t g, int64_t t, int tile, const float* out, const float*) {
                  const int64_t n = valid_rows(weight, g);
@@ -278,7 +271,6 @@ void gate_up(const Tensor& x, const Norm* norm, const Weight& gate, const Weight
     std::optional<Additions> more;
     if (added) more.emplace(*added, x, norm, count, weights);
     const Activations acts(x, nullptr, count, norm, weights, pointer(more));
-    if (more) more->meet(acts);
     multiply(acts, weights, true,
              [&](int, int64_t g, int64_t t, int tile, float* first, float* second) {
                  if (more) {

@@ -24,12 +24,15 @@ struct Call {
     int64_t at, of;  // its turn among all
 };
 
+class Activations;
+
 // What goes on beside a product.
 class Beside {
   public:
     static constexpr int64_t kMostRuns = 64;
-    // While activations are rounded, on any thread; must not throw.
-    virtual void prepare() = 0;
+    // While the activations are made, on any thread; what it finds wrong `check` throws afterwards.
+    virtual void prepare(const Activations& acts) = 0;
+    virtual void check() const = 0;
     // A thread begins with groups that follow one another; `at` is the first call's turn.
     virtual void begin(int64_t at, int64_t of) = 0;
     // What this call is to ask for; `runs` is room for kMostRuns of it.
@@ -42,7 +45,7 @@ class Beside {
 // The activations of `count` tokens in the forms the given weights need.
 class Activations {
   public:
-    // Reads rows x(t) for t in [0, count); `norm` may be null, and so may who prepares meanwhile.
+    // Reads rows x(t) for t in [0, count); `norm` may be null, and so may what prepares meanwhile.
     Activations(const Tensor& x, const int32_t* rows, int64_t count, const Norm* norm,
                 const std::vector<const Weight*>& weights, Beside* beside = nullptr);
     // Reads the first `cols` floats of rows x[rows[t]] (or x[t]), which are `stride` apart, laid
@@ -50,7 +53,7 @@ class Activations {
     Activations(const float* x, int64_t stride, int64_t cols, const int32_t* rows,
                 std::vector<Tile> tiles, const std::vector<const Weight*>& weights);
     const uint8_t* at(const Weight& weight, int64_t token) const;
-    static bool rounded(const std::vector<const Weight*>& weights);  // to int8, for any of them
+    bool rounded() const { return int8_ != nullptr; }  // to int8, for any of the weights
     ActToken rounded_token(int64_t token) const;
     const std::vector<Tile>& tiles() const { return tiles_; }
     int64_t count() const { return count_; }
