@@ -261,7 +261,7 @@ def test_a_matrix_of_any_magnitude_is_rounded_and_no_more(
     assert ops.Thin(values, bits).bytes == (32 * 70 * 2 if bits == 16 else 32 * 70 + 2 * 3 * 32)
 
 
-def test_broken_contracts_are_refused() -> None:
+def test_broken_contracts_are_refused(thread_count: int) -> None:  # whoever notices them
     deltas = ops.Deltas()
     ones = np.ones((6, 8), np.float32)
     down, up = ops.Thin(ones[:4].copy(), 16), ops.Thin(ones[:, :4].copy(), 8)
